@@ -1,0 +1,1 @@
+//! Runnable programs that show the client SDK; each file beside this one is one example.
