@@ -1,0 +1,162 @@
+//! What a broker answers when a Kafka tool describes it: Kafka's names for this broker's settings.
+
+use crate::broker::{BrokerConfig, TcpTls};
+use crate::setting::Kind;
+
+/// One of Kafka's broker settings. All are read-only: the configuration file is where they change.
+#[derive(Debug)]
+pub struct KafkaBrokerSetting {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub doc: &'static str,
+    /// Its value, as Kafka would write it.
+    pub value: fn(&BrokerConfig) -> String,
+}
+
+fn millis(duration: std::time::Duration) -> String {
+    duration.as_millis().to_string()
+}
+
+/// The table, in the order of the names.
+pub const KAFKA_BROKER_SETTINGS: &[KafkaBrokerSetting] = &[
+    KafkaBrokerSetting {
+        name: "advertised.listeners",
+        kind: Kind::String,
+        doc: "Where clients connect.",
+        value: |c| {
+            let host = c.listen.advertised_host.clone().unwrap_or_else(|| c.listen.address.ip().to_string());
+            let port = c.listen.advertised_port.unwrap_or_else(|| c.listen.address.port());
+            format!("{}://{host}:{port}", scheme(c))
+        },
+    },
+    KafkaBrokerSetting {
+        name: "auto.create.topics.enable",
+        kind: Kind::Boolean,
+        doc: "Whether asking for an unknown topic creates it.",
+        value: |c| c.topics.auto_create.to_string(),
+    },
+    KafkaBrokerSetting {
+        name: "broker.id",
+        kind: Kind::Int,
+        doc: "The broker's number.",
+        value: |c| c.node.id.to_string(),
+    },
+    KafkaBrokerSetting {
+        name: "broker.rack",
+        kind: Kind::String,
+        doc: "The rack or availability zone.",
+        value: |c| c.node.rack.clone().unwrap_or_default(),
+    },
+    KafkaBrokerSetting {
+        name: "connections.max.idle.ms",
+        kind: Kind::Long,
+        doc: "A connection idle for longer is closed.",
+        value: |c| millis(c.limits.idle_timeout),
+    },
+    KafkaBrokerSetting {
+        name: "default.replication.factor",
+        kind: Kind::Int,
+        doc: "Replicas of a topic whose creator does not say.",
+        value: |c| c.topics.default_replication_factor.to_string(),
+    },
+    KafkaBrokerSetting {
+        name: "fetch.max.bytes",
+        kind: Kind::Int,
+        doc: "Largest answer to a fetch.",
+        value: |c| c.limits.fetch_max_bytes.to_string(),
+    },
+    KafkaBrokerSetting {
+        name: "listeners",
+        kind: Kind::String,
+        doc: "Where the broker listens.",
+        value: |c| format!("{}://{}", scheme(c), c.listen.address),
+    },
+    KafkaBrokerSetting {
+        name: "log.dirs",
+        kind: Kind::String,
+        doc: "The data directory.",
+        value: |c| c.node.data_dir.display().to_string(),
+    },
+    KafkaBrokerSetting {
+        name: "log.retention.bytes",
+        kind: Kind::Long,
+        doc: "Default of the topic setting `retention.bytes`.",
+        value: |c| c.topic_defaults.retention_bytes.map_or_else(|| "-1".to_owned(), |n| n.to_string()),
+    },
+    KafkaBrokerSetting {
+        name: "log.retention.check.interval.ms",
+        kind: Kind::Long,
+        doc: "Time between two looks for segments to drop.",
+        value: |c| millis(c.log.retention_check_interval),
+    },
+    KafkaBrokerSetting {
+        name: "log.retention.ms",
+        kind: Kind::Long,
+        doc: "Default of the topic setting `retention.ms`.",
+        value: |c| c.topic_defaults.retention_ms.unwrap_or(-1).to_string(),
+    },
+    KafkaBrokerSetting {
+        name: "log.segment.bytes",
+        kind: Kind::Int,
+        doc: "Default of the topic setting `segment.bytes`.",
+        value: |c| c.topic_defaults.segment_bytes.to_string(),
+    },
+    KafkaBrokerSetting {
+        name: "max.connections",
+        kind: Kind::Int,
+        doc: "Connections at a time.",
+        value: |c| c.limits.max_connections.to_string(),
+    },
+    KafkaBrokerSetting {
+        name: "max.incremental.fetch.session.cache.slots",
+        kind: Kind::Int,
+        doc: "Incremental fetch sessions kept.",
+        value: |c| c.limits.fetch_sessions.to_string(),
+    },
+    KafkaBrokerSetting {
+        name: "message.max.bytes",
+        kind: Kind::Int,
+        doc: "Default of the topic setting `max.message.bytes`.",
+        value: |c| c.topic_defaults.max_message_bytes.to_string(),
+    },
+    KafkaBrokerSetting {
+        name: "min.insync.replicas",
+        kind: Kind::Int,
+        doc: "Default of the topic setting `min.insync.replicas`.",
+        value: |c| c.topic_defaults.min_insync_replicas.to_string(),
+    },
+    KafkaBrokerSetting {
+        name: "node.id",
+        kind: Kind::Int,
+        doc: "The broker's number.",
+        value: |c| c.node.id.to_string(),
+    },
+    KafkaBrokerSetting {
+        name: "num.partitions",
+        kind: Kind::Int,
+        doc: "Partitions of a topic whose creator does not say.",
+        value: |c| c.topics.num_partitions.to_string(),
+    },
+    KafkaBrokerSetting {
+        name: "process.roles",
+        kind: Kind::List,
+        doc: "What this process does in its cluster.",
+        value: |_| "broker,controller".to_owned(),
+    },
+    KafkaBrokerSetting {
+        name: "queued.max.request.bytes",
+        kind: Kind::Long,
+        doc: "Memory for requests.",
+        value: |c| c.limits.request_memory_bytes.to_string(),
+    },
+    KafkaBrokerSetting {
+        name: "socket.request.max.bytes",
+        kind: Kind::Int,
+        doc: "Largest request.",
+        value: |c| c.limits.max_request_bytes.to_string(),
+    },
+];
+
+fn scheme(config: &BrokerConfig) -> &'static str {
+    if config.tls.tcp == TcpTls::Required { "SSL" } else { "PLAINTEXT" }
+}

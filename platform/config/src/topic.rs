@@ -1,0 +1,166 @@
+//! The effective settings of one topic, typed.
+
+use std::collections::BTreeMap;
+
+use crate::setting::{Setting, SettingError, find};
+use crate::topic_settings::TOPIC_SETTINGS;
+
+/// What happens to old records (`cleanup.policy`). Both may be on, never neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CleanupPolicy {
+    /// Whole segments go when they are too old or the partition too large.
+    pub delete: bool,
+    /// Only the newest record of each key is kept.
+    pub compact: bool,
+}
+
+/// Which time a record carries (`message.timestamp.type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimestampType {
+    CreateTime,
+    LogAppendTime,
+}
+
+/// How batches are compressed at rest (`compression.type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompressionType {
+    /// As the producer sent them: batches are never re-encoded.
+    Producer,
+}
+
+/// All settings of one topic. Sizes are bytes, times milliseconds; `None` means unlimited.
+///
+/// [`TOPIC_SETTINGS`] documents each, with its Kafka name, default and whether it takes effect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicConfig {
+    pub cleanup_policy: CleanupPolicy,
+    pub compression_type: CompressionType,
+    pub compression_gzip_level: i32,
+    pub compression_lz4_level: i32,
+    pub compression_zstd_level: i32,
+    pub delete_retention_ms: i64,
+    pub file_delete_delay_ms: i64,
+    /// Records after which a partition must be synced. `Some(1)`, the default, syncs before acknowledging.
+    pub flush_messages: Option<u64>,
+    /// Age of an unsynced record at which a partition must be synced.
+    pub flush_ms: Option<u64>,
+    pub follower_replication_throttled_replicas: Vec<String>,
+    pub leader_replication_throttled_replicas: Vec<String>,
+    pub index_interval_bytes: u32,
+    /// `None`: as `retention_bytes`.
+    pub local_retention_bytes: Option<i64>,
+    /// `None`: as `retention_ms`.
+    pub local_retention_ms: Option<i64>,
+    pub max_compaction_lag_ms: i64,
+    pub max_message_bytes: u32,
+    pub message_timestamp_after_max_ms: i64,
+    pub message_timestamp_before_max_ms: i64,
+    pub message_timestamp_type: TimestampType,
+    pub min_cleanable_dirty_ratio: f64,
+    pub min_compaction_lag_ms: i64,
+    pub min_insync_replicas: u32,
+    pub preallocate: bool,
+    pub remote_log_copy_disable: bool,
+    pub remote_log_delete_on_disable: bool,
+    pub remote_storage_enable: bool,
+    pub retention_bytes: Option<u64>,
+    pub retention_ms: Option<i64>,
+    pub segment_bytes: u32,
+    pub segment_index_bytes: u32,
+    pub segment_jitter_ms: i64,
+    pub segment_ms: i64,
+    pub unclean_leader_election_enable: bool,
+}
+
+impl Default for TopicConfig {
+    fn default() -> Self {
+        let mut config = Self::unset();
+        for setting in TOPIC_SETTINGS {
+            let value = setting.parse(setting.default).expect("a test parses every default of the table");
+            (setting.assign)(&mut config, &value);
+        }
+        config
+    }
+}
+
+impl TopicConfig {
+    /// The settings of a topic that has `overrides` (Kafka names) on top of the broker's `defaults`.
+    pub fn from_overrides(
+        defaults: &Self,
+        overrides: &BTreeMap<String, String>,
+    ) -> Result<Self, SettingError> {
+        let mut config = defaults.clone();
+        for (name, text) in overrides {
+            let setting = find(TOPIC_SETTINGS, name)?;
+            (setting.assign)(&mut config, &setting.parse(text)?);
+        }
+        config.check_relations()?;
+        Ok(config)
+    }
+
+    /// True when a record must be on disk before it is acknowledged, the default.
+    pub fn sync_before_ack(&self) -> bool {
+        self.flush_messages == Some(1) || self.flush_ms == Some(0)
+    }
+
+    /// What no single setting can check: compaction's lags have to be ordered.
+    fn check_relations(&self) -> Result<(), SettingError> {
+        if self.min_compaction_lag_ms > self.max_compaction_lag_ms {
+            return Err(SettingError::value(
+                "min.compaction.lag.ms",
+                &self.min_compaction_lag_ms.to_string(),
+                format!("at most max.compaction.lag.ms, which is {}", self.max_compaction_lag_ms),
+            ));
+        }
+        Ok(())
+    }
+
+    /// A value whose every field the table overwrites.
+    fn unset() -> Self {
+        Self {
+            cleanup_policy: CleanupPolicy { delete: true, compact: false },
+            compression_type: CompressionType::Producer,
+            compression_gzip_level: 0,
+            compression_lz4_level: 0,
+            compression_zstd_level: 0,
+            delete_retention_ms: 0,
+            file_delete_delay_ms: 0,
+            flush_messages: None,
+            flush_ms: None,
+            follower_replication_throttled_replicas: Vec::new(),
+            leader_replication_throttled_replicas: Vec::new(),
+            index_interval_bytes: 0,
+            local_retention_bytes: None,
+            local_retention_ms: None,
+            max_compaction_lag_ms: 0,
+            max_message_bytes: 0,
+            message_timestamp_after_max_ms: 0,
+            message_timestamp_before_max_ms: 0,
+            message_timestamp_type: TimestampType::CreateTime,
+            min_cleanable_dirty_ratio: 0.0,
+            min_compaction_lag_ms: 0,
+            min_insync_replicas: 0,
+            preallocate: false,
+            remote_log_copy_disable: false,
+            remote_log_delete_on_disable: false,
+            remote_storage_enable: false,
+            retention_bytes: None,
+            retention_ms: None,
+            segment_bytes: 0,
+            segment_index_bytes: 0,
+            segment_jitter_ms: 0,
+            segment_ms: 0,
+            unclean_leader_election_enable: false,
+        }
+    }
+}
+
+/// Checks one override by itself: the name is known and the value allowed.
+pub fn validate_override(name: &str, value: &str) -> Result<(), SettingError> {
+    find(TOPIC_SETTINGS, name)?.parse(value).map(|_| ())
+}
+
+/// The setting of that name, if there is one.
+pub fn topic_setting(name: &str) -> Option<&'static Setting<TopicConfig>> {
+    TOPIC_SETTINGS.iter().find(|setting| setting.name == name)
+}
