@@ -1,1 +1,30 @@
-//! millrace-metadata.
+//! The cluster's metadata: brokers, topics, partitions, configurations and id blocks, agreed on by Raft.
+//!
+//! A change is a [`Command`]. [`Metadata::submit`] hands it to the Raft leader (this broker or another, the
+//! caller need not know); once a majority of the voters has it on disk, every broker applies it to its
+//! [`Image`], which requests read without locks. A single broker is a cluster of one voter, with no path of
+//! its own.
+//!
+//! Invariants: [`apply`] and [`placement`] are pure, so every broker that applies the same commands holds the
+//! same image; an image never changes once published; nothing outside of `raft/` knows openraft; nothing here
+//! opens a socket, peers are reached through [`PeerNetwork`].
+
+pub mod apply;
+mod command;
+mod image;
+mod metadata;
+mod network;
+mod outcome;
+pub mod placement;
+mod raft;
+mod shards;
+pub mod topic_name;
+
+pub use command::{
+    BrokerRegistration, COMMAND_VERSION, Command, ConfigChange, ConfigResource, PartitionAssignment,
+    PartitionChange,
+};
+pub use image::{Broker, Configs, Image, ImageDelta, Partition, Topic};
+pub use metadata::{Metadata, MetadataOptions, RaftTiming, StartError, SubmitError, VoterSet};
+pub use network::{NoPeers, PeerError, PeerNetwork, RaftRpc};
+pub use outcome::{Outcome, Rejection};

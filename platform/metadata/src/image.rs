@@ -1,0 +1,147 @@
+//! The cluster as it stood after one command: immutable, read without locks, cheap to derive the next from.
+//!
+//! Every piece is behind an `Arc`; the next image shares all that its command did not change. A broker that
+//! follows the changes compares two images with [`Image::delta_since`] at the cost of what changed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use millrace_base::{BrokerId, LeaderEpoch, ProducerId, TopicId, TopicPartition};
+use serde::{Deserialize, Serialize};
+
+use crate::command::BrokerRegistration;
+use crate::shards::ShardedMap;
+
+/// Overrides of settings, by name.
+pub type Configs = BTreeMap<String, String>;
+
+/// A broker that has registered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Broker {
+    #[serde(flatten)]
+    pub registration: BrokerRegistration,
+    /// Index of the command that registered it: a later registration has a greater one.
+    pub epoch: i64,
+}
+
+/// Who holds a partition and who leads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partition {
+    pub leader: Option<BrokerId>,
+    pub leader_epoch: LeaderEpoch,
+    /// In order of preference for leadership.
+    pub replicas: Vec<BrokerId>,
+    /// Never empty, always out of `replicas`.
+    pub isr: Vec<BrokerId>,
+    /// Grows with every change of the partition.
+    pub partition_epoch: i32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topic {
+    pub id: TopicId,
+    pub name: Arc<str>,
+    /// Partition `n` is at `n`; never empty.
+    pub partitions: Vec<Arc<Partition>>,
+    pub configs: Arc<Configs>,
+}
+
+/// See the module's text.
+#[derive(Clone, Default)]
+pub struct Image {
+    pub(crate) cluster_id: Arc<str>,
+    pub(crate) brokers: Arc<BTreeMap<BrokerId, Arc<Broker>>>,
+    pub(crate) topics: ShardedMap<TopicId, Arc<Topic>>,
+    pub(crate) by_name: ShardedMap<Arc<str>, Arc<Topic>>,
+    /// Names under their collision key, only of topics whose name has a '.' or a '_'.
+    pub(crate) collisions: ShardedMap<Arc<str>, Arc<str>>,
+    pub(crate) partition_count: usize,
+    pub(crate) broker_configs: Arc<BTreeMap<Option<BrokerId>, Arc<Configs>>>,
+    pub(crate) next_producer_id: i64,
+    pub(crate) applied_index: u64,
+}
+
+impl Image {
+    /// Empty until the first broker of the cluster has started.
+    pub fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    pub fn brokers(&self) -> &BTreeMap<BrokerId, Arc<Broker>> {
+        &self.brokers
+    }
+
+    pub fn broker(&self, id: BrokerId) -> Option<&Arc<Broker>> {
+        self.brokers.get(&id)
+    }
+
+    pub fn topic(&self, id: TopicId) -> Option<&Arc<Topic>> {
+        self.topics.get(&id)
+    }
+
+    pub fn topic_by_name(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.by_name.get(name)
+    }
+
+    /// In no particular order.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.topics.values()
+    }
+
+    pub const fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Over all topics.
+    pub const fn partition_count(&self) -> usize {
+        self.partition_count
+    }
+
+    pub fn partition(&self, partition: &TopicPartition) -> Option<&Arc<Partition>> {
+        let topic = self.topics.get(&partition.topic)?;
+        topic.partitions.get(usize::try_from(partition.partition).ok()?)
+    }
+
+    /// Overrides for one broker, or the default of all brokers (`None`).
+    pub fn broker_configs(&self, broker: Option<BrokerId>) -> Option<&Arc<Configs>> {
+        self.broker_configs.get(&broker)
+    }
+
+    /// First producer id that no broker has been given.
+    pub const fn next_producer_id(&self) -> ProducerId {
+        ProducerId(self.next_producer_id)
+    }
+
+    /// Index of the last Raft log entry that this image reflects; 0 before the first.
+    pub const fn applied_index(&self) -> u64 {
+        self.applied_index
+    }
+
+    /// What changed since an earlier image. Topics that neither image changed cost nothing.
+    pub fn delta_since(&self, earlier: &Self) -> ImageDelta {
+        let mut delta = ImageDelta {
+            changed: Vec::new(),
+            deleted: Vec::new(),
+            brokers_changed: !Arc::ptr_eq(&self.brokers, &earlier.brokers),
+            broker_configs_changed: !Arc::ptr_eq(&self.broker_configs, &earlier.broker_configs),
+        };
+        self.topics.diff(
+            &earlier.topics,
+            Arc::ptr_eq,
+            |topic| delta.changed.push(Arc::clone(topic)),
+            |topic| delta.deleted.push(Arc::clone(topic)),
+        );
+        delta
+    }
+}
+
+/// The difference between two images.
+#[derive(Clone, Debug)]
+pub struct ImageDelta {
+    /// New topics, and topics of which anything changed.
+    pub changed: Vec<Arc<Topic>>,
+    /// Topics that are gone, as they were.
+    pub deleted: Vec<Arc<Topic>>,
+    pub brokers_changed: bool,
+    pub broker_configs_changed: bool,
+}

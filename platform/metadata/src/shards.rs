@@ -1,0 +1,141 @@
+//! A map whose clone shares everything, and whose change copies one shard.
+//!
+//! The image is replaced with every change; with a hundred thousand topics it must not be copied for each.
+//! Keys are spread by a fixed hash over shards that are copied on write, so a change copies one shard's
+//! entries and the list of shards, and [`ShardedMap::diff`] skips shards that two maps still share.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Shards of a map. A change of a map of n entries copies about n / 256 entries and 256 pointers.
+const SHARDS: usize = 256;
+
+#[derive(Clone)]
+pub(crate) struct ShardedMap<K, V> {
+    shards: Arc<Vec<Arc<BTreeMap<K, V>>>>,
+    len: usize,
+}
+
+/// A key's bytes, the same for its owned and its borrowed form.
+pub(crate) trait ShardKey {
+    fn shard_bytes(&self) -> &[u8];
+}
+
+impl ShardKey for str {
+    fn shard_bytes(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+impl ShardKey for Arc<str> {
+    fn shard_bytes(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+impl ShardKey for millrace_base::TopicId {
+    fn shard_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+fn shard_of<Q: ShardKey + ?Sized>(key: &Q) -> usize {
+    crc32c::crc32c(key.shard_bytes()) as usize % SHARDS
+}
+
+impl<K, V> Default for ShardedMap<K, V> {
+    fn default() -> Self {
+        let empty = Arc::new(BTreeMap::new());
+        Self { shards: Arc::new(vec![empty; SHARDS]), len: 0 }
+    }
+}
+
+impl<K: Ord + Clone + ShardKey, V: Clone> ShardedMap<K, V> {
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn get<Q>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ShardKey + ?Sized,
+    {
+        self.shards[shard_of(key)].get(key)
+    }
+
+    pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
+        let shard = shard_of(&key);
+        let before = Arc::make_mut(&mut Arc::make_mut(&mut self.shards)[shard]).insert(key, value);
+        self.len += usize::from(before.is_none());
+        before
+    }
+
+    pub(crate) fn remove<Q>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Ord + ShardKey + ?Sized,
+    {
+        self.get(key)?;
+        let shard = shard_of(key);
+        let before = Arc::make_mut(&mut Arc::make_mut(&mut self.shards)[shard]).remove(key);
+        self.len -= usize::from(before.is_some());
+        before
+    }
+
+    /// In no order that means anything, but the same for the same keys.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        self.shards.iter().flat_map(|shard| shard.values())
+    }
+
+    /// Calls `changed` with every entry whose key or value (by `same`) is not in `earlier`, and `removed` with
+    /// every entry of `earlier` whose key is gone. Work is done only in shards that were copied in between.
+    pub(crate) fn diff<'a>(
+        &'a self,
+        earlier: &'a Self,
+        same: impl Fn(&V, &V) -> bool,
+        mut changed: impl FnMut(&'a V),
+        mut removed: impl FnMut(&'a V),
+    ) {
+        for (now, before) in self.shards.iter().zip(earlier.shards.iter()) {
+            if Arc::ptr_eq(now, before) {
+                continue;
+            }
+            for (key, value) in now.iter() {
+                if !before.get(key).is_some_and(|old| same(value, old)) {
+                    changed(value);
+                }
+            }
+            for (key, value) in before.iter() {
+                if !now.contains_key(key) {
+                    removed(value);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_leaves_earlier_clones_alone_and_shares_the_other_shards() {
+        let mut map = ShardedMap::<Arc<str>, u32>::default();
+        for i in 0..1000 {
+            map.insert(i.to_string().into(), i);
+        }
+        let earlier = map.clone();
+        map.insert("7".into(), 700);
+        map.remove("8");
+        assert_eq!((map.len(), earlier.len()), (999, 1000));
+        assert_eq!((map.get("7"), earlier.get("7")), (Some(&700), Some(&7)));
+        assert_eq!((map.get("8"), earlier.get("8")), (None, Some(&8)));
+        let copied = map.shards.iter().zip(earlier.shards.iter()).filter(|(a, b)| !Arc::ptr_eq(a, b)).count();
+        assert!(copied <= 2, "{copied} shards copied");
+
+        let (mut changed, mut removed) = (Vec::new(), Vec::new());
+        map.diff(&earlier, |a, b| a == b, |value| changed.push(*value), |value| removed.push(*value));
+        assert_eq!((changed, removed), (vec![700], vec![8]));
+    }
+}
