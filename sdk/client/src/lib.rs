@@ -1,1 +1,39 @@
-//! millrace-client.
+//! Millrace's client: producer, consumer and admin over Kafka's protocol, on QUIC by default or on TCP/TLS.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use millrace_client::{Client, Record, StartAt};
+//!
+//! let client = Client::builder().bootstrap("127.0.0.1:9092").ca_file("millrace-data/tls/ca.pem").connect().await?;
+//! let producer = client.producer().build().await?;
+//! let delivery = producer.send("orders", Record::value(b"hello").with_key(b"customer-7")).await?;
+//! let stored = delivery.await?;
+//! println!("partition {} offset {}", stored.partition, stored.offset);
+//!
+//! let mut consumer = client.consumer().build();
+//! consumer.assign_topic("orders", StartAt::Beginning).await?;
+//! while let Some(record) = consumer.next_record().await? {
+//!     println!("{}: {:?}", record.offset(), record.value());
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! One connection per broker carries everything on QUIC: one stream for requests, one for produce, one for
+//! fetch, so that a long poll never delays a write. On TCP the same roles are separate connections.
+//! The crate never retries what could reorder or duplicate a record without saying so: producers are
+//! idempotent unless told otherwise.
+
+pub mod admin;
+mod client;
+pub mod consumer;
+pub mod error;
+pub mod producer;
+pub mod raw;
+
+pub use admin::Admin;
+pub use client::{Client, ClientBuilder, QuicTuning, Transport};
+pub use consumer::{Consumer, ConsumerBuilder, ConsumerRecord, Isolation, RecordBatch, StartAt};
+pub use error::{ConnectError, FetchError, RequestError, SendError};
+pub use producer::{
+    Acks, BatchDelivery, Compression, Delivery, Header, Producer, ProducerBuilder, Record, Stored,
+};

@@ -1,0 +1,163 @@
+//! What can go wrong, one type per operation. Each says whether trying again can help.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// No connection to a broker could be made.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("'{address}' is not an address: expected host:port, several separated by commas")]
+    BadAddress { address: String },
+    #[error("no bootstrap address given: call ClientBuilder::bootstrap(\"host:port\")")]
+    NoBootstrap,
+    #[error("resolve '{address}': {source}")]
+    Resolve { address: String, source: Arc<io::Error> },
+    #[error("{what}: {reason}")]
+    Tls { what: String, reason: String },
+    #[error("connect to {address} over {transport}: {reason}")]
+    Connect { address: String, transport: &'static str, reason: String },
+    #[error(
+        "connect to {address} over {transport}: no answer within {after:?}; is the broker listening there?"
+    )]
+    Timeout { address: String, transport: &'static str, after: Duration },
+    #[error("none of the bootstrap addresses answered; the last said: {last}")]
+    NoneAnswered { last: Box<Self> },
+    #[error("{address} answered, but not as a Kafka broker: {reason}")]
+    Handshake { address: String, reason: String },
+}
+
+impl ConnectError {
+    /// Whether the same call can succeed later without a change by the caller.
+    pub const fn is_retriable(&self) -> bool {
+        match self {
+            Self::BadAddress { .. } | Self::NoBootstrap | Self::Tls { .. } | Self::Handshake { .. } => false,
+            Self::Resolve { .. } | Self::Connect { .. } | Self::Timeout { .. } => true,
+            Self::NoneAnswered { last } => last.is_retriable(),
+        }
+    }
+}
+
+/// A request got no answer, or one that says no.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RequestError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("{api} to {broker}: connection lost: {reason}")]
+    Disconnected { api: &'static str, broker: String, reason: Arc<str> },
+    #[error(
+        "{api} to {broker}: no answer within {after:?}; raise request_timeout or look at the broker's load"
+    )]
+    Timeout { api: &'static str, broker: String, after: Duration },
+    #[error("{api} is not served by {broker} in a version that this client speaks ({range})")]
+    Unsupported { api: &'static str, broker: String, range: String },
+    #[error("{api} to {broker}: cannot make sense of the answer: {reason}")]
+    Malformed { api: &'static str, broker: String, reason: String },
+    #[error("{api} cannot be sent: {reason}")]
+    Encode { api: &'static str, reason: String },
+    /// The broker's error code for `what`, with its message or the code's meaning.
+    #[error("{api} of {what}: {name} ({code}): {message}")]
+    Refused { api: &'static str, what: String, code: i16, name: String, message: String, retriable: bool },
+    #[error("topic '{topic}' does not exist; create it first (millrace topic create {topic})")]
+    UnknownTopic { topic: String },
+    #[error("topic '{topic}' has {count} partitions, there is no partition {partition}")]
+    NoSuchPartition { topic: String, partition: i32, count: usize },
+    #[error("partition {topic}-{partition} has no leader at the moment")]
+    NoLeader { topic: String, partition: i32 },
+    #[error("the client is closed")]
+    Closed,
+}
+
+impl RequestError {
+    /// Whether the same call can succeed later without a change by the caller.
+    pub const fn is_retriable(&self) -> bool {
+        match self {
+            Self::Connect(error) => error.is_retriable(),
+            Self::Disconnected { .. } | Self::Timeout { .. } | Self::NoLeader { .. } => true,
+            Self::Refused { retriable, .. } => *retriable,
+            Self::Unsupported { .. }
+            | Self::Malformed { .. }
+            | Self::Encode { .. }
+            | Self::UnknownTopic { .. }
+            | Self::NoSuchPartition { .. }
+            | Self::Closed => false,
+        }
+    }
+
+    /// Kafka's error code, where the broker gave one.
+    pub const fn code(&self) -> Option<i16> {
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}
+
+/// A record was not taken or not stored.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SendError {
+    #[error(
+        "record of {size} bytes for topic '{topic}' is larger than max_request_bytes ({limit}); raise it here \
+         and max.message.bytes on the topic"
+    )]
+    TooLarge { topic: String, size: usize, limit: usize },
+    #[error(
+        "the producer holds {limit} bytes that are not acknowledged yet (buffer_bytes): await a delivery, use \
+         send() which waits for room, or raise buffer_bytes"
+    )]
+    BufferFull { limit: usize },
+    #[error(
+        "not acknowledged by {topic}-{partition} within {after:?} (delivery_timeout); last reason: {reason}. The \
+         record may or may not be stored"
+    )]
+    Expired { topic: String, partition: i32, after: Duration, reason: String },
+    #[error("{topic}-{partition} refused the batch: {name} ({code}): {message}")]
+    Rejected { topic: String, partition: i32, code: i16, name: String, message: String, retriable: bool },
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error("encode a record for topic '{topic}': {reason}")]
+    Encode { topic: String, reason: String },
+    #[error("the producer is closed")]
+    Closed,
+}
+
+impl SendError {
+    /// Whether sending the record again can help. The producer has already retried until its
+    /// delivery_timeout; sending again after [`SendError::Expired`] can store the record twice.
+    pub const fn is_retriable(&self) -> bool {
+        match self {
+            Self::BufferFull { .. } | Self::Expired { .. } => true,
+            Self::Rejected { retriable, .. } => *retriable,
+            Self::Request(error) => error.is_retriable(),
+            Self::TooLarge { .. } | Self::Encode { .. } | Self::Closed => false,
+        }
+    }
+}
+
+/// Records could not be read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error(
+        "offset {offset} of {topic}-{partition} is out of range: the partition holds [{start}, {end}); seek to an \
+         offset in it, or set ConsumerBuilder::on_out_of_range"
+    )]
+    OutOfRange { topic: String, partition: i32, offset: i64, start: i64, end: i64 },
+    #[error("{topic}-{partition} at offset {offset}: {reason}; seek past it to go on")]
+    Corrupt { topic: String, partition: i32, offset: i64, reason: String },
+    #[error("{topic}-{partition} is not assigned to this consumer; call assign first")]
+    NotAssigned { topic: String, partition: i32 },
+    #[error("nothing is assigned to this consumer; call assign or assign_topic first")]
+    NothingAssigned,
+}
+
+impl FetchError {
+    /// Whether polling again can help without a change by the caller.
+    pub const fn is_retriable(&self) -> bool {
+        match self {
+            Self::Request(error) => error.is_retriable(),
+            _ => false,
+        }
+    }
+}
