@@ -1,0 +1,130 @@
+//! What one peer, and all of them together, can make the broker hold, and for how long.
+
+use std::time::Duration;
+
+use millrace_base::limits::{FRAME_BYTES_MAX, KIB, MIB};
+
+/// The bounds of a listener. Every default is a broker's; [`validate`](Self::validate) checks the relations.
+#[derive(Clone, Debug)]
+pub struct TransportLimits {
+    /// Open connections of all transports, half-open ones included. Further ones are closed at once.
+    pub connections_max: usize,
+    /// Open connections from one address; `None` for as many as `connections_max`. Off by default because
+    /// many clients can share one address behind a gateway.
+    pub connections_per_ip_max: Option<usize>,
+    /// Largest frame that a peer may announce.
+    pub frame_bytes_max: usize,
+    /// From the accepted connection to the end of its handshake, or the first byte on plain TCP. Kafka
+    /// clients speak at once; ten seconds suffer a slow network.
+    pub handshake_timeout: Duration,
+    /// Without a request, and with none in flight. Kafka's `connections.max.idle.ms`.
+    pub idle_timeout: Duration,
+    /// For a frame from its first byte on, besides what `frame_bytes_per_second_min` grants to long ones.
+    pub frame_timeout: Duration,
+    /// Slowest pace at which a frame may arrive once `frame_timeout` is over.
+    pub frame_bytes_per_second_min: usize,
+    /// Without a byte of the replies taken by the peer.
+    pub write_timeout: Duration,
+    /// How long the replies still owed to a peer that has closed its sending side are waited for.
+    pub half_close_timeout: Duration,
+    /// Requests of one pipeline whose replies are not sent yet. Kafka's clients keep at most five.
+    pub in_flight_max: usize,
+    /// Bytes of those requests and replies. One request or reply is always let through.
+    pub in_flight_bytes_max: usize,
+    /// Receive buffers of all connections together; a frame waits for its share before it is read on.
+    pub receive_bytes_max: usize,
+    /// Of these, how many bytes stay allocated for reuse while nobody needs them.
+    pub receive_pool_bytes: usize,
+    /// Concurrent streams of one QUIC connection.
+    pub streams_max: u32,
+    /// QUIC handshakes in progress from which a new client must prove its address first (a Retry), so that
+    /// forged addresses cost no handshake.
+    pub retry_above: usize,
+}
+
+impl Default for TransportLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            connections_per_ip_max: None,
+            frame_bytes_max: FRAME_BYTES_MAX,
+            handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(600),
+            frame_timeout: Duration::from_secs(30),
+            frame_bytes_per_second_min: 64 * KIB,
+            write_timeout: Duration::from_secs(30),
+            half_close_timeout: Duration::from_secs(5),
+            in_flight_max: 100,
+            in_flight_bytes_max: 32 * MIB,
+            receive_bytes_max: 512 * MIB,
+            receive_pool_bytes: 64 * MIB,
+            streams_max: 256,
+            retry_above: 256,
+        }
+    }
+}
+
+/// Limits that contradict each other.
+#[derive(Debug, thiserror::Error)]
+pub enum LimitsError {
+    #[error("{name} is 0; it must be at least 1")]
+    Zero { name: &'static str },
+    #[error(
+        "receive_bytes_max {receive} is below frame_bytes_max {frame}: the largest frame could never be read"
+    )]
+    FrameAboveBudget { receive: usize, frame: usize },
+    #[error("frame_bytes_max {frame} is above {limit}, the most a frame can announce")]
+    FrameAboveFormat { frame: usize, limit: usize },
+}
+
+impl TransportLimits {
+    /// Checks what the transports rely on.
+    pub fn validate(&self) -> Result<(), LimitsError> {
+        let counts = [
+            ("connections_max", self.connections_max),
+            ("frame_bytes_max", self.frame_bytes_max),
+            ("frame_bytes_per_second_min", self.frame_bytes_per_second_min),
+            ("in_flight_max", self.in_flight_max),
+            ("in_flight_bytes_max", self.in_flight_bytes_max),
+            ("streams_max", self.streams_max as usize),
+        ];
+        for (name, value) in counts {
+            if value == 0 {
+                return Err(LimitsError::Zero { name });
+            }
+        }
+        if self.receive_bytes_max < self.frame_bytes_max {
+            return Err(LimitsError::FrameAboveBudget {
+                receive: self.receive_bytes_max,
+                frame: self.frame_bytes_max,
+            });
+        }
+        if self.frame_bytes_max > i32::MAX as usize {
+            return Err(LimitsError::FrameAboveFormat {
+                frame: self.frame_bytes_max,
+                limit: i32::MAX as usize,
+            });
+        }
+        Ok(())
+    }
+
+    /// How long a frame of `bytes` may take to arrive.
+    pub(crate) fn frame_deadline(&self, bytes: usize) -> Duration {
+        self.frame_timeout
+            + Duration::from_millis((bytes as u64 * 1000) / self.frame_bytes_per_second_min as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_agree_and_contradictions_are_named() {
+        TransportLimits::default().validate().unwrap();
+        let small = TransportLimits { receive_bytes_max: MIB, ..TransportLimits::default() };
+        assert!(small.validate().unwrap_err().to_string().contains("receive_bytes_max"));
+        let none = TransportLimits { in_flight_max: 0, ..TransportLimits::default() };
+        assert!(none.validate().unwrap_err().to_string().contains("in_flight_max"));
+    }
+}
