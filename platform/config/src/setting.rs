@@ -207,7 +207,7 @@ impl fmt::Display for Kind {
 
 /// The name that is a few typing errors away, if one is.
 pub fn nearest<'a>(names: impl Iterator<Item = &'a str>, wanted: &str) -> Option<&'a str> {
-    let tolerance = (wanted.len() / 3).max(1);
+    let tolerance = (wanted.len() / 3).max(2);
     let wanted = normalised(wanted);
     names
         .map(|name| (distance(&normalised(name), &wanted), name))

@@ -21,8 +21,13 @@ pub enum LoadError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("configuration {}: {message}", path.display())]
     Syntax { path: PathBuf, message: String },
-    #[error("configuration {}, line {line}: {source}", path.display())]
-    Setting { path: PathBuf, line: usize, source: SettingError },
+    #[error("configuration {}{}: {source}", path.display(), line_text(*line))]
+    Setting {
+        path: PathBuf,
+        /// `None` where two settings contradict each other.
+        line: Option<usize>,
+        source: SettingError,
+    },
 }
 
 pub(super) fn load(path: &Path) -> Result<BrokerConfig, LoadError> {
@@ -31,15 +36,31 @@ pub(super) fn load(path: &Path) -> Result<BrokerConfig, LoadError> {
     parse(path, &text)
 }
 
-/// A refused setting and where it stands in the text.
-type Refused = (SettingError, usize);
+fn line_text(line: Option<usize>) -> String {
+    line.map_or_else(String::new, |line| format!(", line {line}"))
+}
+
+/// A refused setting and where it stands in the text, if at one place.
+struct Refused(SettingError, Option<usize>);
+
+/// Adds to an error where it arose.
+fn at<T>(position: usize, result: Result<T, SettingError>) -> Result<T, Refused> {
+    result.map_err(|error| Refused(error, Some(position)))
+}
+
+/// A contradiction between settings has no single place.
+impl From<SettingError> for Refused {
+    fn from(error: SettingError) -> Self {
+        Self(error, None)
+    }
+}
 
 pub(super) fn parse(path: &Path, text: &str) -> Result<BrokerConfig, LoadError> {
     let document = DeTable::parse(text)
         .map_err(|error| LoadError::Syntax { path: path.to_owned(), message: error.to_string() })?;
-    read_document(document.get_ref()).map_err(|(source, position)| LoadError::Setting {
+    read_document(document.get_ref()).map_err(|Refused(source, position)| LoadError::Setting {
         path: path.to_owned(),
-        line: text[..position.min(text.len())].matches('\n').count() + 1,
+        line: position.map(|position| text[..position.min(text.len())].matches('\n').count() + 1),
         source,
     })
 }
@@ -52,12 +73,11 @@ fn read_document(document: &DeTable<'_>) -> Result<BrokerConfig, Refused> {
         match content.get_ref() {
             DeValue::Table(table) if name == TOPIC_DEFAULTS => read_topic_defaults(&mut config, table, "")?,
             DeValue::Table(table) => read_table(&mut config, name, position, table)?,
-            _ => return Err((unknown_table(name), position)),
+            _ => at(position, Err(unknown_table(name)))?,
         }
     }
-    config.topic_defaults = TopicConfig::from_overrides(&TopicConfig::default(), &config.topic_overrides)
-        .map_err(|error| (error, 0))?;
-    config.check_relations().map_err(|error| (error, 0))?;
+    config.topic_defaults = TopicConfig::from_overrides(&TopicConfig::default(), &config.topic_overrides)?;
+    config.check_relations()?;
     Ok(config)
 }
 
@@ -69,12 +89,12 @@ fn read_table(
 ) -> Result<(), Refused> {
     let prefix = format!("{name}.");
     if !BROKER_SETTINGS.iter().any(|setting| setting.name.starts_with(&prefix)) {
-        return Err((unknown_table(name), position));
+        return at(position, Err(unknown_table(name)));
     }
     for (key, value) in table {
         let path = format!("{prefix}{}", key.get_ref());
-        let setting = find(BROKER_SETTINGS, &path).map_err(|error| (error, key.span().start))?;
-        let value = read_value(setting, value).map_err(|error| (error, value.span().start))?;
+        let setting = at(key.span().start, find(BROKER_SETTINGS, &path))?;
+        let value = at(value.span().start, read_value(setting, value))?;
         (setting.assign)(config, &value);
     }
     Ok(())
@@ -89,10 +109,10 @@ fn read_topic_defaults(config: &mut BrokerConfig, table: &DeTable<'_>, prefix: &
             read_topic_defaults(config, nested, &format!("{name}."))?;
             continue;
         }
-        let setting = find(TOPIC_SETTINGS, &name).map_err(|error| (error, key.span().start))?;
-        let text =
-            scalar_text(value.get_ref()).ok_or_else(|| (refused(setting, value), value.span().start))?;
-        setting.parse(&text).map_err(|error| (error, value.span().start))?;
+        let setting = at(key.span().start, find(TOPIC_SETTINGS, &name))?;
+        let position = value.span().start;
+        let text = at(position, scalar_text(value.get_ref()).ok_or_else(|| refused(setting, value)))?;
+        at(position, setting.parse(&text))?;
         config.topic_overrides.insert(name, text);
     }
     Ok(())
