@@ -1,1 +1,23 @@
-//! millrace-log.
+//! Millrace's log engine: what is acknowledged here is on disk.
+//!
+//! One [`LogManager`] owns one data directory: a write-ahead log that all its partitions share, and a
+//! directory of segments for each. [`PartitionLog`] appends, reads and trims one partition.
+//!
+//! Invariants: it knows partitions by [`millrace_base::TopicPartition`] alone, never a topic's name, a
+//! network or another broker. It never re-encodes a batch. It reaches the disk through [`disk::Disk`] only,
+//! so that the simulator can crash it at every operation.
+
+pub mod disk;
+mod error;
+mod manager;
+mod metrics;
+mod options;
+mod partition;
+
+pub use error::{AppendError, LogError, OpenError, ReadError};
+pub use manager::{LogManager, RecoveryReport, RetentionReport};
+pub use metrics::{Health, LatencyHistogram, LogMetrics};
+pub use options::{LogOptions, Threading};
+pub use partition::{
+    AppendOrigin, Appended, DurableListener, PartitionLog, ProducerSummary, Read, TimestampOffset,
+};

@@ -1,0 +1,89 @@
+//! The port to the disk: what the engine asks of a file system, and no more.
+//!
+//! [`real::RealDisk`] is the operating system's, [`sim::SimDisk`] loses power when told to. Both pass the
+//! same conformance suite. Rules the engine relies on:
+//! - bytes written are durable after [`DiskFile::sync`] of the file returns, or after the write itself where
+//!   the file was opened [`OpenMode::durable`]; until then each sector may hold the old or the new bytes;
+//! - names (created, renamed, removed) are durable after [`Disk::sync_dir`] of their directory;
+//! - [`Disk::sync_all`] does both for everything.
+
+use std::any::Any;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use millrace_base::FileSource;
+
+mod real;
+pub mod sim;
+pub use real::RealDisk;
+
+/// How a file is opened; always for reading and writing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenMode {
+    /// Make the file; one that exists is an error.
+    pub create_new: bool,
+    /// Make the file if there is none.
+    pub create: bool,
+    /// Bypass the page cache where the file system can. Writes are then whole multiples of
+    /// [`millrace_base::limits::IO_ALIGNMENT`] in address, position and length; reads go through the cache
+    /// all the same and see what was written.
+    pub direct: bool,
+    /// Each write is durable when it returns.
+    pub durable: bool,
+}
+
+/// An entry of a directory.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DirEntry {
+    pub name: String,
+    pub is_dir: bool,
+}
+
+/// A file system.
+pub trait Disk: Send + Sync + 'static {
+    /// Makes a directory and those above it that are missing.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// The entries of a directory, ordered by name.
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
+
+    /// Renames a file or directory within its directory, replacing a file of the new name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes everything durable in the file system that holds `path`.
+    fn sync_all(&self, path: &Path) -> io::Result<()>;
+
+    /// Takes the lock file at `path` until the guard is dropped. `Err(AlreadyExists)` when another process
+    /// has it; the error's text is then what [`Disk::lock`] of that process wrote: its process id.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>>;
+}
+
+/// An open file. All methods take positions; there is no cursor.
+pub trait DiskFile: FileSource {
+    /// Writes all of `pieces`, one after the other, from `position` on.
+    fn write_all_at(&self, pieces: &[&[u8]], position: u64) -> io::Result<()>;
+
+    /// Reads up to `buffer.len()` bytes and returns how many there were; fewer only at the end of the file.
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
+
+    /// Makes the file's bytes and length durable, not its name.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Cuts the file, or extends it with zeros.
+    fn truncate(&self, len: u64) -> io::Result<()>;
+
+    fn len(&self) -> io::Result<u64>;
+
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}

@@ -1,0 +1,164 @@
+//! The operating system's file system: direct I/O where it is had, the page cache with data syncs elsewhere.
+
+use std::any::Any;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use millrace_base::FileSource;
+
+use super::{DirEntry, Disk, DiskFile, OpenMode};
+
+/// Slices that one vectored write may carry (`IOV_MAX`).
+const SLICES_MAX: usize = 1024;
+
+/// The file system that the process sees.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let cached = options(mode).open(path)?;
+        let direct = if mode.direct { open_direct(path, mode)? } else { None };
+        // Without O_DSYNC on the handle that writes, a durable write is a write and a data sync.
+        let sync_each = mode.durable && direct.is_none();
+        Ok(Arc::new(RealFile { cached, direct, sync_each }))
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            entries.push(DirEntry { name, is_dir: entry.file_type()?.is_dir() });
+        }
+        entries.sort();
+        Ok(entries)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir_all(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn sync_all(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(File::open(path)?)?)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
+        let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                file.read_to_string(&mut holder)?;
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, holder.trim().to_owned()));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        file.set_len(0)?;
+        writeln!(file, "{}", std::process::id())?;
+        Ok(Box::new(file))
+    }
+}
+
+fn options(mode: OpenMode) -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(mode.create_new).create(mode.create);
+    options
+}
+
+/// A second handle that bypasses the page cache; `None` where the file system refuses (tmpfs, some others).
+fn open_direct(path: &Path, mode: OpenMode) -> io::Result<Option<File>> {
+    let durable = if mode.durable { libc::O_DSYNC } else { 0 };
+    let opened = OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT | durable).open(path);
+    match opened {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A file with up to two handles: reads, lengths and `sendfile` use the page cache, aligned writes of a
+/// file opened for direct I/O bypass it. The kernel keeps both views coherent; no cached page is ever dirty
+/// where a direct write goes, because a file is written through one of the two only (truncations are synced).
+struct RealFile {
+    cached: File,
+    direct: Option<File>,
+    sync_each: bool,
+}
+
+impl FileSource for RealFile {
+    fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        self.cached.read_exact_at(buffer, position)
+    }
+
+    fn as_raw_fd(&self) -> Option<RawFd> {
+        Some(self.cached.as_raw_fd())
+    }
+}
+
+impl DiskFile for RealFile {
+    fn write_all_at(&self, pieces: &[&[u8]], position: u64) -> io::Result<()> {
+        let writer = self.direct.as_ref().unwrap_or(&self.cached);
+        let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let mut rest = slices.as_mut_slice();
+        let mut position = position;
+        while !rest.is_empty() {
+            let batch = &rest[..rest.len().min(SLICES_MAX)];
+            match rustix::io::pwritev(writer, batch, position) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    position += written as u64;
+                    IoSlice::advance_slices(&mut rest, written);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if self.sync_each { self.sync() } else { Ok(()) }
+    }
+
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.cached.read_at(&mut buffer[filled..], position + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.direct.as_ref().unwrap_or(&self.cached).sync_data()
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.cached.set_len(len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.cached.metadata()?.len())
+    }
+}

@@ -1,0 +1,105 @@
+//! One error type an operation; `millrace-broker` maps them to wire codes.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use millrace_base::{LeaderEpoch, Offset, ProducerId, TopicPartition};
+
+/// A data directory that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    #[error(
+        "data directory {} is in use by process {holder}; stop that process or choose another directory",
+        dir.display()
+    )]
+    Locked { dir: PathBuf, holder: String },
+    #[error("{action} {}: {source}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("{} is damaged at byte {position}: {reason}", path.display())]
+    Corrupt { path: PathBuf, position: u64, reason: String },
+    #[error("{} has format version {found}; this build reads version {supported}", path.display())]
+    Version { path: PathBuf, found: u16, supported: u16 },
+}
+
+impl OpenError {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+
+    pub(crate) fn corrupt(path: &Path, position: u64, reason: impl Into<String>) -> Self {
+        Self::Corrupt { path: path.to_owned(), position, reason: reason.into() }
+    }
+}
+
+/// An operation on a partition's existence, its log start or the whole engine that failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    #[error("{action} {}: {source}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("partition {0} does not exist")]
+    UnknownPartition(TopicPartition),
+    #[error("offset {offset} is outside the log's {start}..={end}")]
+    OutOfRange { offset: Offset, start: Offset, end: Offset },
+    #[error("the log has failed: {0}")]
+    Failed(String),
+    #[error("the log is closed")]
+    Closed,
+}
+
+impl LogError {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+/// Batches that were not appended; nothing of them is in the log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// KIP-98: neither the sequence that follows the producer's last nor one of its last five batches.
+    #[error("producer {producer_id} sent sequence {sequence} where {expected} was expected")]
+    OutOfOrderSequence { producer_id: ProducerId, sequence: i32, expected: i32 },
+    #[error("producer {producer_id} has epoch {current}; epoch {epoch} is fenced")]
+    InvalidProducerEpoch { producer_id: ProducerId, epoch: i16, current: i16 },
+    /// A sequence number below all that are remembered: written before, its offsets no longer known.
+    #[error("producer {producer_id} sent sequence {sequence}, which was written before")]
+    DuplicateSequence { producer_id: ProducerId, sequence: i32 },
+    #[error("a batch of {bytes} bytes is over the topic's max.message.bytes of {max}")]
+    RecordTooLarge { bytes: usize, max: usize },
+    #[error("{bytes} bytes of batches do not fit into the topic's segment.bytes of {max}")]
+    RecordListTooLarge { bytes: usize, max: usize },
+    #[error("timestamp {timestamp_ms} is further than {bound_ms} ms from the broker's {now_ms}")]
+    InvalidTimestamp { timestamp_ms: i64, now_ms: i64, bound_ms: i64 },
+    #[error("the request's leader epoch {epoch} is older than the partition's {current}")]
+    Fenced { epoch: LeaderEpoch, current: LeaderEpoch },
+    /// A replica's batch that does not begin at the end of the log.
+    #[error("the leader's batch begins at offset {base_offset}; the log ends at {end}")]
+    NotNext { base_offset: Offset, end: Offset },
+    #[error("the request holds no batch")]
+    Empty,
+    /// The disk is full; what was appended before is kept and committed when there is room again.
+    #[error(
+        "no space left in the data directory; free some or lower retention, appends resume by themselves"
+    )]
+    DiskFull,
+    #[error("the log has failed: {0}")]
+    Failed(String),
+    #[error("the partition is closed or deleted")]
+    Closed,
+}
+
+/// A read that could not be served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    #[error("offset {offset} is outside the log's {start}..={end}")]
+    OutOfRange { offset: Offset, start: Offset, end: Offset },
+    #[error("{} is damaged at byte {position}: {reason}", path.display())]
+    Corrupt { path: PathBuf, position: u64, reason: String },
+    #[error("read {}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}

@@ -1,0 +1,43 @@
+//! How one data directory is to be run; `millrace-config` holds the settings an operator sees.
+
+use millrace_base::limits::{GIB, MIB};
+
+/// Who runs commits and checkpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Threading {
+    /// Threads of the engine's own: one for the write-ahead log, one for checkpoints, some for segments.
+    #[default]
+    Threads,
+    /// Nobody: the caller steps the engine (`LogManager::step`). For the simulator.
+    Stepped,
+}
+
+/// Sizes and threads of one [`crate::LogManager`].
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// Disk space of the write-ahead log. It bounds what a restart replays and how much may wait in memory
+    /// for its segment.
+    pub wal_bytes: u64,
+    /// Memory for recent records of all partitions together.
+    pub tail_bytes: u64,
+    /// Appended bytes that may wait for their commit before [`crate::LogManager::admit`] makes callers wait.
+    pub pending_bytes: u64,
+    /// Bytes committed straight to segments after which a checkpoint is taken: what a restart reads again.
+    pub checkpoint_bytes: u64,
+    /// Threads that write and sync segments. Four keep a disk busy while each waits for its sync.
+    pub direct_threads: usize,
+    pub threading: Threading,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self {
+            wal_bytes: 256 * MIB as u64,
+            tail_bytes: GIB as u64,
+            pending_bytes: 128 * MIB as u64,
+            checkpoint_bytes: 256 * MIB as u64,
+            direct_threads: 4,
+            threading: Threading::Threads,
+        }
+    }
+}
