@@ -1,0 +1,156 @@
+//! The broker's life: what it is made of, its start, its background tasks and its end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_base::{BrokerId, Clock};
+use millrace_config::BrokerConfig;
+use millrace_log::LogManager;
+use millrace_metadata::Metadata;
+use parking_lot::Mutex;
+use prometheus::Registry;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::fetch_session::FetchSessions;
+use crate::metrics::{Metrics, log::LogCollector};
+use crate::partition_manager::PartitionManager;
+use crate::producer_ids::ProducerIds;
+
+/// What a broker is told at its start, besides its configuration.
+#[derive(Clone, Debug)]
+pub struct BrokerOptions {
+    pub node_id: BrokerId,
+    /// Where the logs are, as DescribeLogDirs tells it.
+    pub data_dir: PathBuf,
+    pub config: Arc<BrokerConfig>,
+}
+
+/// A broker that cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    #[error("register metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    #[error("open the logs of this broker's partitions: {0}")]
+    Partitions(String),
+}
+
+/// Everything that handlers share.
+pub(crate) struct State {
+    pub(crate) node_id: BrokerId,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) config: Arc<BrokerConfig>,
+    pub(crate) log: LogManager,
+    pub(crate) metadata: Metadata,
+    pub(crate) partitions: PartitionManager,
+    pub(crate) sessions: FetchSessions,
+    pub(crate) producer_ids: ProducerIds,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// One broker; serves connections as a [`millrace_transport::Service`].
+pub struct Broker {
+    pub(crate) state: Arc<State>,
+    stop: watch::Sender<bool>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Broker {
+    /// Brings the local logs in step with the metadata and starts the background tasks. `metadata` has this
+    /// broker registered already.
+    pub async fn start(
+        options: BrokerOptions,
+        log: LogManager,
+        metadata: Metadata,
+        registry: &Registry,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, StartError> {
+        let metrics = Arc::new(Metrics::register(registry)?);
+        registry.register(Box::new(LogCollector::new(log.clone())?))?;
+        let config = options.config;
+        let partitions = PartitionManager::new(options.node_id, config.clone(), log.clone(), metrics.clone());
+        partitions
+            .catch_up(metadata.image())
+            .await
+            .map_err(|error| StartError::Partitions(error.to_string()))?;
+        let state = Arc::new(State {
+            node_id: options.node_id,
+            data_dir: options.data_dir,
+            sessions: FetchSessions::new(config.limits.fetch_sessions as usize),
+            config,
+            log,
+            metadata,
+            partitions,
+            producer_ids: ProducerIds::default(),
+            metrics,
+            clock,
+        });
+        let (stop, stopped) = watch::channel(false);
+        let tasks = vec![
+            tokio::spawn(follow_metadata(state.clone(), stopped.clone())),
+            tokio::spawn(enforce_retention(state.clone(), stopped)),
+        ];
+        Ok(Arc::new(Self { state, stop, tasks: Mutex::new(tasks) }))
+    }
+
+    /// Stops the background tasks and answers everything that waits. To be called after the listener has
+    /// stopped; log and metadata stay open and are the caller's to close.
+    pub async fn shutdown(&self) {
+        self.stop.send_replace(true);
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        for task in tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a background task of the broker failed");
+            }
+        }
+        self.state.partitions.stop();
+    }
+}
+
+/// Applies each new metadata image to the local partitions.
+async fn follow_metadata(state: Arc<State>, mut stopped: watch::Receiver<bool>) {
+    const RETRY: Duration = Duration::from_secs(1);
+    let mut images = state.metadata.watch();
+    loop {
+        tokio::select! {
+            changed = images.changed() => if changed.is_err() { return },
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+        while let Err(error) = state.partitions.catch_up(state.metadata.image()).await {
+            tracing::error!(%error, "cannot apply the metadata to this broker's logs, trying again");
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                _ = stopped.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+}
+
+/// Drops segments that retention no longer keeps, from time to time.
+async fn enforce_retention(state: Arc<State>, mut stopped: watch::Receiver<bool>) {
+    let mut ticks =
+        tokio::time::interval(state.config.log.retention_check_interval.max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+        let log = state.log.clone();
+        match tokio::task::spawn_blocking(move || log.enforce_retention()).await {
+            Ok(report) if report.segments > 0 => {
+                tracing::info!(
+                    segments = report.segments,
+                    bytes = report.bytes,
+                    "retention removed old records"
+                );
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "retention failed"),
+        }
+    }
+}

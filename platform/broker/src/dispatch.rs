@@ -1,0 +1,160 @@
+//! From a frame to its handler: one table of all APIs, and what every request has in common.
+//!
+//! Kafka answers a version it does not serve only for ApiVersions (with version 0, so that any client can
+//! read it, KIP-511); for every other API, for an unknown API and for a body that cannot be decoded it
+//! closes the connection, and so does this.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use millrace_base::Payload;
+use millrace_protocol::api::{ApiSpec, SERVED};
+use millrace_protocol::frame::{RequestFrame, decode_body, encode_response};
+use millrace_protocol::layout::Guarded;
+use millrace_protocol::{ApiKey, Encodable, ErrorCode, HeaderVersion};
+use millrace_transport::{CloseReason, Reply};
+
+use crate::broker::State;
+use crate::handlers;
+use crate::metrics::ApiMetrics;
+
+/// A request on its way through its handler.
+#[derive(Clone)]
+pub(crate) struct Call {
+    pub(crate) state: Arc<State>,
+    pub(crate) key: ApiKey,
+    pub(crate) version: i16,
+    pub(crate) correlation_id: i32,
+    metrics: Arc<ApiMetrics>,
+    started: Instant,
+}
+
+impl Call {
+    /// Counts an error and gives its number on the wire.
+    pub(crate) fn fail(&self, error: ErrorCode) -> i16 {
+        self.state.metrics.error(&self.metrics, error);
+        error.code()
+    }
+
+    /// The error's number on the wire, 0 for success.
+    pub(crate) fn code<T>(&self, result: &Result<T, ErrorCode>) -> i16 {
+        result.as_ref().err().map_or(0, |error| self.fail(*error))
+    }
+
+    /// Decodes the request's body, all of it.
+    pub(crate) fn decode<T: Guarded>(&self, mut body: Bytes) -> Result<T, CloseReason> {
+        decode_body(&mut body, self.version).map_err(|error| {
+            CloseReason::MalformedRequest(format!("{:?} version {}: {error}", self.key, self.version))
+        })
+    }
+
+    /// Encodes the response.
+    pub(crate) fn encode<T: Encodable + HeaderVersion>(&self, response: &T) -> Result<Payload, CloseReason> {
+        encode_response(self.correlation_id, self.key, self.version, response)
+            .map_err(|error| CloseReason::Service(error.to_string()))
+    }
+}
+
+type Started<'a> = BoxFuture<'a, Result<Reply, CloseReason>>;
+
+/// What serves one API.
+struct Route {
+    key: ApiKey,
+    start: fn(Call, Bytes) -> Started<'static>,
+}
+
+/// A handler from request to response; the requests behind it wait, as they do in Kafka.
+macro_rules! answers {
+    ($key:ident, $handler:path) => {
+        Route {
+            key: ApiKey::$key,
+            start: |call, body| {
+                Box::pin(async move {
+                    let request = call.decode(body)?;
+                    let response = $handler(&call, request).await;
+                    call.encode(&response).map(Reply::Ready)
+                })
+            },
+        }
+    };
+}
+
+/// A handler that decides itself what waits for what.
+macro_rules! pipelines {
+    ($key:ident, $handler:path) => {
+        Route { key: ApiKey::$key, start: |call, body| Box::pin($handler(call, body)) }
+    };
+}
+
+/// Every API, in the order of [`SERVED`].
+const ROUTES: &[Route] = &[answers!(ApiVersions, handlers::api_versions::handle)];
+
+/// Starts the request in `frame`.
+pub(crate) async fn start(state: &Arc<State>, frame: Bytes) -> Result<Reply, CloseReason> {
+    let outcome = start_counted(state, frame).await;
+    if outcome.is_err() {
+        state.metrics.bad_requests.inc();
+    }
+    outcome
+}
+
+async fn start_counted(state: &Arc<State>, frame: Bytes) -> Result<Reply, CloseReason> {
+    let started = Instant::now();
+    let frame =
+        RequestFrame::decode(frame).map_err(|error| CloseReason::MalformedRequest(error.to_string()))?;
+    let position = SERVED
+        .binary_search_by_key(&frame.api_key, |spec| spec.key as i16)
+        .map_err(|_| CloseReason::Service(format!("API {} is not served here", frame.api_key)))?;
+    let spec = &SERVED[position];
+    let call = Call {
+        state: state.clone(),
+        key: spec.key,
+        version: frame.api_version,
+        correlation_id: frame.correlation_id,
+        metrics: state.metrics.api(position).clone(),
+        started,
+    };
+    let metrics = call.metrics.clone();
+    if !spec.serves(frame.api_version) {
+        let reply = refuse_version(call, spec)?;
+        metrics.answered(started.elapsed());
+        return Ok(reply);
+    }
+    match (ROUTES[position].start)(call, frame.body).await {
+        Ok(Reply::Later(waiting)) => Ok(Reply::Later(Box::pin(async move {
+            let payload = waiting.await;
+            metrics.answered(started.elapsed());
+            payload
+        }))),
+        outcome => {
+            metrics.answered(started.elapsed());
+            outcome
+        }
+    }
+}
+
+/// See the module's text.
+fn refuse_version(mut call: Call, spec: &ApiSpec) -> Result<Reply, CloseReason> {
+    if spec.key == ApiKey::ApiVersions {
+        call.version = 0;
+        let response = handlers::api_versions::unsupported_version(&call);
+        return call.encode(&response).map(Reply::Ready);
+    }
+    let ApiSpec { key, min, max, .. } = spec;
+    let version = call.version;
+    Err(CloseReason::Service(format!("{key:?} version {version} is not served here, only {min} to {max}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_served_api_has_its_handler() {
+        let routed: Vec<_> = ROUTES.iter().map(|route| route.key).collect();
+        let served: Vec<_> = SERVED.iter().map(|spec| spec.key).collect();
+        assert_eq!(routed, served);
+    }
+}

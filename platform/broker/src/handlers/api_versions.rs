@@ -1,0 +1,58 @@
+//! ApiVersions (0 to 4): which APIs and versions are served here (KIP-35, KIP-511).
+
+use millrace_protocol::ErrorCode;
+use millrace_protocol::api::SERVED;
+use millrace_protocol::messages::api_versions_response::ApiVersion;
+use millrace_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
+
+use crate::dispatch::Call;
+
+/// From this version on clients name their software.
+const NAMES_SOFTWARE: i16 = 3;
+
+pub(crate) async fn handle(call: &Call, request: ApiVersionsRequest) -> ApiVersionsResponse {
+    let named = [&request.client_software_name, &request.client_software_version];
+    if call.version >= NAMES_SOFTWARE && !named.iter().all(|name| is_software_name(name)) {
+        return ApiVersionsResponse::default().with_error_code(call.fail(ErrorCode::InvalidRequest));
+    }
+    ApiVersionsResponse::default().with_api_keys(served())
+}
+
+/// The answer to a version that is not served, itself of version 0: the client looks up a better one in it.
+pub(crate) fn unsupported_version(call: &Call) -> ApiVersionsResponse {
+    let code = call.fail(ErrorCode::UnsupportedVersion);
+    ApiVersionsResponse::default().with_error_code(code).with_api_keys(served())
+}
+
+fn served() -> Vec<ApiVersion> {
+    let version = |spec: &millrace_protocol::api::ApiSpec| {
+        ApiVersion::default()
+            .with_api_key(spec.key as i16)
+            .with_min_version(spec.advertised_min)
+            .with_max_version(spec.max)
+    };
+    SERVED.iter().map(version).collect()
+}
+
+/// Kafka's rule: letters and digits, with dots and dashes between them.
+fn is_software_name(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    let outer = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = name.as_bytes();
+    outer(bytes.first()) && outer(bytes.last()) && bytes.iter().all(|byte| inner(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn software_names_follow_kafkas_rule() {
+        for name in ["apache-kafka-java", "librdkafka", "4.1.0", "v", "a--b"] {
+            assert!(is_software_name(name), "{name}");
+        }
+        for name in ["", "-a", "a.", "a b", "ä", "a_b"] {
+            assert!(!is_software_name(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What the broker counts, for Prometheus.
+//!
+//! | metric | type | labels | meaning |
+//! |---|---|---|---|
+//! | `millrace_requests_total` | counter | `api` | requests answered, or whose connection was closed for them |
+//! | `millrace_request_errors_total` | counter | `api`, `code` | errors told to clients, one per topic or partition |
+//! | `millrace_request_seconds` | histogram | `api` | from the request's start to its answer, long polls included |
+//! | `millrace_bad_requests_total` | counter | | connections closed because of what the client sent |
+//! | `millrace_topic_bytes_in_total` | counter | `topic` | record batches appended, in bytes |
+//! | `millrace_topic_bytes_out_total` | counter | `topic` | record batches handed to consumers, in bytes |
+//! | `millrace_partitions` | gauge | | partitions with a log on this broker |
+//! | `millrace_topics` | gauge | | topics of the cluster |
+//! | `millrace_fetch_sessions` | gauge | | incremental fetch sessions open |
+//! | `millrace_fetch_session_partitions` | gauge | | partitions in all of them |
+//!
+//! The log's own metrics are listed in [`log`]. Cardinality is bounded: `api` and `code` by the protocol,
+//! `topic` by [`TOPIC_LABELS_MAX`], beyond which topics share the label `other`.
+
+pub(crate) mod log;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use millrace_protocol::api::{ApiSpec, SERVED};
+use millrace_protocol::{ApiKey, ErrorCode};
+use parking_lot::Mutex;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+};
+
+/// Topics with a label of their own.
+pub(crate) const TOPIC_LABELS_MAX: usize = 1_000;
+const OTHER: &str = "other";
+
+/// Upper bounds in seconds: from an answer out of memory to a long poll's half minute.
+const LATENCY_BUCKETS: &[f64] = &[
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+    30.0,
+];
+
+/// Counters of one API.
+#[derive(Debug)]
+pub(crate) struct ApiMetrics {
+    key: ApiKey,
+    requests: IntCounter,
+    seconds: Histogram,
+}
+
+impl ApiMetrics {
+    pub(crate) fn answered(&self, after: Duration) {
+        self.requests.inc();
+        self.seconds.observe(after.as_secs_f64());
+    }
+}
+
+/// Counters of one topic; partitions hold them, so that counting costs no look-up.
+#[derive(Debug)]
+pub(crate) struct TopicTraffic {
+    pub(crate) bytes_in: IntCounter,
+    pub(crate) bytes_out: IntCounter,
+}
+
+/// Everything counted, registered once.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    apis: Vec<Arc<ApiMetrics>>,
+    errors: IntCounterVec,
+    pub(crate) bad_requests: IntCounter,
+    bytes_in: IntCounterVec,
+    bytes_out: IntCounterVec,
+    traffic: Mutex<HashMap<String, Arc<TopicTraffic>>>,
+    pub(crate) partitions: IntGauge,
+    pub(crate) topics: IntGauge,
+    pub(crate) fetch_sessions: IntGauge,
+    pub(crate) fetch_session_partitions: IntGauge,
+}
+
+/// The label of an API: Kafka's name for it.
+fn api_label(key: ApiKey) -> String {
+    format!("{key:?}")
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> prometheus::Result<IntCounterVec> {
+    let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+    let gauge = IntGauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let requests = counters(registry, "millrace_requests_total", "Requests answered, by API.", &["api"])?;
+        let options = HistogramOpts::new("millrace_request_seconds", "Time from a request to its answer.");
+        let seconds = HistogramVec::new(options.buckets(LATENCY_BUCKETS.to_vec()), &["api"])?;
+        registry.register(Box::new(seconds.clone()))?;
+        let api = |spec: &ApiSpec| {
+            let label = api_label(spec.key);
+            Arc::new(ApiMetrics {
+                key: spec.key,
+                requests: requests.with_label_values(&[&label]),
+                seconds: seconds.with_label_values(&[&label]),
+            })
+        };
+        let bad_requests = IntCounter::new(
+            "millrace_bad_requests_total",
+            "Connections closed because of what the client sent.",
+        )?;
+        registry.register(Box::new(bad_requests.clone()))?;
+        let errors = "Errors told to clients, by API and Kafka's error.";
+        let bytes_in = "Bytes of record batches appended, by topic.";
+        let bytes_out = "Bytes of record batches handed to consumers, by topic.";
+        let sessions = "Incremental fetch sessions open.";
+        let session_partitions = "Partitions in all fetch sessions.";
+        Ok(Self {
+            apis: SERVED.iter().map(api).collect(),
+            errors: counters(registry, "millrace_request_errors_total", errors, &["api", "code"])?,
+            bad_requests,
+            bytes_in: counters(registry, "millrace_topic_bytes_in_total", bytes_in, &["topic"])?,
+            bytes_out: counters(registry, "millrace_topic_bytes_out_total", bytes_out, &["topic"])?,
+            traffic: Mutex::default(),
+            partitions: gauge(registry, "millrace_partitions", "Partitions with a log on this broker.")?,
+            topics: gauge(registry, "millrace_topics", "Topics of the cluster.")?,
+            fetch_sessions: gauge(registry, "millrace_fetch_sessions", sessions)?,
+            fetch_session_partitions: gauge(
+                registry,
+                "millrace_fetch_session_partitions",
+                session_partitions,
+            )?,
+        })
+    }
+
+    /// The counters of the API at `position` in [`SERVED`].
+    pub(crate) fn api(&self, position: usize) -> &Arc<ApiMetrics> {
+        &self.apis[position]
+    }
+
+    /// Counts an error that a client is told.
+    pub(crate) fn error(&self, api: &ApiMetrics, code: ErrorCode) {
+        self.errors.with_label_values(&[api_label(api.key), format!("{code:?}")]).inc();
+    }
+
+    /// The counters of a topic, shared by its partitions.
+    pub(crate) fn traffic(&self, topic: &str) -> Arc<TopicTraffic> {
+        let mut traffic = self.traffic.lock();
+        let label =
+            if traffic.contains_key(topic) || traffic.len() < TOPIC_LABELS_MAX { topic } else { OTHER };
+        let counters = || {
+            Arc::new(TopicTraffic {
+                bytes_in: self.bytes_in.with_label_values(&[label]),
+                bytes_out: self.bytes_out.with_label_values(&[label]),
+            })
+        };
+        traffic.entry_ref(label).or_insert_with(counters).clone()
+    }
+
+    /// Forgets the counters of a deleted topic.
+    pub(crate) fn forget_topic(&self, topic: &str) {
+        if self.traffic.lock().remove(topic).is_some() {
+            // Absent labels are what is wanted, so that they are absent already is no error.
+            let _ = self.bytes_in.remove_label_values(&[topic]);
+            let _ = self.bytes_out.remove_label_values(&[topic]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_beyond_the_limit_share_a_label() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        for topic in 0..TOPIC_LABELS_MAX + 10 {
+            metrics.traffic(&format!("topic-{topic}")).bytes_in.inc();
+        }
+        let families = registry.gather();
+        let bytes_in = families.iter().find(|family| family.name() == "millrace_topic_bytes_in_total");
+        assert_eq!(bytes_in.unwrap().get_metric().len(), TOPIC_LABELS_MAX + 1);
+        assert_eq!(metrics.traffic("another").bytes_in.get(), 10);
+    }
+
+    #[test]
+    fn a_deleted_topic_leaves_no_label() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        metrics.traffic("gone").bytes_in.inc();
+        metrics.forget_topic("gone");
+        assert!(registry.gather().iter().all(|family| family.name() != "millrace_topic_bytes_in_total"));
+    }
+}

@@ -1,0 +1,108 @@
+//! Fetches that wait for a partition to have more to read.
+//!
+//! A waiting fetch stands in the list of each of its partitions with its position in the request, so that
+//! a wake-up re-reads only the partitions that moved. It leaves every list when it is dropped: a consumer
+//! that polls an idle partition for hours leaves nothing behind.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+
+use futures::task::AtomicWaker;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+/// One fetch that waits, and which of its partitions have moved since it last looked.
+#[derive(Debug)]
+pub(crate) struct WaitingFetch {
+    id: u64,
+    moved: Mutex<Vec<usize>>,
+    waker: AtomicWaker,
+}
+
+impl WaitingFetch {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            moved: Mutex::new(Vec::new()),
+            waker: AtomicWaker::new(),
+        })
+    }
+
+    pub(crate) fn notify(&self, position: usize) {
+        let mut moved = self.moved.lock();
+        // A busy partition moves many times before the fetch runs; it is re-read once.
+        if moved.last() != Some(&position) {
+            moved.push(position);
+        }
+        drop(moved);
+        self.waker.wake();
+    }
+
+    /// Waits until partitions have moved; their positions in the request, ascending and each once.
+    pub(crate) async fn moved(&self) -> Vec<usize> {
+        poll_fn(|context| {
+            self.waker.register(context.waker());
+            let mut moved = std::mem::take(&mut *self.moved.lock());
+            if moved.is_empty() {
+                return Poll::Pending;
+            }
+            moved.sort_unstable();
+            moved.dedup();
+            Poll::Ready(moved)
+        })
+        .await
+    }
+}
+
+/// The fetches that wait on one partition.
+#[derive(Debug, Default)]
+pub(crate) struct FetchWaiters {
+    waiting: HashMap<u64, (Arc<WaitingFetch>, usize)>,
+}
+
+impl FetchWaiters {
+    pub(crate) fn add(&mut self, fetch: &Arc<WaitingFetch>, position: usize) {
+        self.waiting.insert(fetch.id, (fetch.clone(), position));
+    }
+
+    pub(crate) fn remove(&mut self, fetch: &WaitingFetch) {
+        self.waiting.remove(&fetch.id);
+    }
+
+    pub(crate) fn notify_all(&self) {
+        for (fetch, position) in self.waiting.values() {
+            fetch.notify(*position);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn a_fetch_learns_which_partitions_moved() {
+        let (mut first, mut second) = (FetchWaiters::default(), FetchWaiters::default());
+        let fetch = WaitingFetch::new();
+        first.add(&fetch, 0);
+        second.add(&fetch, 1);
+        assert!(fetch.moved().now_or_never().is_none());
+        second.notify_all();
+        first.notify_all();
+        second.notify_all();
+        assert_eq!(fetch.moved().now_or_never(), Some(vec![0, 1]));
+        first.remove(&fetch);
+        assert_eq!(first.len(), 0);
+    }
+}

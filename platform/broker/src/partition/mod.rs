@@ -1,0 +1,229 @@
+//! One partition that this broker leads: its log, how far it is replicated, and who waits for that.
+//!
+//! Records become visible in one place, [`Partition::advance`]: the commit thread reports a new durable end,
+//! the [`HighWatermark`] core decides, then waiting producers are answered and waiting fetches woken.
+//! Replication will report its followers' ends to the same place.
+
+mod ack_queue;
+mod fetch_waiters;
+mod high_watermark;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use arc_swap::ArcSwap;
+use millrace_base::{BrokerId, LeaderEpoch, Offset, TopicPartition};
+use millrace_config::TopicConfig;
+use millrace_log::{AppendError, AppendOrigin, Appended, PartitionLog};
+use millrace_protocol::ErrorCode;
+use millrace_protocol::batch::Batch;
+use parking_lot::Mutex;
+
+use crate::metrics::TopicTraffic;
+use ack_queue::AckQueue;
+pub(crate) use ack_queue::PendingAcks;
+use fetch_waiters::FetchWaiters;
+pub(crate) use fetch_waiters::WaitingFetch;
+use high_watermark::HighWatermark;
+
+/// What the metadata says about a partition, and its topic's settings.
+#[derive(Clone, Debug)]
+pub(crate) struct Role {
+    pub(crate) leader: Option<BrokerId>,
+    pub(crate) leader_epoch: LeaderEpoch,
+    pub(crate) replicas: usize,
+    pub(crate) isr: Vec<BrokerId>,
+    pub(crate) config: Arc<TopicConfig>,
+}
+
+impl Role {
+    /// Replicas that must be in sync for a write that wants all of them. A topic with fewer replicas than
+    /// `min.insync.replicas` could never be written to, so, as in Kafka, the lower number counts.
+    fn min_insync_replicas(&self) -> usize {
+        self.replicas.min(self.config.min_insync_replicas as usize)
+    }
+
+    /// Whether an acks=all write may be taken.
+    pub(crate) fn has_enough_replicas(&self) -> bool {
+        self.isr.len() >= self.min_insync_replicas()
+    }
+}
+
+/// Who waits, and what for.
+struct Waiting {
+    replicated: HighWatermark,
+    acks: AckQueue,
+    fetches: FetchWaiters,
+    /// The partition is not served here any more; nothing may start to wait.
+    closed: bool,
+}
+
+/// See the module's text.
+pub(crate) struct Partition {
+    id: TopicPartition,
+    local: BrokerId,
+    log: Arc<PartitionLog>,
+    traffic: Arc<TopicTraffic>,
+    role: ArcSwap<Role>,
+    /// A copy of the core's, so that readers take no lock.
+    high_watermark: AtomicI64,
+    waiting: Mutex<Waiting>,
+}
+
+impl Partition {
+    /// Takes up serving `log`, all of which is durable.
+    pub(crate) fn open(
+        id: TopicPartition,
+        local: BrokerId,
+        log: Arc<PartitionLog>,
+        traffic: Arc<TopicTraffic>,
+        role: Role,
+    ) -> Arc<Self> {
+        let end = log.durable_end_offset();
+        // With this broker alone in sync everything durable is replicated; otherwise the high watermark is
+        // found again from what the log kept of it.
+        let high_watermark = if role.isr == [local] { end } else { log.high_watermark().min(end) };
+        let waiting = Waiting {
+            replicated: HighWatermark::new(local, high_watermark, end),
+            acks: AckQueue::default(),
+            fetches: FetchWaiters::default(),
+            closed: false,
+        };
+        let partition = Arc::new(Self {
+            id,
+            local,
+            traffic,
+            role: ArcSwap::from_pointee(role.clone()),
+            high_watermark: AtomicI64::new(high_watermark),
+            waiting: Mutex::new(waiting),
+            log,
+        });
+        partition.log.set_high_watermark(high_watermark);
+        partition.apply(role);
+        let weak = Arc::downgrade(&partition);
+        partition.log.on_durable(Arc::new(move |end| {
+            if let Some(partition) = weak.upgrade() {
+                partition.advance(partition.local, end);
+            }
+        }));
+        // What became durable between the first look and the listener.
+        partition.advance(local, partition.log.durable_end_offset());
+        partition
+    }
+
+    pub(crate) fn id(&self) -> TopicPartition {
+        self.id
+    }
+
+    pub(crate) fn log(&self) -> &Arc<PartitionLog> {
+        &self.log
+    }
+
+    pub(crate) fn traffic(&self) -> &TopicTraffic {
+        &self.traffic
+    }
+
+    pub(crate) fn role(&self) -> arc_swap::Guard<Arc<Role>> {
+        self.role.load()
+    }
+
+    /// Below it consumers may read.
+    pub(crate) fn high_watermark(&self) -> Offset {
+        self.high_watermark.load(Ordering::Acquire)
+    }
+
+    /// Where a reader of committed records must stop. Without transactions, the high watermark.
+    pub(crate) fn last_stable_offset(&self) -> Offset {
+        self.high_watermark()
+    }
+
+    /// Takes over what the metadata says now.
+    pub(crate) fn apply(&self, role: Role) {
+        self.log.set_config(role.config.clone());
+        self.log.set_leader_epoch(role.leader_epoch);
+        let leads = role.leader == Some(self.local);
+        let mut waiting = self.waiting.lock();
+        let advanced = waiting.replicated.set_isr(&role.isr);
+        self.role.store(Arc::new(role));
+        if let Some(high_watermark) = advanced {
+            self.publish(&mut waiting, high_watermark);
+        }
+        if !leads {
+            waiting.acks.fail_all(ErrorCode::NotLeaderOrFollower.code());
+            waiting.fetches.notify_all();
+        }
+    }
+
+    /// Whether a request that takes `epoch` for the current one may be served here (KIP-320).
+    pub(crate) fn check_leader(&self, epoch: LeaderEpoch) -> Result<(), ErrorCode> {
+        let role = self.role();
+        if role.leader != Some(self.local) {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        match epoch {
+            LeaderEpoch::UNKNOWN => Ok(()),
+            epoch if epoch < role.leader_epoch => Err(ErrorCode::FencedLeaderEpoch),
+            epoch if epoch > role.leader_epoch => Err(ErrorCode::UnknownLeaderEpoch),
+            _ => Ok(()),
+        }
+    }
+
+    /// Appends a producer's verified batches.
+    pub(crate) fn append(&self, batches: &[Batch]) -> Result<Appended, AppendError> {
+        let role = self.role();
+        let appended = self.log.append(batches, role.leader_epoch, AppendOrigin::Producer)?;
+        // A topic with a relaxed flush policy has asked not to wait for the disk.
+        if !role.config.sync_before_ack() {
+            self.advance(self.local, appended.last_offset + 1);
+        }
+        Ok(appended)
+    }
+
+    /// Completes `part` of `acks` when the high watermark reaches `end`.
+    pub(crate) fn acknowledge_at(&self, end: Offset, acks: &Arc<PendingAcks>, part: usize) {
+        let mut waiting = self.waiting.lock();
+        waiting.acks.push(end, acks.clone(), part);
+        if waiting.closed {
+            waiting.acks.fail_all(ErrorCode::NotLeaderOrFollower.code());
+        } else {
+            let high_watermark = waiting.replicated.value();
+            waiting.acks.on_high_watermark(high_watermark);
+        }
+    }
+
+    /// Has `fetch` woken when there may be more to read than up to `seen`, or nothing any more.
+    pub(crate) fn notify_beyond(&self, seen: Offset, fetch: &Arc<WaitingFetch>, position: usize) {
+        let mut waiting = self.waiting.lock();
+        if waiting.closed || waiting.replicated.value() > seen {
+            fetch.notify(position);
+        }
+        waiting.fetches.add(fetch, position);
+    }
+
+    pub(crate) fn stop_notifying(&self, fetch: &WaitingFetch) {
+        self.waiting.lock().fetches.remove(fetch);
+    }
+
+    /// A replica holds everything below `end` durably.
+    fn advance(&self, replica: BrokerId, end: Offset) {
+        let mut waiting = self.waiting.lock();
+        if let Some(high_watermark) = waiting.replicated.on_durable(replica, end) {
+            self.publish(&mut waiting, high_watermark);
+        }
+    }
+
+    fn publish(&self, waiting: &mut Waiting, high_watermark: Offset) {
+        self.high_watermark.store(high_watermark, Ordering::Release);
+        self.log.set_high_watermark(high_watermark);
+        waiting.acks.on_high_watermark(high_watermark);
+        waiting.fetches.notify_all();
+    }
+
+    /// Answers everything that waits: the partition is not served here any more.
+    pub(crate) fn close(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.closed = true;
+        waiting.acks.fail_all(ErrorCode::NotLeaderOrFollower.code());
+        waiting.fetches.notify_all();
+    }
+}

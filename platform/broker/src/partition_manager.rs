@@ -1,0 +1,180 @@
+//! Keeps this broker's partitions in step with the metadata image: opens logs, closes and deletes them,
+//! hands on new leaders and settings.
+//!
+//! Images are applied one after the other, each as its difference to the one before. A step that fails
+//! leaves the old image in place; every step can be repeated.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use millrace_base::{BrokerId, TopicId, TopicPartition};
+use millrace_config::{BrokerConfig, SettingError, TopicConfig};
+use millrace_log::{LogError, LogManager};
+use millrace_metadata::{Image, Topic};
+use parking_lot::RwLock;
+use tokio::sync::Mutex;
+
+use crate::metrics::Metrics;
+use crate::partition::{Partition, Role};
+
+/// An image that could not be applied in full.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    #[error("partition {partition} of topic '{topic}': {source}")]
+    Log { topic: Arc<str>, partition: i32, source: LogError },
+    #[error("settings of topic '{topic}': {source}")]
+    Settings { topic: Arc<str>, source: SettingError },
+    #[error("applying the metadata was interrupted: {0}")]
+    Interrupted(#[from] tokio::task::JoinError),
+}
+
+/// The partitions with a log on this broker.
+pub(crate) struct PartitionManager {
+    shared: Arc<Shared>,
+    /// The image that the partitions reflect; held while another is applied.
+    applied: Mutex<Option<Arc<Image>>>,
+}
+
+struct Shared {
+    local: BrokerId,
+    config: Arc<BrokerConfig>,
+    log: LogManager,
+    metrics: Arc<Metrics>,
+    open: RwLock<HashMap<TopicPartition, Arc<Partition>>>,
+}
+
+impl PartitionManager {
+    pub(crate) fn new(
+        local: BrokerId,
+        config: Arc<BrokerConfig>,
+        log: LogManager,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let shared = Shared { local, config, log, metrics, open: RwLock::default() };
+        Self { shared: Arc::new(shared), applied: Mutex::new(None) }
+    }
+
+    /// The partition, if its log is on this broker.
+    pub(crate) fn find(&self, topic: TopicId, partition: i32) -> Option<Arc<Partition>> {
+        self.shared.open.read().get(&TopicPartition::new(topic, partition)).cloned()
+    }
+
+    /// All of them, in no particular order.
+    pub(crate) fn all(&self) -> Vec<Arc<Partition>> {
+        self.shared.open.read().values().cloned().collect()
+    }
+
+    /// Applies `image` unless it, or a later one, is applied already. Returns when it is.
+    pub(crate) async fn catch_up(&self, image: Arc<Image>) -> Result<(), ApplyError> {
+        let mut applied = self.applied.lock().await;
+        if applied.as_ref().is_some_and(|applied| applied.applied_index() >= image.applied_index()) {
+            return Ok(());
+        }
+        let (shared, before, next) = (self.shared.clone(), applied.clone(), image.clone());
+        tokio::task::spawn_blocking(move || shared.apply(before.as_deref(), &next)).await??;
+        *applied = Some(image);
+        Ok(())
+    }
+
+    /// Answers everything that waits on a partition.
+    pub(crate) fn stop(&self) {
+        for partition in self.all() {
+            partition.close();
+        }
+    }
+}
+
+impl Shared {
+    fn apply(&self, before: Option<&Image>, image: &Image) -> Result<(), ApplyError> {
+        match before {
+            Some(before) => {
+                let delta = image.delta_since(before);
+                for topic in &delta.deleted {
+                    self.delete(topic)?;
+                }
+                for topic in &delta.changed {
+                    self.update(topic)?;
+                }
+            }
+            None => {
+                for topic in image.topics() {
+                    self.update(topic)?;
+                }
+                self.delete_strays(image);
+            }
+        }
+        self.metrics.topics.set(image.topic_count() as i64);
+        self.metrics.partitions.set(self.open.read().len() as i64);
+        Ok(())
+    }
+
+    /// Opens or updates those of the topic's partitions that this broker has a replica of.
+    fn update(&self, topic: &Topic) -> Result<(), ApplyError> {
+        let failed = |source| ApplyError::Settings { topic: topic.name.clone(), source };
+        let config: Arc<TopicConfig> = Arc::new(self.config.topic_config(&topic.configs).map_err(failed)?);
+        for (index, partition) in (0i32..).zip(&topic.partitions) {
+            if !partition.replicas.contains(&self.local) {
+                continue;
+            }
+            let role = Role {
+                leader: partition.leader,
+                leader_epoch: partition.leader_epoch,
+                replicas: partition.replicas.len(),
+                isr: partition.isr.clone(),
+                config: config.clone(),
+            };
+            let id = TopicPartition::new(topic.id, index);
+            if let Some(open) = self.open.read().get(&id) {
+                open.apply(role);
+                continue;
+            }
+            let failed = |source| ApplyError::Log { topic: topic.name.clone(), partition: index, source };
+            let log = self.log.create(id, config.clone()).map_err(failed)?;
+            let traffic = self.metrics.traffic(&topic.name);
+            self.open.write().insert(id, Partition::open(id, self.local, log, traffic, role));
+        }
+        Ok(())
+    }
+
+    fn delete(&self, topic: &Topic) -> Result<(), ApplyError> {
+        for (index, _) in (0i32..).zip(&topic.partitions) {
+            let id = TopicPartition::new(topic.id, index);
+            let Some(partition) = self.open.write().remove(&id) else { continue };
+            partition.close();
+            match self.log.delete(&id) {
+                Ok(()) | Err(LogError::UnknownPartition(_)) => {}
+                Err(source) => {
+                    return Err(ApplyError::Log { topic: topic.name.clone(), partition: index, source });
+                }
+            }
+        }
+        self.metrics.forget_topic(&topic.name);
+        Ok(())
+    }
+
+    /// Removes logs of topics that were deleted while this broker was down. Where the metadata knows no
+    /// topic at all it is more likely to have been lost than emptied, so then they are kept.
+    fn delete_strays(&self, image: &Image) {
+        let strays: Vec<_> =
+            self.log.partitions().into_iter().filter(|id| image.partition(id).is_none()).collect();
+        if strays.is_empty() {
+            return;
+        }
+        if image.topic_count() == 0 {
+            let count = strays.len();
+            tracing::warn!(
+                count,
+                "the data directory holds partitions, but the metadata knows no topic: they are kept"
+            );
+            return;
+        }
+        for id in strays {
+            match self.log.delete(&id) {
+                Ok(()) => tracing::info!(partition = %id, "deleted the log of a topic that is gone"),
+                Err(error) => {
+                    tracing::warn!(partition = %id, %error, "cannot delete the log of a topic that is gone")
+                }
+            }
+        }
+    }
+}
