@@ -128,3 +128,79 @@ pub struct PartitionChange {
     /// Allows a leader from outside the in-sync replicas, at the price of records.
     pub unclean: bool,
 }
+
+/// What one Raft log entry carries: commands that are applied together, with the version that a broker must
+/// know to apply them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Proposal {
+    version: u32,
+    commands: Vec<Command>,
+}
+
+impl Proposal {
+    pub(crate) fn new(commands: Vec<Command>) -> Self {
+        let version = commands.iter().map(Command::version).max().unwrap_or(COMMAND_VERSION);
+        Self { version, commands }
+    }
+
+    pub(crate) fn commands(&self) -> &[Command] {
+        &self.commands
+    }
+
+    pub(crate) fn decode(json: &[u8]) -> Result<Self, ProposalError> {
+        // The version alone first: what a newer broker wrote need not parse, and its number explains why.
+        #[derive(Deserialize)]
+        struct VersionOnly {
+            version: u32,
+        }
+        let found = serde_json::from_slice::<VersionOnly>(json)?.version;
+        if found > COMMAND_VERSION {
+            return Err(ProposalError::Newer { found });
+        }
+        Ok(serde_json::from_slice(json)?)
+    }
+}
+
+/// A log entry that this build does not understand.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProposalError {
+    #[error(
+        "a command of version {found} was written by a newer broker, this one knows up to {COMMAND_VERSION}: \
+         upgrade this broker"
+    )]
+    Newer { found: u32 },
+    #[error("a command cannot be parsed: {0}")]
+    Malformed(#[from] serde_json::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proposal_survives_its_json() {
+        let proposal = Proposal::new(vec![
+            Command::DeleteTopic { id: TopicId::random() },
+            Command::AlterConfigs {
+                resource: ConfigResource::Broker(None),
+                changes: vec![ConfigChange { name: "a".into(), value: None }],
+            },
+        ]);
+        let json = serde_json::to_vec(&proposal).unwrap();
+        assert_eq!(Proposal::decode(&json).unwrap(), proposal);
+    }
+
+    #[test]
+    fn what_a_newer_broker_wrote_is_refused_with_its_version() {
+        let newer = br#"{"version":9,"commands":[{"split_topic":{}}],"more":1}"#;
+        assert!(matches!(Proposal::decode(newer), Err(ProposalError::Newer { found: 9 })));
+        for same_version in [
+            r#"{"version":1,"commands":[{"split_topic":{}}]}"#,
+            r#"{"version":1,"commands":[{"init_cluster":{"cluster_id":"a","region":"b"}}]}"#,
+        ] {
+            let refused = Proposal::decode(same_version.as_bytes());
+            assert!(matches!(refused, Err(ProposalError::Malformed(_))), "{same_version}");
+        }
+    }
+}

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::BrokerRegistration;
 use crate::shards::ShardedMap;
+use crate::topic_name::collision_key;
 
 /// Overrides of settings, by name.
 pub type Configs = BTreeMap<String, String>;
@@ -18,7 +19,6 @@ pub type Configs = BTreeMap<String, String>;
 /// A broker that has registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Broker {
-    #[serde(flatten)]
     pub registration: BrokerRegistration,
     /// Index of the command that registered it: a later registration has a greater one.
     pub epoch: i64,
@@ -44,6 +44,16 @@ pub struct Topic {
     /// Partition `n` is at `n`; never empty.
     pub partitions: Vec<Arc<Partition>>,
     pub configs: Arc<Configs>,
+}
+
+impl Topic {
+    pub fn partition_count(&self) -> i32 {
+        i32::try_from(self.partitions.len()).expect("bounded by limits::PARTITIONS_PER_TOPIC_MAX")
+    }
+
+    pub fn partition(&self, index: i32) -> Option<&Arc<Partition>> {
+        self.partitions.get(usize::try_from(index).ok()?)
+    }
 }
 
 /// See the module's text.
@@ -98,8 +108,7 @@ impl Image {
     }
 
     pub fn partition(&self, partition: &TopicPartition) -> Option<&Arc<Partition>> {
-        let topic = self.topics.get(&partition.topic)?;
-        topic.partitions.get(usize::try_from(partition.partition).ok()?)
+        self.topics.get(&partition.topic)?.partition(partition.partition)
     }
 
     /// Overrides for one broker, or the default of all brokers (`None`).
@@ -133,6 +142,42 @@ impl Image {
         );
         delta
     }
+}
+
+/// The changes, for the state machine alone.
+impl Image {
+    /// Adds a topic, or replaces the one with its id (which has the same name).
+    pub(crate) fn put_topic(&mut self, topic: Topic) {
+        let topic = Arc::new(topic);
+        self.partition_count += topic.partitions.len();
+        self.by_name.insert(Arc::clone(&topic.name), Arc::clone(&topic));
+        if needs_collision_key(&topic.name) {
+            self.collisions.insert(collision_key(&topic.name).into(), Arc::clone(&topic.name));
+        }
+        if let Some(before) = self.topics.insert(topic.id, topic) {
+            self.partition_count -= before.partitions.len();
+        }
+    }
+
+    pub(crate) fn remove_topic(&mut self, id: TopicId) -> Option<Arc<Topic>> {
+        let topic = self.topics.remove(&id)?;
+        self.partition_count -= topic.partitions.len();
+        self.by_name.remove(&*topic.name);
+        if needs_collision_key(&topic.name) {
+            self.collisions.remove(&*collision_key(&topic.name));
+        }
+        Some(topic)
+    }
+
+    /// The name of a topic that cannot exist beside one called `name`.
+    pub(crate) fn colliding_name(&self, name: &str) -> Option<&Arc<str>> {
+        if needs_collision_key(name) { self.collisions.get(&*collision_key(name)) } else { None }
+    }
+}
+
+/// Names without these characters collide with no other.
+fn needs_collision_key(name: &str) -> bool {
+    name.contains(['.', '_'])
 }
 
 /// The difference between two images.
