@@ -1,0 +1,56 @@
+//! Words that mark unfinished work or name somebody's machine, and tests that wait on time.
+
+use super::Source;
+
+/// Each in two halves, so that this list does not find itself.
+const UNFINISHED: [(&str, &str); 6] =
+    [("todo", "!("), ("unimplemented", "!("), ("dbg", "!("), ("FIX", "ME"), ("XX", "X"), ("HA", "CK")];
+
+const MACHINE_PATHS: [(&str, &str); 3] = [("/ho", "me/"), ("/Us", "ers/"), ("C:", "\\")];
+
+const SLEEPS: [(&str, &str); 2] = [("thread::", "sleep("), ("time::", "sleep(")];
+
+/// The one place where tests may sleep: between two looks at a condition.
+const WAITS_ON_CONDITIONS: &str = "tests/harness/src/wait.rs";
+
+pub fn check(sources: &[Source]) -> Vec<String> {
+    let mut findings = Vec::new();
+    for source in sources {
+        if source.path.ends_with("Cargo.lock") {
+            continue;
+        }
+        let tests = source.is_rust()
+            && source.path.starts_with("tests")
+            && source.path.as_os_str() != WAITS_ON_CONDITIONS;
+        for (index, line) in source.text.lines().enumerate() {
+            for word in found(line, &UNFINISHED) {
+                findings.push(source.finding_at(index + 1, format!("'{word}' marks unfinished work")));
+            }
+            for word in found(line, &MACHINE_PATHS) {
+                findings
+                    .push(source.finding_at(index + 1, format!("'{word}' is a path on somebody's machine")));
+            }
+            if tests && let Some(word) = found(line, &SLEEPS).first() {
+                let what = format!("'{word}': tests wait on conditions, see the harness's `eventually`");
+                findings.push(source.finding_at(index + 1, what));
+            }
+        }
+    }
+    findings
+}
+
+fn found(line: &str, words: &[(&str, &str)]) -> Vec<String> {
+    words.iter().map(|(head, tail)| format!("{head}{tail}")).filter(|word| line.contains(word)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{UNFINISHED, found};
+
+    #[test]
+    fn unfinished_work_is_found() {
+        let line = format!("    {}!() // {}ME", "todo", "FIX");
+        assert_eq!(found(&line, &UNFINISHED).len(), 2);
+        assert!(found("the list of to-dos is empty", &UNFINISHED).is_empty());
+    }
+}

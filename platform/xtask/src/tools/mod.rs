@@ -1,0 +1,129 @@
+//! What the tests need beside Rust and a C compiler, each installed once into the cache.
+//!
+//! A tool that cannot be had (no network, no right to install packages) is an error with its reason; whoever
+//! needs it decides whether that fails or is reported as skipped. Nothing is skipped without a name.
+
+mod cargo;
+mod java;
+mod python;
+mod system;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::workspace::Workspace;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tool {
+    Kcat,
+    /// The 2.x series of kafka-python: fixed request versions per broker release.
+    KafkaPython2,
+    /// The 3.x series, whose protocol code is generated and which asks for newer versions.
+    KafkaPython3,
+    ConfluentKafka,
+    /// Kafka's own command line tools and client library.
+    JavaClient,
+    WasmTargets,
+    CargoDeny,
+    CargoFuzz,
+}
+
+impl Tool {
+    pub const ALL: [Self; 8] = [
+        Self::Kcat,
+        Self::KafkaPython2,
+        Self::KafkaPython3,
+        Self::ConfluentKafka,
+        Self::JavaClient,
+        Self::WasmTargets,
+        Self::CargoDeny,
+        Self::CargoFuzz,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kcat => "kcat",
+            Self::KafkaPython2 => "kafka-python-2",
+            Self::KafkaPython3 => "kafka-python-3",
+            Self::ConfluentKafka => "confluent-kafka",
+            Self::JavaClient => "java",
+            Self::WasmTargets => "wasm-targets",
+            Self::CargoDeny => "cargo-deny",
+            Self::CargoFuzz => "cargo-fuzz",
+        }
+    }
+
+    fn install(self, workspace: &Workspace) -> anyhow::Result<()> {
+        match self {
+            Self::Kcat => system::install("kcat", "-V", &["kcat"]),
+            Self::KafkaPython2 | Self::KafkaPython3 | Self::ConfluentKafka => {
+                python::install(workspace, self.name())
+            }
+            Self::JavaClient => java::install(workspace),
+            Self::WasmTargets => cargo::install_targets(workspace),
+            Self::CargoDeny => cargo::install_tool(workspace, "cargo-deny", "0.20.2"),
+            Self::CargoFuzz => cargo::install_fuzz(workspace),
+        }
+    }
+}
+
+/// The program of a tool that cargo installed.
+pub fn cargo_tool(workspace: &Workspace, tool: Tool) -> PathBuf {
+    cargo::tool_path(workspace, tool.name())
+}
+
+/// Installs on first use and remembers the outcome, so that one missing tool is tried and reported once.
+pub struct Tools<'a> {
+    workspace: &'a Workspace,
+    outcomes: RefCell<BTreeMap<Tool, Result<(), String>>>,
+}
+
+impl<'a> Tools<'a> {
+    pub const fn new(workspace: &'a Workspace) -> Self {
+        Self { workspace, outcomes: RefCell::new(BTreeMap::new()) }
+    }
+
+    /// The reason why `tool` is not to be had, if so.
+    pub fn require(&self, tool: Tool) -> Result<(), String> {
+        self.outcomes
+            .borrow_mut()
+            .entry(tool)
+            .or_insert_with(|| tool.install(self.workspace).map_err(|error| format!("{error:#}")))
+            .clone()
+    }
+}
+
+/// Installs everything and returns the names and reasons of what is missing.
+pub fn install_all(workspace: &Workspace) -> anyhow::Result<Vec<String>> {
+    let tools = Tools::new(workspace);
+    let mut missing = Vec::new();
+    for tool in Tool::ALL {
+        match tools.require(tool) {
+            Ok(()) => println!("{}: ready", tool.name()),
+            Err(reason) => {
+                println!("{}: missing: {reason}", tool.name());
+                missing.push(format!("{}: {reason}", tool.name()));
+            }
+        }
+    }
+    Ok(missing)
+}
+
+/// Runs `install` unless `directory` was completed for this very `recipe` before; a change of the recipe or
+/// an interrupted installation starts it afresh.
+fn once(directory: &Path, recipe: &str, install: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let stamp = directory.join(".installed-from");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == recipe) {
+        return Ok(());
+    }
+    if directory.exists() {
+        fs::remove_dir_all(directory).with_context(|| format!("remove '{}'", directory.display()))?;
+    }
+    fs::create_dir_all(directory).with_context(|| format!("create '{}'", directory.display()))?;
+    install()?;
+    fs::write(&stamp, recipe).with_context(|| format!("write '{}'", stamp.display()))
+}

@@ -1,0 +1,51 @@
+//! Short runs of every fuzz target: they show that the targets still build and that nothing lies shallow.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context as _;
+
+use super::{Checks, Outcome};
+use crate::process;
+use crate::tools::{Tool, cargo_tool};
+use crate::workspace::Workspace;
+
+/// The fuzz targets are a workspace of their own, since they build with a nightly compiler only.
+pub fn manifests(workspace: &Workspace) -> Vec<PathBuf> {
+    let manifest = workspace.root.join("tests/fuzz/Cargo.toml");
+    if manifest.exists() { vec![manifest] } else { Vec::new() }
+}
+
+pub fn run_targets(checks: &Checks<'_>) -> Outcome {
+    if let Err(reason) = checks.tools.require(Tool::CargoFuzz) {
+        return Ok(vec![format!("cargo-fuzz is missing: {reason}")]);
+    }
+    let seconds = if checks.long { 20 * 60 } else { 30 };
+    let targets = process::output(&mut fuzz(checks, "list"))?;
+    process::run(&mut fuzz(checks, "build")).context("build the fuzz targets")?;
+    let mut failed = Vec::new();
+    for target in targets.split_whitespace() {
+        println!("--- {target} for {seconds} s");
+        let mut command = fuzz(checks, "run");
+        command.arg(target).args(["--", "-print_final_stats=1", "-verbosity=0", "-rss_limit_mb=4096"]);
+        if let Err(error) = process::run(command.arg(format!("-max_total_time={seconds}"))) {
+            println!("{error:#}");
+            failed.push(target);
+        }
+    }
+    anyhow::ensure!(failed.is_empty(), "{}: the input that shows it is named above", failed.join(", "));
+    Ok(Vec::new())
+}
+
+fn fuzz(checks: &Checks<'_>, verb: &str) -> Command {
+    let mut command = Command::new(cargo_tool(checks.workspace, Tool::CargoFuzz));
+    command
+        .current_dir(&checks.workspace.root)
+        // The program is made to be called by cargo, which passes the subcommand's name on.
+        .args(["fuzz", verb, "--fuzz-dir", "tests/fuzz"])
+        .env("RUSTUP_TOOLCHAIN", "nightly");
+    if verb != "list" {
+        command.arg("--target-dir").arg(checks.workspace.target().join("fuzz"));
+    }
+    command
+}

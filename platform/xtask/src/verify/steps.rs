@@ -1,0 +1,179 @@
+//! The steps of a verification, cheap ones first.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::{Checks, Outcome, Step, fuzz, readme};
+use crate::process;
+use crate::tests_run::TestProgram;
+use crate::tidy;
+use crate::tools::{Tool, cargo_tool};
+
+pub const STEPS: &[Step] = &[
+    Step { name: "tools", run: tools },
+    Step { name: "format", run: format },
+    Step { name: "tidy", run: tidy_up },
+    Step { name: "policy", run: policy },
+    Step { name: "clippy", run: clippy },
+    Step { name: "rustdoc", run: rustdoc },
+    Step { name: "build", run: build },
+    Step { name: "unit", run: unit },
+    Step { name: "doctest", run: doctest },
+    Step { name: "simulation", run: simulation },
+    Step { name: "integration", run: integration },
+    Step { name: "compat", run: compat },
+    Step { name: "readme", run: readme::run_commands },
+    Step { name: "fuzz", run: fuzz::run_targets },
+];
+
+const INTEGRATION: &str = "millrace-integration-tests";
+const COMPAT: &str = "millrace-compat-tests";
+const SIMULATION: &str = "millrace-simulation";
+
+/// Which tools the compatibility tests need, by the name of the test program.
+const CLIENTS: &[(&str, &[Tool])] = &[
+    ("kcat", &[Tool::Kcat]),
+    ("kafka_python", &[Tool::KafkaPython2, Tool::KafkaPython3]),
+    ("confluent_kafka", &[Tool::ConfluentKafka]),
+    ("java", &[Tool::JavaClient]),
+    ("rskafka", &[]),
+];
+
+/// A build cache beyond this is started afresh: every clone leaves its own crates behind in it.
+const CACHE_BYTES_MAX: u64 = 24 << 30;
+
+fn tools(checks: &Checks<'_>) -> Outcome {
+    limit_cache(checks)?;
+    Ok(Tool::ALL
+        .into_iter()
+        .filter_map(|tool| {
+            checks.tools.require(tool).err().map(|reason| format!("{} is missing: {reason}", tool.name()))
+        })
+        .collect())
+}
+
+fn limit_cache(checks: &Checks<'_>) -> anyhow::Result<()> {
+    let target = checks.workspace.target();
+    if !checks.workspace.is_ci || !target.starts_with(&checks.workspace.cache) || !target.exists() {
+        return Ok(());
+    }
+    let size = process::output(Command::new("du").args(["--summarize", "--block-size=1"]).arg(&target))?;
+    let bytes: u64 = size.split_whitespace().next().context("`du` printed nothing")?.parse()?;
+    println!("build cache '{}': {} MiB", target.display(), bytes >> 20);
+    if bytes > CACHE_BYTES_MAX {
+        println!("over {} GiB: removed", CACHE_BYTES_MAX >> 30);
+        fs::remove_dir_all(&target).with_context(|| format!("remove '{}'", target.display()))?;
+    }
+    Ok(())
+}
+
+fn format(checks: &Checks<'_>) -> Outcome {
+    process::run(&mut checks.workspace.cargo(&["fmt", "--all", "--check"]))?;
+    for manifest in fuzz::manifests(checks.workspace) {
+        process::run(checks.workspace.cargo(&["fmt", "--check", "--manifest-path"]).arg(manifest))?;
+    }
+    Ok(Vec::new())
+}
+
+fn tidy_up(checks: &Checks<'_>) -> Outcome {
+    tidy::tidy(checks.workspace)?;
+    Ok(Vec::new())
+}
+
+/// Licences, duplicates and sources of dependencies; known vulnerabilities where their list can be fetched.
+fn policy(checks: &Checks<'_>) -> Outcome {
+    if let Err(reason) = checks.tools.require(Tool::CargoDeny) {
+        return Ok(vec![format!("cargo-deny is missing: {reason}")]);
+    }
+    let deny = |what: &[&str]| {
+        let mut command = Command::new(cargo_tool(checks.workspace, Tool::CargoDeny));
+        command.current_dir(&checks.workspace.root).args(["--locked", "check", "--config", ".deny.toml"]);
+        command.args(what);
+        command
+    };
+    process::quiet(&mut deny(&["bans", "licenses", "sources"]))?;
+    // The list of advisories is a repository of its own that not every network reaches.
+    let fetch = Command::new(cargo_tool(checks.workspace, Tool::CargoDeny))
+        .current_dir(&checks.workspace.root)
+        .args(["--config", ".deny.toml", "fetch", "db"])
+        .output()
+        .context("start cargo-deny")?;
+    if !fetch.status.success() {
+        return Ok(vec!["advisories: their database cannot be fetched from here".to_owned()]);
+    }
+    process::quiet(&mut deny(&["advisories"]))?;
+    Ok(Vec::new())
+}
+
+fn clippy(checks: &Checks<'_>) -> Outcome {
+    let arguments = ["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"];
+    process::run(&mut checks.workspace.cargo(&arguments))?;
+    Ok(Vec::new())
+}
+
+fn rustdoc(checks: &Checks<'_>) -> Outcome {
+    let mut command =
+        checks.workspace.cargo(&["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"]);
+    process::run(command.env("RUSTDOCFLAGS", "--deny warnings"))?;
+    Ok(Vec::new())
+}
+
+fn build(checks: &Checks<'_>) -> Outcome {
+    let programs = checks.built.programs()?;
+    println!("{} test programs", programs.tests.len());
+    Ok(Vec::new())
+}
+
+fn unit(checks: &Checks<'_>) -> Outcome {
+    run_programs(checks, |test| ![INTEGRATION, COMPAT, SIMULATION].contains(&test.package.as_str()))
+}
+
+fn doctest(checks: &Checks<'_>) -> Outcome {
+    process::run(&mut checks.workspace.cargo(&["test", "--workspace", "--doc", "--locked", "--quiet"]))?;
+    Ok(Vec::new())
+}
+
+fn simulation(checks: &Checks<'_>) -> Outcome {
+    run_programs(checks, |test| test.package == SIMULATION)
+}
+
+fn integration(checks: &Checks<'_>) -> Outcome {
+    run_programs(checks, |test| test.package == INTEGRATION)
+}
+
+fn compat(checks: &Checks<'_>) -> Outcome {
+    let mut skipped = Vec::new();
+    let mut missing = Vec::new();
+    for (client, needed) in CLIENTS {
+        let reason = needed.iter().find_map(|tool| checks.tools.require(*tool).err());
+        if let Some(reason) = reason {
+            skipped.push(format!("{client}: {reason}"));
+            missing.push(*client);
+        }
+    }
+    run_programs(checks, |test| test.package == COMPAT && !missing.contains(&test.name.as_str()))?;
+    Ok(skipped)
+}
+
+/// Runs every chosen test program, also after one has failed.
+fn run_programs(checks: &Checks<'_>, choose: impl Fn(&TestProgram) -> bool) -> Outcome {
+    let programs = checks.built.programs()?;
+    let limit = Duration::from_secs(if checks.long { 3 * 60 * 60 } else { 15 * 60 });
+    let mut failed = Vec::new();
+    for test in programs.tests.iter().filter(|test| choose(test)) {
+        println!("--- {} {}", test.package, test.name);
+        let mut command = test.command(checks.workspace, programs);
+        if checks.long {
+            command.env("MILLRACE_TEST_LONG", "1");
+        }
+        if let Err(error) = process::run_within(&mut command, limit) {
+            println!("{error:#}");
+            failed.push(format!("{} {}", test.package, test.name));
+        }
+    }
+    anyhow::ensure!(failed.is_empty(), "{}", failed.join(", "));
+    Ok(Vec::new())
+}
