@@ -1,2 +1,36 @@
-//! millrace.
-fn main() {}
+//! `millrace`: the broker, its command line and its benchmark in one binary.
+//!
+//! This crate is the only one that knows all others: it wires them into a node ([`node`]) and gives people
+//! the commands of [`cli`]. It holds no logic of the platform's own.
+
+mod cli;
+mod logging;
+mod node;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    logging::start(&cli.logging, cli.command.is_broker());
+    let output = cli.output;
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => cli::failure::report(&error, output),
+    }
+}
+
+fn run(cli: cli::Cli) -> anyhow::Result<()> {
+    // Commands talk over one connection: a second thread for the network is all that helps them.
+    let threads = if cli.command.is_broker() { None } else { Some(2) };
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        runtime.worker_threads(threads);
+    }
+    let runtime = runtime.enable_all().thread_name("millrace").build()?;
+    let result = runtime.block_on(cli::run(cli));
+    // Standard input may be read by a thread that never returns; it must not hold up the exit.
+    runtime.shutdown_background();
+    result
+}

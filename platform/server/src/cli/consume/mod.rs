@@ -1,0 +1,159 @@
+//! `millrace consume`: prints the records of a topic.
+
+mod format;
+mod print;
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use millrace_client::admin::OffsetSpec;
+use millrace_client::{Client, Consumer, Isolation, StartAt};
+use tokio::time::Instant;
+
+use super::OutputFormat;
+use super::connect::ConnectArgs;
+use super::output::note;
+use super::topic::count;
+use format::RecordFormat;
+use print::Printer;
+
+#[derive(Args, Debug)]
+pub struct ConsumeArgs {
+    topic: String,
+    /// A partition to read; may be repeated [default: all]
+    #[arg(long, short, value_parser = clap::value_parser!(i32).range(0..))]
+    partition: Vec<i32>,
+    /// Read what is there already [default: only what comes from now on]
+    #[arg(long, group = "start")]
+    from_beginning: bool,
+    /// Begin at this offset; negative counts back from the end
+    #[arg(long, short, group = "start", allow_negative_numbers = true)]
+    offset: Option<i64>,
+    /// Begin with the first record of this time or later (milliseconds or RFC 3339)
+    #[arg(long, short, group = "start", value_name = "TIME", value_parser = super::time::parse_timestamp_ms)]
+    timestamp: Option<i64>,
+    /// Stop after this many records
+    #[arg(long, short = 'n', alias = "max-records", value_parser = clap::value_parser!(u64).range(1..))]
+    max_messages: Option<u64>,
+    /// Stop when no record has come for this long
+    #[arg(long, value_name = "DURATION", value_parser = super::time::parse_duration)]
+    timeout: Option<Duration>,
+    /// Stop at the end that the partitions have now
+    #[arg(long, short = 'e')]
+    exit_at_end: bool,
+    /// Leave out records of transactions that are open or aborted
+    #[arg(long)]
+    read_committed: bool,
+    /// `text` (values), `json`, or a pattern: %s value, %k key, %h headers, %t topic, %p partition, %o offset,
+    /// %T timestamp
+    #[arg(long, short, value_name = "FORMAT", value_parser = RecordFormat::parse)]
+    format: Option<RecordFormat>,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+pub async fn run(args: ConsumeArgs, output: OutputFormat) -> anyhow::Result<()> {
+    let client = args.connect.connect().await?;
+    let partitions = partitions(&client, &args).await?;
+    let isolation = if args.read_committed { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
+    let mut consumer = client.consumer().isolation(isolation).build();
+    let ends = assign(&client, &mut consumer, &args, &partitions).await?;
+    let format = args.format.clone().unwrap_or(match output {
+        OutputFormat::Text => RecordFormat::values(),
+        OutputFormat::Json => RecordFormat::Json,
+    });
+    if !args.from_beginning && args.offset.is_none() && args.timestamp.is_none() && !args.exit_at_end {
+        note(&format!("waiting for new records in '{}'; --from-beginning reads what is there", args.topic));
+    }
+    let mut printer = Printer::new(format, args.max_messages);
+    let outcome = print_records(&mut consumer, &args, &ends, &mut printer).await;
+    printer.flush()?;
+    consumer.close().await;
+    client.close().await;
+    outcome?;
+    match (args.max_messages, args.timeout) {
+        (Some(wanted), Some(timeout)) if printer.printed() < wanted && !args.exit_at_end => bail!(
+            "got {} of {wanted} from topic '{}': nothing came for {timeout:?}",
+            count(usize::try_from(printer.printed()).unwrap_or(usize::MAX), "record"),
+            args.topic
+        ),
+        _ => Ok(()),
+    }
+}
+
+async fn partitions(client: &Client, args: &ConsumeArgs) -> anyhow::Result<Vec<i32>> {
+    let number = client.partition_count(&args.topic).await;
+    let number = number.with_context(|| format!("read topic '{}'", args.topic))?;
+    let all = 0..i32::try_from(number)?;
+    if let Some(missing) = args.partition.iter().find(|partition| !all.contains(partition)) {
+        bail!("topic '{}' has {}, there is no partition {missing}", args.topic, count(number, "partition"));
+    }
+    Ok(if args.partition.is_empty() { all.collect() } else { args.partition.clone() })
+}
+
+/// The partitions' ends at the start: where `--exit-at-end` stops.
+type Ends = Vec<(i32, i64)>;
+
+async fn assign(
+    client: &Client,
+    consumer: &mut Consumer,
+    args: &ConsumeArgs,
+    partitions: &[i32],
+) -> anyhow::Result<Ends> {
+    let context = || format!("look up offsets of topic '{}'", args.topic);
+    let counts_back = args.offset.is_some_and(|offset| offset < 0);
+    let ends: Ends = if args.exit_at_end || counts_back {
+        let listed = client.admin().list_offsets(&args.topic, partitions, OffsetSpec::Latest).await;
+        listed.with_context(context)?.iter().map(|end| (end.partition, end.offset.unwrap_or(0))).collect()
+    } else {
+        Vec::new()
+    };
+    if let (true, Some(back)) = (counts_back, args.offset) {
+        let starts = client.admin().list_offsets(&args.topic, partitions, OffsetSpec::Earliest).await;
+        for (start, (partition, end)) in starts.with_context(context)?.iter().zip(&ends) {
+            let offset = end.saturating_add(back).max(start.offset.unwrap_or(0));
+            consumer
+                .assign(&args.topic, &[*partition], StartAt::Offset(offset))
+                .await
+                .with_context(context)?;
+        }
+        return Ok(ends);
+    }
+    let start = match (args.offset, args.timestamp) {
+        (Some(offset), _) => StartAt::Offset(offset),
+        (_, Some(timestamp)) => StartAt::Timestamp(timestamp),
+        _ if args.from_beginning => StartAt::Beginning,
+        _ => StartAt::End,
+    };
+    consumer.assign(&args.topic, partitions, start).await.with_context(context)?;
+    Ok(ends)
+}
+
+async fn print_records(
+    consumer: &mut Consumer,
+    args: &ConsumeArgs,
+    ends: &Ends,
+    printer: &mut Printer,
+) -> anyhow::Result<()> {
+    const A_WHILE: Duration = Duration::from_secs(1);
+    let at_end = |consumer: &Consumer| {
+        let reached = |(partition, end): &(i32, i64)| {
+            consumer.position(&args.topic, *partition).is_some_and(|position| position >= *end)
+        };
+        args.exit_at_end && ends.iter().all(reached)
+    };
+    let mut last_record = Instant::now();
+    while !printer.is_done() && !at_end(consumer) {
+        let left = args.timeout.map_or(A_WHILE, |timeout| timeout.saturating_sub(last_record.elapsed()));
+        if left.is_zero() {
+            break;
+        }
+        let batch = consumer.poll_batch(left.min(A_WHILE)).await;
+        if let Some(batch) = batch.with_context(|| format!("read topic '{}'", args.topic))? {
+            printer.print_batch(&batch)?;
+            last_record = Instant::now();
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! The command line: what can be asked, and who answers.
+
+mod config;
+mod connect;
+mod consume;
+mod dev;
+pub mod failure;
+mod output;
+mod produce;
+mod progress;
+mod serve;
+mod time;
+mod topic;
+
+use clap::{Parser, Subcommand};
+
+use crate::logging::LoggingArgs;
+pub use output::OutputFormat;
+
+/// A Kafka-compatible event platform: broker and command line in one binary
+#[derive(Debug, Parser)]
+#[command(name = "millrace", version, max_term_width = 110, propagate_version = true)]
+pub struct Cli {
+    /// What results look like; errors follow it on standard error
+    #[arg(long, value_enum, default_value_t, global = true, help_heading = "Global options")]
+    pub output: OutputFormat,
+    #[command(flatten)]
+    pub logging: LoggingArgs,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start one broker on this machine with everything set up
+    Dev(dev::DevArgs),
+    /// Start a broker from a configuration file
+    Server(serve::ServerArgs),
+    /// Create, list, describe, change and delete topics
+    #[command(subcommand)]
+    Topic(topic::TopicCommand),
+    /// Send the lines of standard input as records
+    Produce(produce::ProduceArgs),
+    /// Print the records of a topic
+    Consume(consume::ConsumeArgs),
+    /// Explain and check configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+impl Command {
+    /// Whether this process becomes a broker, as opposed to a client of one.
+    pub const fn is_broker(&self) -> bool {
+        matches!(self, Self::Dev(_) | Self::Server(_))
+    }
+}
+
+pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    let output = cli.output;
+    match cli.command {
+        Command::Dev(args) => dev::run(args, output).await,
+        Command::Server(args) => serve::run(args, output).await,
+        Command::Topic(command) => topic::run(command, output).await,
+        Command::Produce(args) => produce::run(args, output).await,
+        Command::Consume(args) => consume::run(args, output).await,
+        Command::Config(command) => config::run(command, output),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

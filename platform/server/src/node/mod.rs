@@ -1,0 +1,271 @@
+//! One running broker: the crates wired together, started in order and stopped in the reverse order.
+//!
+//! Start: data directory (locked, recovered) → metadata → broker → listener → HTTP. What comes later relies
+//! on what came before, so nothing is served before it can be answered.
+
+mod advertised;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use millrace_admin::{AdminError, AdminOptions, AdminServer, Readiness};
+use millrace_base::{Clock, SystemClock};
+use millrace_broker::{Broker, BrokerOptions};
+use millrace_config::BrokerConfig;
+use millrace_config::broker as config;
+use millrace_log::disk::RealDisk;
+use millrace_log::{Health, LogManager, LogOptions, OpenError};
+use millrace_metadata::{BrokerRegistration, Metadata, MetadataOptions, NoPeers};
+use millrace_transport::{
+    CertificateSource, ClientAuth, ListenOptions, Listener, TcpTls, TlsContext, TlsOptions, TransportLimits,
+    TransportMetrics,
+};
+use prometheus::Registry;
+
+pub use advertised::Advertised;
+
+/// Why a broker did not start. Each names the thing and, where there is one, the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(
+        "data directory {} is in use by process {holder}: stop that process, or choose another directory \
+         (--data-dir, or node.data_dir in the configuration file)",
+        dir.display()
+    )]
+    InUse { dir: PathBuf, holder: String },
+    #[error("open the log: {0}")]
+    Log(OpenError),
+    #[error("prepare certificates: {0}")]
+    Tls(#[from] millrace_transport::TlsError),
+    #[error("start the metadata: {0}")]
+    Metadata(#[from] millrace_metadata::StartError),
+    #[error("start the broker: {0}")]
+    Broker(#[from] millrace_broker::StartError),
+    #[error("{0}")]
+    Listen(#[from] millrace_transport::ListenError),
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    #[error("register metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    #[error("reserve a port on {address}: {source}")]
+    Port { address: SocketAddr, source: std::io::Error },
+    #[error("a step of the start panicked: {0}")]
+    Panicked(#[from] tokio::task::JoinError),
+}
+
+/// A running broker.
+pub struct Node {
+    config: Arc<BrokerConfig>,
+    log: LogManager,
+    metadata: Metadata,
+    broker: Arc<Broker>,
+    listener: Listener,
+    admin: AdminServer,
+    advertised: Advertised,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Node {
+    pub async fn start(config: BrokerConfig) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let registry = Registry::new();
+        let (log, tls) = open_storage(&config, clock.clone()).await?;
+        let started = Self::start_on(config, log.clone(), tls, registry, clock).await;
+        if started.is_err() {
+            // What was opened is closed in order, so that the next start has nothing to recover.
+            close_log(log).await;
+        }
+        started
+    }
+
+    async fn start_on(
+        config: Arc<BrokerConfig>,
+        log: LogManager,
+        tls: TlsContext,
+        registry: Registry,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
+        let advertised = Advertised::of(&config.listen)?;
+        let metadata = start_metadata(&config, &advertised).await?;
+        let options =
+            BrokerOptions { node_id: config.node.id, data_dir: log_dir(&config), config: config.clone() };
+        let broker = Broker::start(options, log.clone(), metadata.clone(), &registry, clock).await?;
+        let transport_metrics = Arc::new(TransportMetrics::register(&registry)?);
+        let listen_options = listen_options(&config, advertised.listen, tls);
+        let listener = millrace_transport::listen(listen_options, broker.clone(), transport_metrics)?;
+        let stopping = Arc::new(AtomicBool::new(false));
+        let readiness = readiness(log.clone(), stopping.clone());
+        let admin = millrace_admin::serve(config.http.address, AdminOptions { registry, readiness }).await?;
+        Ok(Self { config, log, metadata, broker, listener, admin, advertised, stopping })
+    }
+
+    /// Where clients connect, with the port that was picked.
+    pub fn listen_addr(&self) -> SocketAddr {
+        self.listener.local_addr()
+    }
+
+    pub fn http_addr(&self) -> SocketAddr {
+        self.admin.local_addr()
+    }
+
+    /// What clients are told to connect to.
+    pub fn advertised(&self) -> &Advertised {
+        &self.advertised
+    }
+
+    pub fn config(&self) -> &BrokerConfig {
+        &self.config
+    }
+
+    /// The generated authority's certificate; `None` where the operator brought a certificate.
+    pub fn ca_file(&self) -> Option<PathBuf> {
+        self.config.tls.cert_file.is_none().then(|| tls_dir(&self.config).join("ca.pem"))
+    }
+
+    pub fn cluster_id(&self) -> String {
+        self.metadata.image().cluster_id().to_owned()
+    }
+
+    /// Takes no more requests, lets those in flight finish, and closes the log so that the next start has
+    /// nothing to recover.
+    pub async fn shutdown(self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        let deadline = self.config.node.shutdown_timeout;
+        self.listener.shutdown(deadline).await;
+        self.broker.shutdown().await;
+        self.metadata.shutdown().await;
+        close_log(self.log).await;
+        self.admin.shutdown(Duration::from_secs(1)).await;
+    }
+}
+
+fn log_dir(config: &BrokerConfig) -> PathBuf {
+    config.node.data_dir.join("log")
+}
+
+fn tls_dir(config: &BrokerConfig) -> PathBuf {
+    config.node.data_dir.join("tls")
+}
+
+/// Locks and recovers the data directory, and only then touches anything else in it.
+async fn open_storage(
+    config: &Arc<BrokerConfig>,
+    clock: Arc<dyn Clock>,
+) -> Result<(LogManager, TlsContext), StartError> {
+    let config = config.clone();
+    tokio::task::spawn_blocking(move || {
+        let log = open_log(&config, clock.clone())?;
+        let tls = TlsContext::load(tls_options(&config), clock).inspect_err(|_| {
+            log.close().ok();
+        })?;
+        Ok((log, tls))
+    })
+    .await?
+}
+
+fn open_log(config: &BrokerConfig, clock: Arc<dyn Clock>) -> Result<LogManager, StartError> {
+    let options = LogOptions {
+        wal_bytes: config.log.wal_bytes,
+        tail_bytes: config.log.tail_bytes,
+        pending_bytes: config.log.pending_bytes,
+        ..LogOptions::default()
+    };
+    let opened = LogManager::open(Arc::new(RealDisk), &log_dir(config), options, clock);
+    let (log, report) = opened.map_err(|error| match error {
+        OpenError::Locked { holder, .. } => StartError::InUse { dir: config.node.data_dir.clone(), holder },
+        error => StartError::Log(error),
+    })?;
+    if report.clean {
+        tracing::debug!(partitions = report.partitions, took = ?report.took, "log opened");
+    } else {
+        tracing::warn!(
+            partitions = report.partitions,
+            replayed_bytes = report.replayed_bytes,
+            scanned_bytes = report.scanned_bytes,
+            truncated_bytes = report.truncated_bytes,
+            took = ?report.took,
+            "log recovered: the last process did not close it"
+        );
+    }
+    Ok(log)
+}
+
+async fn start_metadata(config: &BrokerConfig, advertised: &Advertised) -> Result<Metadata, StartError> {
+    let registration = BrokerRegistration {
+        id: config.node.id,
+        host: advertised.host.clone(),
+        port: advertised.port,
+        rack: config.node.rack.clone(),
+    };
+    let options = MetadataOptions {
+        cluster_id: config.node.cluster_id.clone(),
+        ..MetadataOptions::single(config.node.data_dir.join("metadata"), registration)
+    };
+    Ok(Metadata::start(options, Arc::new(NoPeers)).await?)
+}
+
+fn tls_options(config: &BrokerConfig) -> TlsOptions {
+    let certificate = match (&config.tls.cert_file, &config.tls.key_file) {
+        (Some(certificate), Some(key)) => {
+            CertificateSource::Files { certificate: certificate.clone(), key: key.clone() }
+        }
+        _ => {
+            let mut hosts = config.tls.names.clone();
+            hosts.extend(advertised::certificate_names(&config.listen));
+            CertificateSource::Generated { dir: tls_dir(config), hosts }
+        }
+    };
+    let client_auth = match config.tls.client_auth {
+        config::ClientAuth::None => ClientAuth::None,
+        config::ClientAuth::Optional => ClientAuth::Optional,
+        config::ClientAuth::Required => ClientAuth::Required,
+    };
+    TlsOptions { certificate, client_auth, client_ca: config.tls.ca_file.clone() }
+}
+
+fn listen_options(config: &BrokerConfig, address: SocketAddr, tls: TlsContext) -> ListenOptions {
+    let limits = &config.limits;
+    ListenOptions {
+        address,
+        tls,
+        tcp_tls: match config.tls.tcp {
+            config::TcpTls::Off => TcpTls::Off,
+            config::TcpTls::Allowed => TcpTls::Allowed,
+            config::TcpTls::Required => TcpTls::Required,
+        },
+        limits: TransportLimits {
+            connections_max: limits.max_connections as usize,
+            frame_bytes_max: limits.max_request_bytes as usize,
+            in_flight_max: limits.requests_in_flight as usize,
+            receive_bytes_max: usize::try_from(limits.request_memory_bytes).unwrap_or(usize::MAX),
+            idle_timeout: limits.idle_timeout,
+            ..TransportLimits::default()
+        },
+        quic: millrace_transport::QuicTuning::default(),
+    }
+}
+
+fn readiness(log: LogManager, stopping: Arc<AtomicBool>) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
+    Arc::new(move || {
+        if stopping.load(Ordering::SeqCst) {
+            return Readiness::NotReady("the broker is stopping".to_owned());
+        }
+        match log.health() {
+            Health::Ok => Readiness::Ready,
+            Health::DiskFull => Readiness::NotReady("the data directory's disk is full".to_owned()),
+            Health::Failed(reason) => Readiness::NotReady(format!("the log has failed: {reason}")),
+        }
+    })
+}
+
+async fn close_log(log: LogManager) {
+    match tokio::task::spawn_blocking(move || log.close()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "close the log; the next start will recover it"),
+        Err(error) => tracing::error!(%error, "close the log; the next start will recover it"),
+    }
+}
