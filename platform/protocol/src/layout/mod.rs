@@ -7,6 +7,8 @@
 
 mod requests;
 mod responses;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use kafka_protocol::protocol::{Decodable, Message};
