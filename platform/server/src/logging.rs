@@ -31,8 +31,7 @@ pub struct LoggingArgs {
 
 /// Installs the subscriber. A filter that makes no sense is reported and the default taken: it must not
 /// keep a broker from starting.
-pub fn start(args: &LoggingArgs, broker: bool) {
-    let default = if broker { "info" } else { "error" };
+pub fn start(args: &LoggingArgs, default: &str) {
     let (filter, refused) = match args.filter.as_deref().map(EnvFilter::try_new) {
         None => (EnvFilter::new(default), None),
         Some(Ok(filter)) => (filter, None),

@@ -13,7 +13,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    logging::start(&cli.logging, cli.command.is_broker());
+    logging::start(&cli.logging, cli.command.default_log());
     let output = cli.output;
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,

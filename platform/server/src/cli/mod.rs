@@ -19,7 +19,7 @@ pub use output::OutputFormat;
 
 /// A Kafka-compatible event platform: broker and command line in one binary
 #[derive(Debug, Parser)]
-#[command(name = "millrace", version, max_term_width = 110, propagate_version = true)]
+#[command(name = "millrace", version, max_term_width = 110)]
 pub struct Cli {
     /// What results look like; errors follow it on standard error
     #[arg(long, value_enum, default_value_t, global = true, help_heading = "Global options")]
@@ -52,6 +52,15 @@ impl Command {
     /// Whether this process becomes a broker, as opposed to a client of one.
     pub const fn is_broker(&self) -> bool {
         matches!(self, Self::Dev(_) | Self::Server(_))
+    }
+
+    /// What is logged unless asked for otherwise. `dev` talks to a person by its announcement.
+    pub const fn default_log(&self) -> &'static str {
+        match self {
+            Self::Server(_) => "info",
+            Self::Dev(_) => "warn",
+            _ => "error",
+        }
     }
 }
 

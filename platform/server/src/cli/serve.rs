@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::OutputFormat;
-use super::output::print;
+use super::output::{note, print};
 use crate::node::Node;
 
 /// What a shell reports of a process that was interrupted.
@@ -72,6 +72,7 @@ pub async fn serve(
 
     let name = signals.next().await;
     tracing::info!("{name}: stopping; a second signal ends the process at once");
+    note("stopping; Ctrl-C again ends it at once");
     tokio::select! {
         () = node.shutdown() => {}
         name = signals.next() => {

@@ -20,6 +20,7 @@ use print::Printer;
 
 #[derive(Args, Debug)]
 pub struct ConsumeArgs {
+    /// The topic to read
     topic: String,
     /// A partition to read; may be repeated [default: all]
     #[arg(long, short, value_parser = clap::value_parser!(i32).range(0..))]

@@ -40,6 +40,7 @@ pub enum CompressionArg {
 
 #[derive(Args, Debug)]
 pub struct ProduceArgs {
+    /// The topic to write to
     topic: String,
     /// Split each line into key and value at the first of these
     #[arg(long, short = 'K', value_name = "TEXT", value_parser = parse_escaped)]

@@ -33,6 +33,7 @@ pub enum TopicCommand {
 
 #[derive(Args, Debug)]
 pub struct CreateArgs {
+    /// The new topic's name: letters, digits, `.`, `_` and `-`
     name: String,
     /// Number of partitions [default: the broker's]
     #[arg(long, short, value_parser = clap::value_parser!(i32).range(1..))]
@@ -73,6 +74,7 @@ pub struct DescribeArgs {
 #[derive(Args, Debug)]
 #[group(id = "change", required = true, multiple = true, args = ["partitions", "config", "delete_config"])]
 pub struct AlterArgs {
+    /// The topic to change
     name: String,
     /// The new number of partitions; it can only grow
     #[arg(long, short, value_parser = clap::value_parser!(i32).range(1..))]
@@ -89,6 +91,7 @@ pub struct AlterArgs {
 
 #[derive(Args, Debug)]
 pub struct DeleteArgs {
+    /// The topics to delete
     #[arg(required = true)]
     names: Vec<String>,
     /// Succeed if there is no such topic

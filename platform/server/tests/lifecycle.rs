@@ -1,0 +1,78 @@
+//! A broker's life as its operator sees it: start, refusals, stop, crash.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use support::{Broker, Home, millrace, run, stderr};
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("connect");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("send");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("receive");
+    answer
+}
+
+#[test]
+fn dev_starts_with_everything_set_up_and_stops_when_told() {
+    let home = Home::new();
+    let data_dir = home.data_dir();
+    let mut command = millrace(["dev", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"]);
+    command.arg(&data_dir);
+    let broker = Broker::spawn(command);
+    assert!(std::path::Path::new(&broker.text("ca")).is_file());
+    assert!(get(&broker.text("http"), "/readyz").starts_with("HTTP/1.1 200"));
+    assert!(get(&broker.text("http"), "/healthz").starts_with("HTTP/1.1 200"));
+    let metrics = get(&broker.text("http"), "/metrics");
+    assert!(metrics.contains("# TYPE millrace_"), "{metrics}");
+
+    let (status, log) = broker.terminate();
+    assert!(status.success(), "{status}: {log}");
+    assert!(log.contains("stopped"), "{log}");
+}
+
+#[test]
+fn a_data_directory_has_one_process() {
+    let home = Home::new();
+    let broker = home.start();
+    let second = run(millrace(["server".as_ref(), "--config".as_ref(), home.config("").as_os_str()]), b"");
+    let said = stderr(&second);
+    let expected =
+        format!("data directory {} is in use by process {}", home.data_dir().display(), broker.pid());
+    assert!(said.contains(&expected) && said.contains("choose another directory"), "{said}");
+    assert_eq!(broker.json(&["topic", "list"]), serde_json::json!([]), "the first one is undisturbed");
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let home = Home::new();
+    let broker = home.start();
+    let other = Home::new();
+    let config = other.config("");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replacen("127.0.0.1:0", &broker.text("listen"), 1)).unwrap();
+    let said = stderr(&run(millrace(["server".as_ref(), "--config".as_ref(), config.as_os_str()]), b""));
+    assert!(said.contains(&broker.text("listen")), "{said}");
+}
+
+#[test]
+fn what_was_stored_outlives_a_stop_and_a_crash() {
+    let home = Home::new();
+    let broker = home.start();
+    let cluster = broker.text("cluster_id");
+    broker.stdout(&["topic", "create", "t", "--partitions", "2"], b"");
+    broker.stdout(&["produce", "t", "--partition", "1"], b"one\n");
+    let (status, log) = broker.terminate();
+    assert!(status.success(), "{status}: {log}");
+
+    let broker = home.start();
+    assert_eq!(broker.text("cluster_id"), cluster);
+    broker.stdout(&["produce", "t", "--partition", "1"], b"two\n");
+    broker.kill();
+
+    let broker = home.start();
+    let records = broker.stdout(&["consume", "t", "--from-beginning", "--exit-at-end"], b"");
+    assert_eq!(records, "one\ntwo\n");
+}
