@@ -4,6 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millrace_protocol::ErrorCode;
+use millrace_protocol::messages::ApiKey;
+
 /// No connection to a broker could be made.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -160,4 +163,50 @@ impl FetchError {
             _ => false,
         }
     }
+}
+
+/// An API's name in Kafka's words.
+pub(crate) fn api_name(key: i16) -> &'static str {
+    match ApiKey::try_from(key) {
+        Ok(ApiKey::Produce) => "Produce",
+        Ok(ApiKey::Fetch) => "Fetch",
+        Ok(ApiKey::ListOffsets) => "ListOffsets",
+        Ok(ApiKey::Metadata) => "Metadata",
+        Ok(ApiKey::ApiVersions) => "ApiVersions",
+        Ok(ApiKey::CreateTopics) => "CreateTopics",
+        Ok(ApiKey::DeleteTopics) => "DeleteTopics",
+        Ok(ApiKey::DeleteRecords) => "DeleteRecords",
+        Ok(ApiKey::InitProducerId) => "InitProducerId",
+        Ok(ApiKey::DescribeConfigs) => "DescribeConfigs",
+        Ok(ApiKey::IncrementalAlterConfigs) => "IncrementalAlterConfigs",
+        Ok(ApiKey::CreatePartitions) => "CreatePartitions",
+        Ok(ApiKey::DescribeLogDirs) => "DescribeLogDirs",
+        Ok(ApiKey::DescribeCluster) => "DescribeCluster",
+        _ => "request",
+    }
+}
+
+/// The broker's answer `code` for `what`, with its own `message` if it sent one.
+pub(crate) fn refused(api: &'static str, what: String, code: i16, message: Option<&str>) -> RequestError {
+    let (name, message, retriable) = describe(code, message);
+    RequestError::Refused { api, what, code, name, message, retriable }
+}
+
+/// A code's name, the broker's message or else the code's meaning, and whether a retry can help.
+pub(crate) fn describe(code: i16, message: Option<&str>) -> (String, String, bool) {
+    let (name, meaning, retriable) = match ErrorCode::try_from_code(code) {
+        Some(known) => (format!("{known:?}"), known.to_string(), known.is_retriable()),
+        None => ("None".to_owned(), "no error".to_owned(), false),
+    };
+    (name, message.filter(|message| !message.is_empty()).map_or(meaning, str::to_owned), retriable)
+}
+
+/// `Err` with the broker's refusal unless `code` is 0.
+pub(crate) fn check(
+    api: &'static str,
+    what: impl FnOnce() -> String,
+    code: i16,
+    message: Option<&str>,
+) -> Result<(), RequestError> {
+    if code == 0 { Ok(()) } else { Err(refused(api, what(), code, message)) }
 }

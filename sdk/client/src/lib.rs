@@ -25,8 +25,10 @@
 
 pub mod admin;
 mod client;
+mod cluster;
 pub mod consumer;
 pub mod error;
+mod net;
 pub mod producer;
 pub mod raw;
 

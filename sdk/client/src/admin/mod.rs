@@ -1,5 +1,9 @@
 //! Administration of topics, settings and logs.
 
+mod cluster;
+mod configs;
+mod offsets;
+mod topics;
 mod types;
 
 pub use types::{
@@ -7,104 +11,72 @@ pub use types::{
     OffsetSpec, PartitionInfo, ReplicaSize, TopicInfo, TopicListing,
 };
 
+pub(crate) use offsets::list_offsets;
+
+use std::sync::Arc;
+
+use millrace_protocol::messages::TopicName;
+use millrace_protocol::{ErrorCode, Request, StrBytes};
+
 use crate::client::Client;
+use crate::cluster::Cluster;
 use crate::error::RequestError;
 
 /// Administrative requests; cheap to clone.
 #[derive(Clone)]
 pub struct Admin {
-    _client: Client,
+    client: Client,
 }
 
 impl Admin {
-    pub(crate) fn new(client: Client) -> Self {
-        Self { _client: client }
+    pub(crate) const fn new(client: Client) -> Self {
+        Self { client }
     }
 
-    /// Creates a topic and waits until it can be used; returns it as created.
-    pub async fn create_topic(&self, topic: NewTopic) -> Result<TopicInfo, RequestError> {
-        let _ = topic;
-        unimplemented!()
+    fn cluster(&self) -> &Arc<Cluster> {
+        self.client.cluster()
     }
 
-    /// Checks what [`Admin::create_topic`] would do, without doing it.
-    pub async fn validate_topic(&self, topic: NewTopic) -> Result<(), RequestError> {
-        let _ = topic;
-        unimplemented!()
+    fn timeout_ms(&self) -> i32 {
+        i32::try_from(self.cluster().settings.request_timeout.as_millis()).unwrap_or(i32::MAX)
     }
 
-    /// All topics, by name; internal ones only if asked for.
-    pub async fn list_topics(&self, internal: bool) -> Result<Vec<TopicListing>, RequestError> {
-        let _ = internal;
-        unimplemented!()
-    }
-
-    pub async fn describe_topic(&self, topic: &str) -> Result<TopicInfo, RequestError> {
-        let _ = topic;
-        unimplemented!()
-    }
-
-    pub async fn delete_topic(&self, topic: &str) -> Result<(), RequestError> {
-        let _ = topic;
-        unimplemented!()
-    }
-
-    /// Raises the number of partitions of `topic` to `total`.
-    pub async fn create_partitions(&self, topic: &str, total: i32) -> Result<(), RequestError> {
-        let _ = (topic, total);
-        unimplemented!()
-    }
-
-    /// Settings of a topic or broker; `names` empty means all.
-    pub async fn describe_configs(
+    /// Asks the controller; once more elsewhere if it has just moved.
+    async fn ask_controller<T, R>(
         &self,
-        resource: &ConfigResource,
-        names: &[&str],
-    ) -> Result<Vec<ConfigEntry>, RequestError> {
-        let _ = (resource, names);
-        unimplemented!()
+        request: T,
+        check: impl Fn(&T::Response) -> Result<R, RequestError>,
+    ) -> Result<R, RequestError>
+    where
+        T: Request + Clone,
+    {
+        let cluster = self.cluster();
+        let asked = std::time::Instant::now();
+        let first = cluster.controller().request(request.clone()).await.and_then(|response| check(&response));
+        match first {
+            Err(error) if error.code() == Some(ErrorCode::NotController.code()) => {
+                cluster.refresh(None, asked, false).await?;
+                let response = cluster.controller().request(request).await?;
+                check(&response)
+            }
+            answer => answer,
+        }
     }
+}
 
-    /// Changes some settings and leaves the others as they are (KIP-339).
-    pub async fn alter_configs(
-        &self,
-        resource: &ConfigResource,
-        changes: &[ConfigChange],
-    ) -> Result<(), RequestError> {
-        let _ = (resource, changes);
-        unimplemented!()
-    }
+fn topic_name(name: &str) -> TopicName {
+    TopicName(text(name))
+}
 
-    /// Deletes the records of a partition before `before` (-1: all that are committed); returns the new first
-    /// offset.
-    pub async fn delete_records(
-        &self,
-        topic: &str,
-        partition: i32,
-        before: i64,
-    ) -> Result<i64, RequestError> {
-        let _ = (topic, partition, before);
-        unimplemented!()
-    }
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
 
-    /// Looks up one offset in each of `partitions`, in their order.
-    pub async fn list_offsets(
-        &self,
-        topic: &str,
-        partitions: &[i32],
-        spec: OffsetSpec,
-    ) -> Result<Vec<ListedOffset>, RequestError> {
-        let _ = (topic, partitions, spec);
-        unimplemented!()
-    }
-
-    pub async fn describe_cluster(&self) -> Result<ClusterInfo, RequestError> {
-        unimplemented!()
-    }
-
-    /// Data directories of one broker with the sizes of the replicas in them.
-    pub async fn describe_log_dirs(&self, broker: i32) -> Result<Vec<LogDirInfo>, RequestError> {
-        let _ = broker;
-        unimplemented!()
-    }
+/// The first of the results that a request for one thing must bring.
+fn only<'a, T>(api: &'static str, results: &'a [T]) -> Result<&'a T, RequestError> {
+    results.first().ok_or_else(|| RequestError::Malformed {
+        api,
+        broker: "the broker".to_owned(),
+        reason: "there is no result in it".to_owned(),
+    })
 }

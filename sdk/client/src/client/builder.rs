@@ -173,6 +173,6 @@ impl ClientBuilder {
 
     /// Connects to the first bootstrap address that answers and reads the cluster's metadata.
     pub async fn connect(self) -> Result<Client, ConnectError> {
-        unimplemented!()
+        Client::connect(self).await
     }
 }

@@ -2,24 +2,33 @@
 
 mod builder;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 
+pub(crate) use builder::Pem;
 pub use builder::{ClientBuilder, QuicTuning, Transport};
 
 use crate::admin::Admin;
+use crate::cluster::Cluster;
 use crate::consumer::ConsumerBuilder;
-use crate::error::RequestError;
+use crate::error::{ConnectError, RequestError};
 use crate::producer::ProducerBuilder;
 
 /// A connection to a cluster. Cheap to clone; all clones share connections and metadata.
 #[derive(Clone)]
 pub struct Client {
-    _inner: Arc<()>,
+    cluster: Arc<Cluster>,
 }
 
 impl Client {
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
+    }
+
+    pub(crate) async fn connect(settings: ClientBuilder) -> Result<Self, ConnectError> {
+        let cluster = Cluster::connect(settings).await?;
+        tokio::spawn(refresh_by_age(Arc::downgrade(&cluster)));
+        Ok(Self { cluster })
     }
 
     /// Settings of a new producer; see [`ProducerBuilder::build`].
@@ -38,12 +47,27 @@ impl Client {
 
     /// Number of partitions of `topic`.
     pub async fn partition_count(&self, topic: &str) -> Result<usize, RequestError> {
-        let _ = topic;
-        unimplemented!()
+        Ok(self.cluster.topic(topic, false).await?.partitions.len())
     }
 
     /// Closes all connections; what is still in flight fails. Flush or close producers first.
     pub async fn close(&self) {
-        unimplemented!()
+        self.cluster.close().await;
+    }
+
+    pub(crate) const fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+}
+
+/// Keeps the picture from growing older than the client allows, as long as the client lives.
+async fn refresh_by_age(cluster: Weak<Cluster>) {
+    loop {
+        let Some(age) = cluster.upgrade().map(|cluster| cluster.settings.metadata_max_age) else { return };
+        tokio::time::sleep(age).await;
+        let Some(cluster) = cluster.upgrade() else { return };
+        if let Err(error) = cluster.refresh(None, Instant::now(), false).await {
+            tracing::debug!(%error, "refresh metadata by age");
+        }
     }
 }

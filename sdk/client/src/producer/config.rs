@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::client::Client;
 use crate::error::SendError;
-use crate::producer::Producer;
+use crate::producer::{Compression, Producer};
 
 /// When the broker answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,15 +18,15 @@ pub enum Acks {
     All,
 }
 
-/// How batches are compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compression {
-    #[default]
-    None,
-    Gzip,
-    Snappy,
-    Lz4,
-    Zstd,
+impl Acks {
+    /// As the request carries it.
+    pub(crate) const fn wire(self) -> i16 {
+        match self {
+            Self::None => 0,
+            Self::Leader => 1,
+            Self::All => -1,
+        }
+    }
 }
 
 /// Collects a producer's settings; [`ProducerBuilder::build`] makes the producer.
@@ -126,6 +126,6 @@ impl ProducerBuilder {
 
     /// Starts the producer; an idempotent one asks the cluster for its id.
     pub async fn build(self) -> Result<Producer, SendError> {
-        unimplemented!()
+        Producer::start(self).await
     }
 }

@@ -1,34 +1,78 @@
 //! Sending records.
+//!
+//! A record is encoded straight into its partition's open batch, in the caller's context and without any
+//! allocation of its own. Full batches, and lone ones when nothing is in flight, go to the wire in that same
+//! context; see [`lane`]. Numbers, order and retries are decided by [`core`], which does no I/O.
 
+mod budget;
 mod config;
+mod core;
 mod delivery;
+mod lane;
+mod partition;
+mod partitioner;
 mod record;
+mod reply;
+mod shared;
+mod upkeep;
 
-pub use config::{Acks, Compression, ProducerBuilder};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+pub use config::{Acks, ProducerBuilder};
 pub use delivery::{BatchDelivery, Delivery, Stored, StoredRange};
-pub use record::{Header, Record};
+use millrace_base::{Clock, SystemClock};
+pub use millrace_protocol::batch::Header;
+use millrace_protocol::batch::{BatchBuilder, HEADER_LEN};
+pub use millrace_protocol::compression::Codec as Compression;
+use millrace_protocol::messages::ApiVersionsRequest;
+pub use record::Record;
+pub(crate) use shared::Shared;
 
-use crate::error::SendError;
+use crate::error::{RequestError, SendError};
+use partition::{Partition, Placed};
+use shared::Topic;
 
 /// Sends records; cheap to clone, clones share buffers and order.
 #[derive(Clone)]
 pub struct Producer {
-    _inner: (),
+    shared: Arc<Shared>,
 }
 
 impl Producer {
+    async fn start(builder: ProducerBuilder) -> Result<Self, SendError> {
+        let shared = Shared::new(&builder);
+        if shared.idempotent {
+            shared.identify().await?;
+        }
+        tokio::spawn(upkeep::run(Arc::downgrade(&shared)));
+        Ok(Self { shared })
+    }
+
     /// Queues one record and returns its delivery, which may be awaited, kept or dropped. Waits only while
     /// the producer's buffer is full or the topic is not known yet.
     pub async fn send(&self, topic: &str, record: Record<'_>) -> Result<Delivery, SendError> {
-        let _ = (topic, record);
-        unimplemented!()
+        let size = self.check(topic, &record)?;
+        let known = match self.shared.topic(topic) {
+            Some(known) => known,
+            None => self.shared.learn(topic).await?,
+        };
+        if !self.shared.budget.try_take(size) {
+            self.shared.budget.take(size).await;
+        }
+        self.place(topic, &known, &record, size)
     }
 
     /// As [`Producer::send`], but never waits: [`SendError::BufferFull`] says that there is no room, and a
-    /// topic that was not used before is [`crate::RequestError::UnknownTopic`] until [`Producer::warm_up`].
+    /// topic that was not used before is [`RequestError::UnknownTopic`] until [`Producer::warm_up`].
     pub fn try_send(&self, topic: &str, record: Record<'_>) -> Result<Delivery, SendError> {
-        let _ = (topic, record);
-        unimplemented!()
+        let size = self.check(topic, &record)?;
+        let unknown = || RequestError::UnknownTopic { topic: topic.to_owned() };
+        let known = self.shared.topic(topic).ok_or_else(unknown)?;
+        if !self.shared.budget.try_take(size) {
+            return Err(SendError::BufferFull { limit: self.shared.budget.limit() });
+        }
+        self.place(topic, &known, &record, size)
     }
 
     /// Queues many records and returns one delivery for all of them. Records of one partition keep their
@@ -38,23 +82,179 @@ impl Producer {
         topic: &str,
         records: impl IntoIterator<Item = Record<'a>>,
     ) -> Result<BatchDelivery, SendError> {
-        let _ = (topic, records.into_iter());
-        unimplemented!()
+        let known = match self.shared.topic(topic) {
+            Some(known) => known,
+            None => self.shared.learn(topic).await?,
+        };
+        let now_ms = SystemClock.now_ms();
+        let mut delivery = BatchDelivery::new();
+        let mut touched: Vec<Arc<Partition>> = Vec::new();
+        let home = known.sticky.current(known.partitions.len());
+        for record in records {
+            let size = self.check(topic, &record)?;
+            let record = match (record.partition, record.key) {
+                (None, None) => record.with_partition(i32::try_from(home).unwrap_or_default()),
+                _ => record,
+            };
+            if !self.shared.budget.try_take(size) {
+                // What is queued must be on its way, or room would never come.
+                self.dispatch(touched.drain(..));
+                self.shared.budget.take(size).await;
+            }
+            let partition = match self.choose(topic, &known, &record, size) {
+                Ok(partition) => partition,
+                Err(error) => {
+                    self.dispatch(touched.drain(..));
+                    return Err(error);
+                }
+            };
+            let placed = self.append(partition, &record, now_ms, size).0;
+            delivery.add(&placed.delivery, placed.index);
+            if !touched.iter().rev().any(|known| Arc::ptr_eq(known, partition)) {
+                touched.push(Arc::clone(partition));
+            }
+        }
+        known.sticky.sent(self.shared.pace.batch_bytes, self.shared.pace.batch_bytes);
+        self.dispatch(touched.into_iter());
+        Ok(delivery)
     }
 
     /// Reads a topic's metadata and connects to its leaders, so that the first send does not have to.
     pub async fn warm_up(&self, topic: &str) -> Result<(), SendError> {
-        let _ = topic;
-        unimplemented!()
+        let known = self.shared.learn(topic).await?;
+        let mut lanes: Vec<_> =
+            known.partitions.iter().filter_map(|partition| partition.state.lock().lane.clone()).collect();
+        lanes.sort_by_key(Arc::as_ptr);
+        lanes.dedup_by_key(|lane| Arc::as_ptr(lane));
+        for lane in lanes {
+            lane.warm_up().await;
+        }
+        Ok(())
     }
 
     /// Sends what is buffered without waiting for linger, and waits until all of it is acknowledged or failed.
     pub async fn flush(&self) {
-        unimplemented!()
+        let mut waiting = Vec::new();
+        for topic in self.shared.topics() {
+            for partition in &topic.partitions {
+                waiting.extend(partition.state.lock().flush());
+            }
+            self.dispatch(topic.partitions.iter().cloned());
+        }
+        for batch in waiting {
+            // Its senders hear of the outcome; here only the end matters.
+            let _ = Delivery::new(batch, 0).await;
+        }
+        if self.shared.acks == Acks::None {
+            self.pass_barrier().await;
+        }
+    }
+
+    /// Without answers to wait for, a request that has one shows that those before it were read.
+    async fn pass_barrier(&self) {
+        for lane in self.shared.lanes() {
+            if let Some(open) = lane.opened() {
+                let _ = lane.broker.exchange(&open, 0, &ApiVersionsRequest::default()).await;
+            }
+        }
     }
 
     /// Flushes and refuses further records.
     pub async fn close(&self) {
-        unimplemented!()
+        self.shared.closed.store(true, Ordering::Release);
+        self.flush().await;
+    }
+
+    /// What the record takes in a batch at most.
+    fn check(&self, topic: &str, record: &Record<'_>) -> Result<usize, SendError> {
+        if self.shared.closed.load(Ordering::Acquire) {
+            return Err(SendError::Closed);
+        }
+        let size = BatchBuilder::record_bytes_max(record.key, record.value, record.headers);
+        let limit = self.shared.max_request_bytes;
+        if size + HEADER_LEN > limit {
+            return Err(SendError::TooLarge { topic: topic.to_owned(), size, limit });
+        }
+        Ok(size)
+    }
+
+    /// Puts a record, for which room was taken, into its batch and sends what became due.
+    fn place(
+        &self,
+        name: &str,
+        topic: &Topic,
+        record: &Record<'_>,
+        size: usize,
+    ) -> Result<Delivery, SendError> {
+        let partition = self.choose(name, topic, record, size)?;
+        let (placed, due) = self.append(partition, record, SystemClock.now_ms(), size);
+        if due {
+            self.dispatch(std::iter::once(Arc::clone(partition)));
+        }
+        Ok(Delivery::new(placed.delivery, placed.index))
+    }
+
+    fn choose<'a>(
+        &self,
+        name: &str,
+        topic: &'a Topic,
+        record: &Record<'_>,
+        size: usize,
+    ) -> Result<&'a Arc<Partition>, SendError> {
+        topic.choose(record, size, self.shared.pace.batch_bytes).ok_or_else(|| {
+            self.shared.budget.release(size);
+            SendError::Request(RequestError::NoSuchPartition {
+                topic: name.to_owned(),
+                partition: record.partition.unwrap_or_default(),
+                count: topic.partitions.len(),
+            })
+        })
+    }
+
+    /// Encodes the record and tells whether the partition has something due that is not queued yet.
+    fn append(
+        &self,
+        partition: &Arc<Partition>,
+        record: &Record<'_>,
+        now_ms: i64,
+        size: usize,
+    ) -> (Placed, bool) {
+        let pace = self.shared.pace;
+        let timestamp = record.timestamp.unwrap_or(now_ms);
+        let mut state = partition.state.lock();
+        let placed = state.append(partition.index, record, timestamp, size, pace);
+        let due = state.is_due_at_once(pace);
+        drop(state);
+        if placed.opened && !pace.linger.is_zero() {
+            self.remember(partition);
+        }
+        (placed, due)
+    }
+
+    /// Has upkeep send the partition's new batch when it has lingered.
+    fn remember(&self, partition: &Arc<Partition>) {
+        let due = std::time::Instant::now() + self.shared.pace.linger;
+        let mut lingering = self.shared.lingering.lock();
+        let first = lingering.is_empty();
+        lingering.push_back((due, Arc::clone(partition)));
+        drop(lingering);
+        if first {
+            self.shared.upkeep.notify_one();
+        }
+    }
+
+    fn dispatch(&self, partitions: impl Iterator<Item = Arc<Partition>>) {
+        for partition in partitions {
+            if let Some(lane) = self.shared.enqueue(&partition) {
+                lane.kick();
+            }
+        }
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        // Wakes upkeep, which ends when nobody holds the producer any more.
+        self.shared.upkeep.notify_one();
     }
 }

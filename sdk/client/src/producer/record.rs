@@ -1,17 +1,6 @@
 //! A record as the application hands it over: borrowed, because it is copied straight into its batch.
 
-/// One header of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header<'a> {
-    pub key: &'a str,
-    pub value: Option<&'a [u8]>,
-}
-
-impl<'a> Header<'a> {
-    pub const fn new(key: &'a str, value: &'a [u8]) -> Self {
-        Self { key, value: Some(value) }
-    }
-}
+use millrace_protocol::batch::Header;
 
 /// What to send. All data is borrowed until `send` returns.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,0 +1,12 @@
+//! Bytes to and from brokers: sockets, TLS, frames and lanes. Knows nothing of topics or requests.
+
+mod dialer;
+mod frames;
+mod lane;
+mod pool;
+mod quic;
+mod tls;
+mod wire;
+
+pub(crate) use dialer::{Dialer, Link};
+pub(crate) use lane::{Lane, LaneError, OnReply};

@@ -1,0 +1,190 @@
+//! The rules of [`super`], one by one.
+
+use super::*;
+
+const IDENTITY: Identity = Identity { producer_id: 7, epoch: 0 };
+const BACKOFF: Duration = Duration::from_millis(100);
+
+struct Bench {
+    core: Core<u32>,
+    now: Instant,
+    identity: Option<Identity>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { core: Core::new(5, BACKOFF), now: Instant::now(), identity: Some(IDENTITY) }
+    }
+
+    fn send(&mut self, batch: u32, count: i32) -> (FlightId, Stamp) {
+        assert!(self.core.can_admit());
+        self.core.on_send(batch, count, self.now + Duration::from_secs(10), self.identity)
+    }
+
+    fn answer(&mut self, id: FlightId, answer: Answer) -> Vec<Command<u32>> {
+        self.core.on_answer(id, answer, self.now)
+    }
+
+    /// All that may be sent again once the back-off has passed.
+    fn resent(&mut self) -> Vec<(u32, i32)> {
+        self.now += Duration::from_secs(2);
+        let mut sent = Vec::new();
+        while let Some((_, stamp, batch)) = self.core.next_resend(self.now) {
+            sent.push((batch, stamp.base_sequence));
+        }
+        sent
+    }
+}
+
+fn again() -> Answer {
+    Answer::Again { reason: "not now".to_owned(), stale_metadata: false }
+}
+
+fn broken() -> Answer {
+    Answer::SequenceBroken { reason: "out of order".to_owned() }
+}
+
+fn stored(batch: u32, base_offset: i64) -> Command<u32> {
+    Command::Complete { batch, outcome: Outcome::Stored { base_offset } }
+}
+
+fn asks_identity(commands: &[Command<u32>]) -> bool {
+    commands.iter().any(|command| matches!(command, Command::NewIdentity { .. }))
+}
+
+#[test]
+fn sequences_count_records_and_wrap_around() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.send(1, 10).1, Stamp { identity: Some(IDENTITY), base_sequence: 0 });
+    assert_eq!(bench.send(2, 5).1.base_sequence, 10);
+    assert_eq!(bench.send(3, 1).1.base_sequence, 15);
+    assert_eq!(advance(i32::MAX, 1), 0);
+    assert_eq!(advance(i32::MAX - 1, 5), 3);
+}
+
+#[test]
+fn without_identity_there_are_no_sequences() {
+    let mut bench = Bench { identity: None, ..Bench::new() };
+    assert_eq!(bench.send(1, 10).1, Stamp { identity: None, base_sequence: -1 });
+    let (id, _) = bench.send(2, 1);
+    assert!(!asks_identity(&bench.answer(id, broken())));
+}
+
+#[test]
+fn at_most_so_many_are_in_flight() {
+    let mut bench = Bench::new();
+    let first = bench.send(0, 1).0;
+    for batch in 1..5 {
+        let _ = bench.send(batch, 1);
+    }
+    assert!(!bench.core.can_admit());
+    assert_eq!(bench.answer(first, Answer::Stored { base_offset: 40 }), [stored(0, 40)]);
+    assert!(bench.core.can_admit());
+}
+
+#[test]
+fn nothing_overtakes_a_batch_that_is_sent_again() {
+    let mut bench = Bench::new();
+    let ids = [bench.send(1, 2).0, bench.send(2, 3).0, bench.send(3, 4).0];
+    let commands = bench.answer(ids[0], again());
+    assert_eq!(commands, [Command::WakeAt(bench.now + BACKOFF)]);
+    assert!(!bench.core.can_admit(), "nothing new before the retry");
+    assert!(bench.core.next_resend(bench.now + BACKOFF).is_none(), "two are not answered yet");
+    // The broker refuses the followers because of the gap: no reason for a new epoch.
+    assert!(!asks_identity(&bench.answer(ids[1], broken())));
+    assert!(!asks_identity(&bench.answer(ids[2], broken())));
+    assert!(bench.core.next_resend(bench.now).is_none(), "not before the back-off");
+    assert_eq!(bench.resent(), [(1, 0), (2, 2), (3, 5)]);
+    assert!(bench.core.can_admit());
+    assert_eq!(bench.answer(ids[0], Answer::Stored { base_offset: 9 }), [stored(1, 9)]);
+}
+
+#[test]
+fn a_lost_connection_sends_everything_again_in_order() {
+    let mut bench = Bench::new();
+    let ids: Vec<_> = (0..3).map(|batch| bench.send(batch, 1).0).collect();
+    for id in ids {
+        let lost = Answer::Again { reason: "connection lost".to_owned(), stale_metadata: true };
+        assert!(bench.answer(id, lost).contains(&Command::RefreshMetadata));
+    }
+    assert_eq!(bench.resent(), [(0, 0), (1, 1), (2, 2)]);
+}
+
+#[test]
+fn a_retry_that_fails_again_backs_off_longer() {
+    let mut bench = Bench::new();
+    let id = bench.send(1, 1).0;
+    let _ = bench.answer(id, again());
+    assert_eq!(bench.resent(), [(1, 0)]);
+    assert_eq!(bench.answer(id, again()), [Command::WakeAt(bench.now + 2 * BACKOFF)]);
+}
+
+#[test]
+fn a_broken_sequence_at_the_head_starts_a_new_epoch_from_zero() {
+    let mut bench = Bench::new();
+    let ids = [bench.send(1, 2).0, bench.send(2, 3).0];
+    assert!(!asks_identity(&bench.answer(ids[0], broken())), "one is still in flight");
+    assert!(bench.answer(ids[1], broken()).contains(&Command::NewIdentity { after: IDENTITY }));
+    assert_eq!(bench.resent(), [], "not before the new identity");
+    assert!(!bench.core.can_admit());
+    let newer = Identity { epoch: 1, ..IDENTITY };
+    bench.core.on_identity(newer);
+    bench.identity = Some(newer);
+    assert_eq!(bench.resent(), [(1, 0), (2, 2)]);
+    assert_eq!(bench.send(3, 1).1, Stamp { identity: Some(newer), base_sequence: 5 });
+}
+
+#[test]
+fn another_partitions_new_epoch_is_taken_over_when_nothing_is_in_flight() {
+    let mut bench = Bench::new();
+    let first = bench.send(1, 2).0;
+    let newer = Identity { epoch: 1, ..IDENTITY };
+    bench.identity = Some(newer);
+    let (second, stamp) = bench.send(2, 1);
+    assert_eq!(stamp, Stamp { identity: Some(IDENTITY), base_sequence: 2 });
+    let _ = bench.answer(first, Answer::Stored { base_offset: 0 });
+    let _ = bench.answer(second, Answer::Stored { base_offset: 2 });
+    assert_eq!(bench.send(3, 1).1, Stamp { identity: Some(newer), base_sequence: 0 });
+}
+
+#[test]
+fn a_rejected_last_batch_gives_its_numbers_back() {
+    let mut bench = Bench::new();
+    let id = bench.send(1, 4).0;
+    let commands = bench.answer(id, Answer::Rejected);
+    assert_eq!(commands, [Command::Complete { batch: 1, outcome: Outcome::Rejected }]);
+    assert_eq!(bench.send(2, 1).1.base_sequence, 0);
+}
+
+#[test]
+fn a_rejected_batch_with_followers_starts_a_new_epoch() {
+    let mut bench = Bench::new();
+    let ids = [bench.send(1, 4).0, bench.send(2, 1).0];
+    assert!(!asks_identity(&bench.answer(ids[0], Answer::Rejected)));
+    assert!(asks_identity(&bench.answer(ids[1], broken())));
+    bench.core.on_identity(Identity { epoch: 1, ..IDENTITY });
+    assert_eq!(bench.resent(), [(2, 0)]);
+}
+
+#[test]
+fn a_batch_that_waited_too_long_is_given_up_and_leaves_no_gap() {
+    let mut bench = Bench::new();
+    let id = bench.send(1, 4).0;
+    let _ = bench.answer(id, again());
+    bench.now += Duration::from_secs(11);
+    let commands = bench.core.on_time(bench.now);
+    let expired = Outcome::Expired { reason: "not now".to_owned() };
+    assert!(commands.contains(&Command::Complete { batch: 1, outcome: expired }));
+    assert!(asks_identity(&commands), "the broker may have counted it");
+    assert!(!bench.core.can_admit());
+    bench.core.on_identity(Identity { epoch: 1, ..IDENTITY });
+    assert!(bench.core.can_admit());
+}
+
+#[test]
+fn an_answer_after_all_was_resolved_is_ignored() {
+    let mut bench = Bench::new();
+    let id = bench.send(1, 1).0;
+    let _ = bench.answer(id, Answer::Stored { base_offset: 0 });
+    assert_eq!(bench.answer(id, again()), []);
+}

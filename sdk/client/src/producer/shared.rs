@@ -1,0 +1,323 @@
+//! What all clones of a producer and its tasks share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use millrace_protocol::messages::{InitProducerIdRequest, ProducerId};
+use millrace_protocol::{ErrorCode, StrBytes};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+
+use crate::cluster::{Cluster, TopicImage};
+use crate::error::{RequestError, SendError, check};
+use crate::producer::Compression;
+use crate::producer::budget::Budget;
+use crate::producer::config::{Acks, ProducerBuilder};
+use crate::producer::core::{Core, Identity};
+use crate::producer::lane::ProduceLane;
+use crate::producer::partition::{Pace, Partition};
+use crate::producer::partitioner::{self, Sticky};
+use crate::producer::record::Record;
+
+/// Pause between attempts to get a producer id while the cluster cannot give one.
+const IDENTITY_PAUSE: Duration = Duration::from_millis(100);
+
+pub(crate) struct Shared {
+    this: Weak<Self>,
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) acks: Acks,
+    pub(crate) compression: Compression,
+    pub(crate) idempotent: bool,
+    pub(crate) pace: Pace,
+    pub(crate) max_request_bytes: usize,
+    pub(crate) budget: Budget,
+    max_in_flight: usize,
+    retry_backoff: Duration,
+    topics: RwLock<HashMap<Arc<str>, Arc<Topic>>>,
+    lanes: Mutex<HashMap<String, Arc<ProduceLane>>>,
+    identity: RwLock<Option<Identity>>,
+    /// An identity is being asked for.
+    identifying: AtomicBool,
+    refreshing: AtomicBool,
+    pub(crate) closed: AtomicBool,
+    /// Partitions that upkeep looks after: they retry, or have no leader.
+    pub(crate) watched: Mutex<Vec<Arc<Partition>>>,
+    /// Open batches that linger, oldest first.
+    pub(crate) lingering: Mutex<std::collections::VecDeque<(Instant, Arc<Partition>)>>,
+    pub(crate) upkeep: Arc<Notify>,
+    last_trouble: Mutex<String>,
+}
+
+/// A topic at one moment; a change makes a new one that shares the partitions.
+pub(crate) struct Topic {
+    pub(crate) partitions: Vec<Arc<Partition>>,
+    pub(crate) sticky: Arc<Sticky>,
+}
+
+impl Topic {
+    /// The partition that `record` goes to; None if it names one that does not exist.
+    pub(crate) fn choose(
+        &self,
+        record: &Record<'_>,
+        size: usize,
+        batch_bytes: usize,
+    ) -> Option<&Arc<Partition>> {
+        let count = self.partitions.len();
+        let index = match (record.partition, record.key) {
+            (Some(partition), _) => usize::try_from(partition).ok()?,
+            (None, Some(key)) => partitioner::of_key(key, count),
+            (None, None) => {
+                let current = self.sticky.current(count);
+                self.sticky.sent(size, batch_bytes);
+                current
+            }
+        };
+        self.partitions.get(index)
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(builder: &ProducerBuilder) -> Arc<Self> {
+        let idempotent = builder.idempotent && builder.acks == Acks::All;
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            cluster: Arc::clone(builder.client.cluster()),
+            acks: builder.acks,
+            compression: builder.compression,
+            idempotent,
+            pace: Pace {
+                batch_bytes: builder.batch_bytes,
+                linger: builder.linger,
+                delivery_timeout: builder.delivery_timeout,
+            },
+            max_request_bytes: builder.max_request_bytes,
+            budget: Budget::new(builder.buffer_bytes),
+            max_in_flight: if idempotent { builder.max_in_flight.min(5) } else { builder.max_in_flight }
+                .max(1),
+            retry_backoff: builder.retry_backoff,
+            topics: RwLock::default(),
+            lanes: Mutex::default(),
+            identity: RwLock::default(),
+            identifying: AtomicBool::new(false),
+            refreshing: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            watched: Mutex::default(),
+            lingering: Mutex::default(),
+            upkeep: Arc::default(),
+            last_trouble: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn topic(&self, name: &str) -> Option<Arc<Topic>> {
+        self.topics.read().get(name).cloned()
+    }
+
+    pub(crate) fn topics(&self) -> Vec<Arc<Topic>> {
+        self.topics.read().values().cloned().collect()
+    }
+
+    pub(crate) fn lanes(&self) -> Vec<Arc<ProduceLane>> {
+        self.lanes.lock().values().cloned().collect()
+    }
+
+    pub(crate) fn request_timeout_ms(&self) -> i32 {
+        i32::try_from(self.cluster.settings.request_timeout.as_millis()).unwrap_or(i32::MAX)
+    }
+
+    /// Reads a topic that was not used before; creates it where the cluster allows that.
+    pub(crate) async fn learn(&self, name: &str) -> Result<Arc<Topic>, SendError> {
+        let image = self.cluster.topic(name, true).await?;
+        Ok(self.adopt(&image))
+    }
+
+    /// Takes over a topic's partitions and leaders as the cluster tells them now.
+    fn adopt(&self, image: &TopicImage) -> Arc<Topic> {
+        let mut topics = self.topics.write();
+        let mut partitions = topics.get(&image.name).map_or_else(Vec::new, |topic| topic.partitions.clone());
+        let name = StrBytes::from_string(image.name.to_string());
+        for index in partitions.len()..image.partitions.len() {
+            let core = Core::new(self.max_in_flight, self.retry_backoff);
+            let index = i32::try_from(index).unwrap_or(i32::MAX);
+            partitions.push(Partition::new(name.clone(), image.id, index, core));
+        }
+        for (partition, now) in partitions.iter().zip(&image.partitions) {
+            let lane = now.leader.and_then(|id| self.lane_to(id));
+            let mut state = partition.state.lock();
+            state.topic_id = image.id;
+            state.lane = lane;
+        }
+        let sticky = topics
+            .get(&image.name)
+            .map_or_else(|| Arc::new(Sticky::starting_at(random_start())), |topic| Arc::clone(&topic.sticky));
+        let topic = Arc::new(Topic { partitions, sticky });
+        topics.insert(Arc::clone(&image.name), Arc::clone(&topic));
+        topic
+    }
+
+    fn lane_to(&self, broker: i32) -> Option<Arc<ProduceLane>> {
+        let broker = self.cluster.broker(broker)?;
+        let mut lanes = self.lanes.lock();
+        let lane = lanes
+            .entry(broker.name().to_owned())
+            .and_modify(|lane| {
+                if !Arc::ptr_eq(&lane.broker, &broker) {
+                    *lane = ProduceLane::new(Arc::clone(&broker), self.this.clone());
+                }
+            })
+            .or_insert_with(|| ProduceLane::new(Arc::clone(&broker), self.this.clone()));
+        Some(Arc::clone(lane))
+    }
+
+    /// Queues the partition at its leader's lane if it has something due.
+    pub(crate) fn enqueue(&self, partition: &Arc<Partition>) -> Option<Arc<ProduceLane>> {
+        let mut state = partition.state.lock();
+        if state.queued || !state.is_due(self.pace, Instant::now()) {
+            return None;
+        }
+        let Some(lane) = state.lane.clone() else {
+            drop(state);
+            self.watch(partition);
+            return None;
+        };
+        state.queued = true;
+        drop(state);
+        lane.enqueue(Arc::clone(partition));
+        Some(lane)
+    }
+
+    /// Has upkeep look after a partition until it is well again.
+    pub(crate) fn watch(&self, partition: &Arc<Partition>) {
+        let mut watched = self.watched.lock();
+        if !watched.iter().any(|known| Arc::ptr_eq(known, partition)) {
+            watched.push(Arc::clone(partition));
+            self.upkeep.notify_one();
+        }
+    }
+
+    pub(crate) fn note_trouble(&self, reason: String) {
+        *self.last_trouble.lock() = reason;
+        self.upkeep.notify_one();
+    }
+
+    pub(crate) fn last_trouble(&self) -> String {
+        self.last_trouble.lock().clone()
+    }
+
+    /// Fetches metadata in the background, unless that is under way, and sends partitions to their leaders.
+    pub(crate) fn refresh_metadata(&self) {
+        if self.refreshing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let Some(this) = self.this.upgrade() else { return };
+        tokio::spawn(async move {
+            if let Err(error) = this.cluster.refresh(None, Instant::now(), false).await {
+                this.note_trouble(error.to_string());
+            }
+            this.refreshing.store(false, Ordering::Release);
+            this.follow_leaders();
+            this.kick_all();
+        });
+    }
+
+    /// Takes over what the cluster's present picture says of the topics in use.
+    pub(crate) fn follow_leaders(&self) {
+        let image = self.cluster.image();
+        let names: Vec<_> = self.topics.read().keys().cloned().collect();
+        for name in names {
+            if let Some(topic) = image.topics.get(&name) {
+                for partition in &self.adopt(topic).partitions {
+                    self.enqueue(partition);
+                }
+            }
+        }
+    }
+
+    /// Has every lane look for something to send.
+    pub(crate) fn kick_all(&self) {
+        for lane in self.lanes() {
+            lane.kick();
+        }
+    }
+
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        *self.identity.read()
+    }
+
+    /// An identity newer than `after`: the next epoch, or a new producer id once the epochs are used up. None
+    /// while that is being asked for.
+    pub(crate) fn identity_after(&self, after: Identity) -> Option<Identity> {
+        let mut identity = self.identity.write();
+        let present = (*identity)?;
+        if present != after {
+            return Some(present);
+        }
+        if after.epoch < i16::MAX {
+            // Nobody else uses this producer id, so the next epoch is ours to take (KIP-360).
+            let next = Identity { epoch: after.epoch + 1, ..after };
+            *identity = Some(next);
+            return Some(next);
+        }
+        drop(identity);
+        if !self.identifying.swap(true, Ordering::AcqRel)
+            && let Some(this) = self.this.upgrade()
+        {
+            tokio::spawn(async move {
+                if let Err(error) = this.identify().await {
+                    this.note_trouble(error.to_string());
+                }
+                this.identifying.store(false, Ordering::Release);
+            });
+        }
+        None
+    }
+
+    /// Asks the cluster for a producer id.
+    pub(crate) async fn identify(&self) -> Result<(), RequestError> {
+        let started = Instant::now();
+        loop {
+            match self.ask_identity().await {
+                Ok(identity) => {
+                    *self.identity.write() = Some(identity);
+                    return Ok(());
+                }
+                Err(error)
+                    if error.is_retriable() && started.elapsed() < self.cluster.settings.request_timeout =>
+                {
+                    tokio::time::sleep(IDENTITY_PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn ask_identity(&self) -> Result<Identity, RequestError> {
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(None)
+            .with_transaction_timeout_ms(i32::MAX)
+            .with_producer_id(ProducerId(-1))
+            .with_producer_epoch(-1);
+        let response = self.cluster.ask_any(|broker| {
+            let request = request.clone();
+            async move { broker.request(request).await }
+        });
+        let response = response.await?;
+        check("InitProducerId", || "a new producer".to_owned(), response.error_code, None)?;
+        if response.producer_id.0 < 0 {
+            return Err(crate::error::refused(
+                "InitProducerId",
+                "a new producer".to_owned(),
+                ErrorCode::UnknownServerError.code(),
+                Some("the broker gave no producer id"),
+            ));
+        }
+        Ok(Identity { producer_id: response.producer_id.0, epoch: response.producer_epoch })
+    }
+}
+
+/// Different for each producer; that is all that is asked of it.
+fn random_start() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    (RandomState::new().hash_one(0_u8) >> 33) as u32
+}
