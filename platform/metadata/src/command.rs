@@ -148,6 +148,10 @@ impl Proposal {
         &self.commands
     }
 
+    pub(crate) fn into_commands(self) -> Vec<Command> {
+        self.commands
+    }
+
     pub(crate) fn decode(json: &[u8]) -> Result<Self, ProposalError> {
         // The version alone first: what a newer broker wrote need not parse, and its number explains why.
         #[derive(Deserialize)]

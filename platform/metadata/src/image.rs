@@ -147,8 +147,8 @@ impl Image {
 /// The changes, for the state machine alone.
 impl Image {
     /// Adds a topic, or replaces the one with its id (which has the same name).
-    pub(crate) fn put_topic(&mut self, topic: Topic) {
-        let topic = Arc::new(topic);
+    pub(crate) fn put_topic(&mut self, topic: impl Into<Arc<Topic>>) {
+        let topic = topic.into();
         self.partition_count += topic.partitions.len();
         self.by_name.insert(Arc::clone(&topic.name), Arc::clone(&topic));
         if needs_collision_key(&topic.name) {

@@ -10,11 +10,16 @@
 //! opens a socket, peers are reached through [`PeerNetwork`].
 
 pub mod apply;
+mod cluster_id;
 mod command;
 mod image;
+mod image_form;
+mod member;
 mod metadata;
 mod network;
+mod options;
 mod outcome;
+mod peer_form;
 pub mod placement;
 mod raft;
 mod shards;
@@ -25,6 +30,8 @@ pub use command::{
     PartitionChange,
 };
 pub use image::{Broker, Configs, Image, ImageDelta, Partition, Topic};
-pub use metadata::{Metadata, MetadataOptions, RaftTiming, StartError, SubmitError, VoterSet};
+pub use metadata::{Metadata, ReadyError, SUBMIT_TIMEOUT, StartError, SubmitError};
 pub use network::{NoPeers, PeerError, PeerNetwork, RaftRpc};
+pub use options::{MetadataOptions, RaftTuning, VoterSet};
 pub use outcome::{Outcome, Rejection};
+pub use raft::node::NodeError;

@@ -1,84 +1,42 @@
 //! The handle that the rest of a broker holds: start, read the image, submit commands.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_base::BrokerId;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
-use crate::command::{BrokerRegistration, Command};
+use crate::command::Command;
 use crate::image::Image;
+use crate::member::Member;
 use crate::network::{PeerNetwork, RaftRpc};
+use crate::options::{MetadataOptions, VoterSet};
 use crate::outcome::{Outcome, Rejection};
+use crate::raft::node::{Node, NodeError, ProposeError};
 
-/// The brokers that vote on the metadata of a new cluster. Later changes go through
-/// [`Metadata::change_voters`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VoterSet(BTreeSet<BrokerId>);
-
-impl VoterSet {
-    /// A cluster of one.
-    pub fn single(id: BrokerId) -> Self {
-        Self(BTreeSet::from([id]))
-    }
-
-    pub fn contains(&self, id: BrokerId) -> bool {
-        self.0.contains(&id)
-    }
-
-    pub fn ids(&self) -> &BTreeSet<BrokerId> {
-        &self.0
-    }
-}
-
-impl FromIterator<BrokerId> for VoterSet {
-    fn from_iter<I: IntoIterator<Item = BrokerId>>(ids: I) -> Self {
-        Self(ids.into_iter().collect())
-    }
-}
-
-/// How often a leader shows itself and how long its silence is borne.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RaftTiming {
-    pub heartbeat_ms: u64,
-    pub election_min_ms: u64,
-    pub election_max_ms: u64,
-}
-
-impl Default for RaftTiming {
-    fn default() -> Self {
-        Self { heartbeat_ms: 200, election_min_ms: 600, election_max_ms: 1200 }
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct MetadataOptions {
-    /// Directory of its own, created if missing.
-    pub dir: PathBuf,
-    /// The name the cluster must have, or is given if it is new; `None` takes what it has or makes one up.
-    pub cluster_id: Option<String>,
-    /// What this broker registers as; its id is the Raft node's id, too.
-    pub registration: BrokerRegistration,
-    /// The first voters of the cluster: the same on each. A broker that is not among them joins as a learner.
-    pub voters: VoterSet,
-    pub timing: RaftTiming,
-}
-
-impl MetadataOptions {
-    /// A cluster of one, with a name of its own making.
-    pub fn single(dir: PathBuf, registration: BrokerRegistration) -> Self {
-        let voters = VoterSet::single(registration.id);
-        Self { dir, cluster_id: None, registration, voters, timing: RaftTiming::default() }
-    }
-}
-
+/// How long [`Metadata::submit`] looks for a leader and waits for its answer.
+pub const SUBMIT_TIMEOUT: Duration = Duration::from_secs(15);
 /// A broker whose metadata cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("{0}")]
-    Todo(String),
+    #[error("cannot open the metadata: {0}")]
+    Node(#[from] NodeError),
+    #[error(transparent)]
+    NotReady(#[from] ReadyError),
+}
+
+/// A broker that will not become part of its cluster.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadyError {
+    #[error(
+        "this cluster is called '{actual}', but the broker is set up for '{expected}': correct its cluster id, \
+         or give it the data directory that belongs to it"
+    )]
+    WrongCluster { expected: String, actual: String },
+    #[error("the metadata of this broker has stopped: {reason}")]
+    Stopped { reason: String },
 }
 
 /// A command that was not carried out, or not certainly.
@@ -86,68 +44,114 @@ pub enum StartError {
 pub enum SubmitError {
     #[error(transparent)]
     Rejected(#[from] Rejection),
+    /// The command was not carried out.
     #[error("no leader of the metadata quorum could be reached (last known: {leader:?})")]
     NotLeader { leader: Option<BrokerId> },
-    /// The command may yet be carried out.
+    /// The command may have been, or may yet be carried out.
     #[error("the metadata quorum did not answer in time")]
     Timeout,
     #[error("the metadata of this broker has stopped: {reason}")]
     Shutdown { reason: String },
 }
 
-/// See the module's text. Clones share one node.
+impl From<ProposeError> for SubmitError {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::NotLeader { leader } => Self::NotLeader { leader },
+            ProposeError::Stopped { reason } => Self::Shutdown { reason },
+        }
+    }
+}
+
+/// See the module's text. Clones share one node, which stops with [`Metadata::shutdown`] or with the last of
+/// them.
 #[derive(Clone)]
 pub struct Metadata {
-    image: Arc<arc_swap::ArcSwap<Image>>,
-    applied: watch::Receiver<u64>,
+    member: Arc<Member>,
+    /// Ends with the last handle.
+    _attending: Arc<AbortOnDrop>,
+}
+
+struct AbortOnDrop(Option<AbortHandle>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
 }
 
 impl Metadata {
-    /// Recovers from `options.dir` and joins the quorum. A sole voter is leader, named and registered when this
-    /// returns; otherwise that goes on in the background, because the other voters need this one's answers
-    /// ([`Self::handle_peer`]): see [`Self::ready`].
-    pub async fn start(_: MetadataOptions, _: Arc<dyn PeerNetwork>) -> Result<Self, StartError> {
-        unimplemented!()
+    /// Recovers from `options.dir` and takes part in the quorum. A sole voter leads, and is registered in its
+    /// image, when this returns. Otherwise that goes on in the background, because the others need this
+    /// broker's answers ([`Self::handle_peer`]) for it: see [`Self::ready`].
+    pub async fn start(options: MetadataOptions, network: Arc<dyn PeerNetwork>) -> Result<Self, StartError> {
+        let me = options.registration.id;
+        let node = Node::open(&options.dir, me, options.tuning, Arc::clone(&network)).await?;
+        if options.voters.contains(me) && !node.is_initialized().await? {
+            node.initialize(options.voters.ids()).await?;
+        }
+        let (voters, _) = node.membership().await?;
+        let member = Arc::new(Member::new(node, network, options));
+        let attending = if voters == *VoterSet::single(me).ids() {
+            member.lead_alone().await?;
+            None
+        } else {
+            let member = Arc::clone(&member);
+            Some(tokio::spawn(async move { member.attend().await }).abort_handle())
+        };
+        Ok(Self { member, _attending: Arc::new(AbortOnDrop(attending)) })
     }
 
-    /// Waits until this broker is registered in its own image.
-    pub async fn ready(&self) -> Result<(), StartError> {
-        unimplemented!()
+    /// Waits until this broker is registered in its own image, for which a quorum has to be up.
+    pub async fn ready(&self) -> Result<(), ReadyError> {
+        self.member.ready().await
     }
 
-    /// The latest image; no lock, no allocation beyond a reference count.
+    /// Why the metadata of this broker has stopped, if it has: a disk that failed, mostly.
+    pub fn failure(&self) -> Option<String> {
+        self.member.node().failure()
+    }
+
+    /// The latest image; takes no lock.
     pub fn image(&self) -> Arc<Image> {
-        self.image.load_full()
+        self.member.node().published.image.load_full()
     }
 
     /// Tells when there is another image, by its applied index.
     pub fn watch(&self) -> watch::Receiver<u64> {
-        self.applied.clone()
+        self.member.node().published.applied.subscribe()
     }
 
-    /// Has the quorum carry out a command, wherever its leader is. When it returns the outcome, this broker's
-    /// image reflects it.
-    pub async fn submit(&self, _: Command) -> Result<Outcome, SubmitError> {
-        unimplemented!()
+    /// Has the quorum carry out a command, wherever its leader is. When it returns an outcome, this broker's
+    /// image reflects it. Takes [`SUBMIT_TIMEOUT`] at most.
+    pub async fn submit(&self, command: Command) -> Result<Outcome, SubmitError> {
+        self.member.submit(command).await
     }
 
     /// The broker that leads the quorum, as far as this one knows.
     pub fn controller(&self) -> Option<BrokerId> {
-        unimplemented!()
+        self.member.node().leader()
     }
 
     /// Answers a peer's [`PeerNetwork::call`].
-    pub async fn handle_peer(&self, _: RaftRpc, _: Bytes) -> Bytes {
-        unimplemented!()
+    pub async fn handle_peer(&self, kind: RaftRpc, body: Bytes) -> Bytes {
+        self.member.handle_peer(kind, &body).await
     }
 
-    /// Makes these brokers the voters; the others stay as learners. To be called on the leader.
-    pub async fn change_voters(&self, _: VoterSet) -> Result<(), SubmitError> {
-        unimplemented!()
+    /// Makes these brokers the voters; those that were remain as learners. For the leader only, and only with
+    /// brokers that take part already.
+    pub async fn change_voters(&self, voters: &VoterSet) -> Result<(), SubmitError> {
+        let changed = self.member.node().change_voters(voters.ids());
+        tokio::time::timeout(SUBMIT_TIMEOUT, changed)
+            .await
+            .map_err(|_| SubmitError::Timeout)?
+            .map_err(Into::into)
     }
 
-    /// Stops taking part and closes the files.
+    /// Stops taking part, for all clones of the handle, and returns when the files are closed.
     pub async fn shutdown(self) {
-        unimplemented!()
+        self.member.node().shutdown().await;
     }
 }

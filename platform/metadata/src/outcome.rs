@@ -75,3 +75,14 @@ pub enum Rejection {
     #[error("broker {leader} cannot lead: {reason}")]
     IneligibleLeader { leader: BrokerId, reason: String },
 }
+
+/// What the state machine answers for one Raft log entry: one answer per command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Answers(pub(crate) Vec<Answer>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    Done(Outcome),
+    Rejected(Rejection),
+}

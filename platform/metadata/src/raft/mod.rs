@@ -1,1 +1,54 @@
-//! The only user of openraft.
+//! Raft: openraft with our storage and our network port; the rest of the crate sees [`node::Node`] alone.
+//!
+//! `log_file` owns the log's bytes, `log_store` gives them to openraft, `state_machine` applies entries and
+//! keeps snapshots, `network` carries openraft's messages over [`crate::PeerNetwork`], `node` ties them
+//! together. All openraft types end here.
+
+mod codec;
+mod durable;
+mod log_file;
+mod log_store;
+mod network;
+pub(crate) mod node;
+mod proposer;
+mod snapshot_file;
+mod state_machine;
+
+#[cfg(test)]
+mod conformance;
+
+use std::io::Cursor;
+
+use millrace_base::BrokerId;
+
+/// openraft's node id; a broker's id is never negative.
+pub(crate) type NodeId = u64;
+
+openraft::declare_raft_types!(
+    /// The types that openraft is used with.
+    pub(crate) TypeConfig:
+        D = crate::command::Proposal,
+        R = crate::outcome::Answers,
+        NodeId = NodeId,
+        Node = openraft::EmptyNode,
+        Entry = openraft::Entry<TypeConfig>,
+        SnapshotData = Cursor<Vec<u8>>,
+        AsyncRuntime = openraft::TokioRuntime,
+);
+
+type Entry = openraft::Entry<TypeConfig>;
+type LogId = openraft::LogId<NodeId>;
+type Vote = openraft::Vote<NodeId>;
+type Membership = openraft::Membership<NodeId, openraft::EmptyNode>;
+type StoredMembership = openraft::StoredMembership<NodeId, openraft::EmptyNode>;
+type SnapshotMeta = openraft::SnapshotMeta<NodeId, openraft::EmptyNode>;
+type StorageError = openraft::StorageError<NodeId>;
+
+/// `None` for a negative id, which no broker has.
+pub(crate) fn node_id(broker: BrokerId) -> Option<NodeId> {
+    u64::try_from(broker.0).ok()
+}
+
+fn broker_id(node: NodeId) -> BrokerId {
+    BrokerId(i32::try_from(node).expect("node ids are made of broker ids"))
+}

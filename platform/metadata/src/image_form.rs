@@ -1,0 +1,134 @@
+//! The image as a snapshot carries it: plain JSON, from which the indexes are built anew.
+//!
+//! Version rule: that of [`crate::command`]. `version` is the command version that a broker must know to hold
+//! this image; unknown fields are errors, so that an older broker stops instead of forgetting them.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use millrace_base::BrokerId;
+use serde::{Deserialize, Serialize};
+
+use crate::command::COMMAND_VERSION;
+use crate::image::{Broker, Configs, Image, Topic};
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImageForm<'a> {
+    version: u32,
+    cluster_id: Cow<'a, str>,
+    applied_index: u64,
+    next_producer_id: i64,
+    brokers: Vec<Arc<Broker>>,
+    /// A list, since JSON has no map from "all brokers".
+    broker_configs: Vec<(Option<BrokerId>, Arc<Configs>)>,
+    topics: Vec<Arc<Topic>>,
+}
+
+/// An image that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ImageFormError {
+    #[error(
+        "the snapshot was written by a newer broker (command version {found}, this one knows up to \
+         {COMMAND_VERSION}): upgrade this broker"
+    )]
+    Newer { found: u32 },
+    #[error("the snapshot cannot be parsed: {0}")]
+    Malformed(#[from] serde_json::Error),
+}
+
+pub(crate) fn encode(image: &Image) -> Result<Vec<u8>, serde_json::Error> {
+    let broker_configs = image.broker_configs.iter().map(|(id, configs)| (*id, Arc::clone(configs)));
+    serde_json::to_vec(&ImageForm {
+        version: COMMAND_VERSION,
+        cluster_id: Cow::Borrowed(&image.cluster_id),
+        applied_index: image.applied_index,
+        next_producer_id: image.next_producer_id,
+        brokers: image.brokers.values().cloned().collect(),
+        broker_configs: broker_configs.collect(),
+        topics: image.topics().cloned().collect(),
+    })
+}
+
+pub(crate) fn decode(json: &[u8]) -> Result<Image, ImageFormError> {
+    #[derive(Deserialize)]
+    struct VersionOnly {
+        version: u32,
+    }
+    let found = serde_json::from_slice::<VersionOnly>(json)?.version;
+    if found > COMMAND_VERSION {
+        return Err(ImageFormError::Newer { found });
+    }
+    let form: ImageForm<'_> = serde_json::from_slice(json)?;
+    let brokers: BTreeMap<_, _> =
+        form.brokers.into_iter().map(|broker| (broker.registration.id, broker)).collect();
+    let mut image = Image {
+        cluster_id: form.cluster_id.into(),
+        brokers: Arc::new(brokers),
+        broker_configs: Arc::new(form.broker_configs.into_iter().collect()),
+        next_producer_id: form.next_producer_id,
+        applied_index: form.applied_index,
+        ..Image::default()
+    };
+    for topic in form.topics {
+        image.put_topic(topic);
+    }
+    Ok(image)
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_base::{LeaderEpoch, TopicId};
+
+    use super::*;
+    use crate::command::BrokerRegistration;
+    use crate::image::Partition;
+
+    fn sample() -> Image {
+        let mut image = Image { cluster_id: "c".into(), next_producer_id: 3000, ..Image::default() };
+        image.applied_index = 17;
+        let registration =
+            BrokerRegistration { id: BrokerId(1), host: "h".into(), port: 1, rack: Some("r".into()) };
+        let broker = Arc::new(Broker { registration, epoch: 4 });
+        image.brokers = Arc::new(BTreeMap::from([(BrokerId(1), broker)]));
+        let configs = Arc::new(Configs::from([("a".to_owned(), "b".to_owned())]));
+        let by_broker = [(None, Arc::clone(&configs)), (Some(BrokerId(1)), Arc::clone(&configs))];
+        image.broker_configs = Arc::new(BTreeMap::from(by_broker));
+        for name in ["plain", "with.dot", "with-dash"] {
+            let partition = Arc::new(Partition {
+                leader: None,
+                leader_epoch: LeaderEpoch(3),
+                replicas: vec![BrokerId(1)],
+                isr: vec![BrokerId(1)],
+                partition_epoch: 5,
+            });
+            let partitions = vec![partition; 3];
+            let configs = Arc::clone(&configs);
+            image.put_topic(Topic { id: TopicId::random(), name: name.into(), partitions, configs });
+        }
+        image
+    }
+
+    #[test]
+    fn an_image_survives_its_form_with_all_indexes() {
+        let image = sample();
+        let json = encode(&image).unwrap();
+        let back = decode(&json).unwrap();
+        assert_eq!(encode(&back).unwrap(), json);
+        assert_eq!((back.topic_count(), back.partition_count(), back.applied_index()), (3, 9, 17));
+        assert_eq!(back.topic_by_name("with.dot"), image.topic_by_name("with.dot"));
+        assert_eq!(back.colliding_name("with_dot").map(|name| &**name), Some("with.dot"));
+        assert_eq!(back.brokers(), image.brokers());
+        assert_eq!(back.broker_configs(None), image.broker_configs(None));
+    }
+
+    #[test]
+    fn what_a_newer_broker_wrote_is_refused() {
+        let json = String::from_utf8(encode(&sample()).unwrap()).unwrap();
+        let newer = json.replacen("\"version\":1", "\"version\":2", 1);
+        assert!(matches!(decode(newer.as_bytes()), Err(ImageFormError::Newer { found: 2 })));
+        let unknown = json.replacen("\"version\":1", "\"version\":1,\"zones\":[]", 1);
+        assert!(matches!(decode(unknown.as_bytes()), Err(ImageFormError::Malformed(_))));
+    }
+}

@@ -1,0 +1,98 @@
+//! Small files that are replaced as a whole: the vote, the commit hint, snapshots.
+//!
+//! ```text
+//!  0  8  magic, another for each purpose
+//!  8  4  format version
+//! 12  4  CRC-32C of the body
+//! 16  8  n, length of the body
+//! 24  n  body
+//! ```
+//!
+//! Integers are little-endian. Version rule: a reader refuses a version that it does not know.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+const HEADER_LEN: usize = 24;
+
+/// Seals a body with its header.
+pub(crate) fn seal(magic: [u8; 8], version: u32, body: &[u8]) -> Vec<u8> {
+    let mut sealed = Vec::with_capacity(HEADER_LEN + body.len());
+    sealed.extend(magic);
+    sealed.extend(version.to_le_bytes());
+    sealed.extend(crc32c::crc32c(body).to_le_bytes());
+    sealed.extend((body.len() as u64).to_le_bytes());
+    sealed.extend(body);
+    sealed
+}
+
+/// The body, if magic, version, length and checksum are right; what is wrong otherwise.
+pub(crate) fn open_sealed(magic: [u8; 8], version: u32, sealed: &[u8]) -> Result<&[u8], String> {
+    let Some((header, body)) = sealed.split_at_checked(HEADER_LEN) else {
+        return Err(format!("it has {} bytes, less than its header", sealed.len()));
+    };
+    let u32_at = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("a slice of 4 bytes"));
+    if header[..8] != magic {
+        return Err("it is not of this kind".into());
+    }
+    if u32_at(8) != version {
+        return Err(format!("it has format version {}, this broker knows {version}", u32_at(8)));
+    }
+    if header[16..] != (body.len() as u64).to_le_bytes() || u32_at(12) != crc32c::crc32c(body) {
+        return Err("its checksum does not match".into());
+    }
+    Ok(body)
+}
+
+/// Replaces the file: a crash leaves the old contents or the new, never a mixture.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut new_name = path.file_name().unwrap_or_default().to_owned();
+    new_name.push(".new");
+    let new_path = path.with_file_name(new_name);
+    let mut file = File::create(&new_path)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&new_path, path)?;
+    sync_parent(path)
+}
+
+/// Makes a file's name (created or renamed) survive a crash.
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// The file's contents, `None` if there is no such file.
+pub(crate) fn read_if_exists(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_body_survives_sealing_and_no_damage_does(
+            body in prop::collection::vec(any::<u8>(), 0..100),
+            at: prop::sample::Index,
+            bit in 0_u8..8,
+        ) {
+            let mut sealed = seal(*b"TESTTEST", 3, &body);
+            prop_assert_eq!(open_sealed(*b"TESTTEST", 3, &sealed), Ok(&body[..]));
+            let at = at.index(sealed.len());
+            prop_assert!(open_sealed(*b"TESTTEST", 3, &sealed[..at]).is_err());
+            sealed[at] ^= 1_u8 << bit;
+            prop_assert!(open_sealed(*b"TESTTEST", 3, &sealed).is_err());
+        }
+    }
+}

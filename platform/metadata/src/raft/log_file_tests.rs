@@ -1,0 +1,131 @@
+//! Round trips, and what recovery makes of files that a crash or a bad disk left behind.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn entry(index: u64, payload: &[u8]) -> Record {
+    let id = EntryId { term: 3, leader: 1, index };
+    Record::Entry { id, kind: PayloadKind::Proposal, payload: payload.to_vec() }
+}
+
+fn any_record() -> impl Strategy<Value = Record> {
+    let id = || {
+        (any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(term, leader, index)| EntryId {
+            term,
+            leader,
+            index,
+        })
+    };
+    let kind =
+        prop_oneof![Just(PayloadKind::Blank), Just(PayloadKind::Proposal), Just(PayloadKind::Membership)];
+    prop_oneof![
+        (id(), kind, prop::collection::vec(any::<u8>(), 0..50))
+            .prop_map(|(id, kind, payload)| Record::Entry { id, kind, payload }),
+        any::<u64>().prop_map(|from| Record::Truncate { from }),
+        id().prop_map(|upto| Record::Purge { upto }),
+    ]
+}
+
+/// A file with three frames, its records, and where the frames end.
+fn three_frames(path: &Path) -> (Vec<Record>, [u64; 3]) {
+    let (mut log, _) = LogFile::open(path, 7).unwrap();
+    let frames = [
+        vec![entry(0, b"first"), entry(1, b"second")],
+        vec![Record::Truncate { from: 1 }, entry(1, b"another second")],
+        vec![entry(2, b"third"), entry(3, b"the last")],
+    ];
+    let ends = [0, 1, 2].map(|i| {
+        log.append(&frames[i]).unwrap();
+        log.len_bytes()
+    });
+    (frames.concat(), ends)
+}
+
+proptest! {
+    #[test]
+    fn records_survive_reopening(frames in prop::collection::vec(prop::collection::vec(any_record(), 0..4), 0..4)) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("raft.log");
+        let (mut log, _) = LogFile::open(&path, 7).unwrap();
+        for frame in &frames {
+            log.append(frame).unwrap();
+        }
+        let (mut log, recovered) = LogFile::open(&path, 7).unwrap();
+        prop_assert_eq!(&recovered, &Recovered { records: frames.concat(), torn_bytes: 0 });
+        log.rewrite(&frames.concat()).unwrap();
+        log.append(&[entry(9, b"after")]).unwrap();
+        let expected = [frames.concat(), vec![entry(9, b"after")]].concat();
+        prop_assert_eq!(LogFile::open(&path, 7).unwrap().1.records, expected);
+    }
+
+    #[test]
+    fn no_bytes_make_recovery_panic(tail in prop::collection::vec(any::<u8>(), 0..200)) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("raft.log");
+        std::fs::write(&path, [&header(7)[..], &tail].concat()).unwrap();
+        let _ = LogFile::open(&path, 7);
+        let _ = decode_records(&tail);
+    }
+}
+
+/// A crash leaves the last frame cut off or garbled anywhere; all earlier ones must come back, nothing else,
+/// and the log must be writable again.
+#[test]
+fn a_last_write_torn_at_any_byte_is_cut_off_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("raft.log");
+    let (records, ends) = three_frames(&path);
+    let whole = std::fs::read(&path).unwrap();
+    let check = |bytes: &[u8], kept: usize, what: &str| {
+        std::fs::write(&path, bytes).unwrap();
+        let (mut log, recovered) = LogFile::open(&path, 7).unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert_eq!(recovered.records, records[..kept], "{what}");
+        log.append(&[entry(2, b"again")]).unwrap();
+        let expected = [&records[..kept], &[entry(2, b"again")]].concat();
+        assert_eq!(LogFile::open(&path, 7).unwrap().1.records, expected, "{what}");
+    };
+    check(&whole, 6, "whole");
+    for cut in ends[1] as usize..whole.len() {
+        check(&whole[..cut], 4, &format!("cut at {cut}"));
+        // The file's new length reached the disk, its contents from here on did not.
+        let mut zeroed = whole.clone();
+        zeroed[cut..].fill(0);
+        check(&zeroed, 4, &format!("zeroes from {cut}"));
+        let mut flipped = whole.clone();
+        flipped[cut] ^= 0x40;
+        check(&flipped, 4, &format!("bit flipped at {cut}"));
+    }
+    // Down to the header: the frames before the second are never touched.
+    for cut in ends[0] as usize..ends[1] as usize {
+        check(&whole[..cut], 2, &format!("cut at {cut}"));
+    }
+}
+
+#[test]
+fn damage_before_acknowledged_entries_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("raft.log");
+    let (_, ends) = three_frames(&path);
+    let whole = std::fs::read(&path).unwrap();
+    for at in HEADER_LEN..ends[1] as usize {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x10;
+        std::fs::write(&path, &damaged).unwrap();
+        let refused = LogFile::open(&path, 7).unwrap_err();
+        assert!(matches!(refused, LogFileError::Damaged { .. }), "byte {at}: {refused}");
+        assert_eq!(std::fs::read(&path).unwrap(), damaged, "byte {at}: the evidence stays");
+    }
+}
+
+#[test]
+fn foreign_files_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("raft.log");
+    let mut newer = header(7);
+    newer[8] = 2;
+    for bytes in [&b"no log"[..], &[0; 100], &newer, &header(8)] {
+        std::fs::write(&path, bytes).unwrap();
+        assert!(matches!(LogFile::open(&path, 7), Err(LogFileError::Foreign { .. })), "{bytes:?}");
+    }
+}

@@ -1,0 +1,211 @@
+//! Applies committed entries to the image, publishes it, and keeps one snapshot on disk.
+//!
+//! The image lives in memory; after a start it is the snapshot's, and openraft applies what the log has
+//! beyond. An image is published after each group of entries, never in between.
+
+use std::io::Cursor;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use openraft::storage::RaftStateMachine;
+use openraft::{AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, StorageIOError};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::snapshot_file::{self, SnapshotFileError};
+use super::{Entry, LogId, SnapshotMeta, StorageError, StoredMembership, TypeConfig};
+use crate::apply::apply;
+use crate::image::Image;
+use crate::image_form::{self, ImageFormError};
+use crate::outcome::{Answer, Answers};
+
+/// A state machine that cannot be brought back.
+#[derive(Debug, thiserror::Error)]
+pub enum StateMachineError {
+    #[error(transparent)]
+    File(#[from] SnapshotFileError),
+    #[error("{0}")]
+    Image(String),
+}
+
+impl From<ImageFormError> for StateMachineError {
+    fn from(error: ImageFormError) -> Self {
+        Self::Image(error.to_string())
+    }
+}
+
+/// Where the rest of the broker sees the latest image.
+#[derive(Clone)]
+pub(crate) struct Published {
+    pub(crate) image: Arc<ArcSwap<Image>>,
+    /// Applied index of the image, which is in place before this tells.
+    pub(crate) applied: watch::Sender<u64>,
+}
+
+impl Published {
+    fn publish(&self, image: &Image) {
+        self.image.store(Arc::new(image.clone()));
+        self.applied.send_replace(image.applied_index());
+    }
+}
+
+/// All that a snapshot is made of, at one point of the log.
+#[derive(Clone)]
+struct State {
+    image: Image,
+    last_applied: Option<LogId>,
+    membership: StoredMembership,
+}
+
+pub(crate) struct StateMachine {
+    state: State,
+    published: Published,
+    files: Files,
+}
+
+/// The snapshot's file, guarded: an older snapshot never replaces a newer one.
+#[derive(Clone)]
+struct Files {
+    dir: PathBuf,
+    last: Arc<Mutex<Option<LogId>>>,
+}
+
+impl Files {
+    async fn store(&self, meta: SnapshotMeta, image: Arc<Vec<u8>>) -> Result<(), StorageError> {
+        let files = self.clone();
+        let signature = meta.signature();
+        let written = tokio::task::spawn_blocking(move || {
+            let mut last = files.last.lock();
+            if meta.last_log_id < *last {
+                return Ok(());
+            }
+            snapshot_file::write(&files.dir, &meta, &image)?;
+            *last = meta.last_log_id;
+            Ok(())
+        });
+        let written: std::io::Result<()> =
+            written.await.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+        Ok(written.map_err(|error| StorageIOError::write_snapshot(Some(signature), AnyError::new(&error)))?)
+    }
+
+    async fn load(&self) -> Result<Option<Snapshot<TypeConfig>>, StorageError> {
+        let dir = self.dir.clone();
+        let read = tokio::task::spawn_blocking(move || snapshot_file::read(&dir)).await;
+        let read = read.map_err(|panic| StorageIOError::read_snapshot(None, AnyError::new(&panic)))?;
+        let read = read.map_err(|error| StorageIOError::read_snapshot(None, AnyError::new(&error)))?;
+        Ok(read.map(|(meta, image)| Snapshot { meta, snapshot: Box::new(Cursor::new(image)) }))
+    }
+}
+
+impl StateMachine {
+    /// Starts from the snapshot in `dir`, or empty.
+    pub(crate) fn open(dir: PathBuf) -> Result<(Self, Published), StateMachineError> {
+        let state = match snapshot_file::read(&dir)? {
+            Some((meta, image)) => State {
+                image: image_form::decode(&image)?,
+                last_applied: meta.last_log_id,
+                membership: meta.last_membership,
+            },
+            None => {
+                State { image: Image::default(), last_applied: None, membership: StoredMembership::default() }
+            }
+        };
+        let image = Arc::new(ArcSwap::from_pointee(state.image.clone()));
+        let published = Published { image, applied: watch::Sender::new(state.image.applied_index()) };
+        let files = Files { dir, last: Arc::new(Mutex::new(state.last_applied)) };
+        Ok((Self { state, published: published.clone(), files }, published))
+    }
+}
+
+impl State {
+    fn apply(&mut self, entry: Entry) -> Answers {
+        let index = entry.log_id.index;
+        self.last_applied = Some(entry.log_id);
+        self.image.applied_index = index;
+        match entry.payload {
+            EntryPayload::Blank => Answers(Vec::new()),
+            EntryPayload::Membership(membership) => {
+                self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                Answers(Vec::new())
+            }
+            EntryPayload::Normal(proposal) => {
+                let answer = |command| match apply(&mut self.image, index, command) {
+                    Ok(outcome) => Answer::Done(outcome),
+                    Err(rejection) => Answer::Rejected(rejection),
+                };
+                Answers(proposal.commands().iter().map(answer).collect())
+            }
+        }
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), StorageError> {
+        Ok((self.state.last_applied, self.state.membership.clone()))
+    }
+
+    async fn apply<I>(&mut self, entries: I) -> Result<Vec<Answers>, StorageError>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let answers = entries.into_iter().map(|entry| self.state.apply(entry)).collect();
+        self.published.publish(&self.state.image);
+        Ok(answers)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder { state: self.state.clone(), files: self.files.clone() }
+    }
+
+    async fn begin_receiving_snapshot(&mut self) -> Result<Box<Cursor<Vec<u8>>>, StorageError> {
+        Ok(Box::default())
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: Box<Cursor<Vec<u8>>>,
+    ) -> Result<(), StorageError> {
+        let bytes = Arc::new(snapshot.into_inner());
+        let image = image_form::decode(&bytes)
+            .map_err(|error| StorageIOError::read_snapshot(Some(meta.signature()), AnyError::new(&error)))?;
+        self.files.store(meta.clone(), bytes).await?;
+        self.state =
+            State { image, last_applied: meta.last_log_id, membership: meta.last_membership.clone() };
+        self.published.publish(&self.state.image);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<TypeConfig>>, StorageError> {
+        self.files.load().await
+    }
+}
+
+/// Writes a snapshot of the state at the time it was made, while the state machine goes on.
+pub(crate) struct Builder {
+    state: State,
+    files: Files,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, StorageError> {
+        let state = self.state.clone();
+        let id = state.last_applied.map_or_else(|| "empty".to_owned(), |last| last.to_string());
+        let meta = SnapshotMeta {
+            last_log_id: state.last_applied,
+            last_membership: state.membership.clone(),
+            snapshot_id: id,
+        };
+        let encoded = tokio::task::spawn_blocking(move || image_form::encode(&state.image)).await;
+        let encoded = encoded.map_err(|panic| StorageIOError::write_snapshot(None, AnyError::new(&panic)))?;
+        let bytes = encoded.map_err(|error| StorageIOError::write_snapshot(None, AnyError::new(&error)))?;
+        let bytes = Arc::new(bytes);
+        self.files.store(meta.clone(), Arc::clone(&bytes)).await?;
+        let bytes = Arc::unwrap_or_clone(bytes);
+        Ok(Snapshot { meta, snapshot: Box::new(Cursor::new(bytes)) })
+    }
+}
