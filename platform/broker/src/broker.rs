@@ -79,7 +79,11 @@ impl Broker {
         let state = Arc::new(State {
             node_id: options.node_id,
             data_dir: options.data_dir,
-            sessions: FetchSessions::new(config.limits.fetch_sessions as usize),
+            sessions: FetchSessions::new(
+                config.limits.fetch_sessions as usize,
+                metrics.fetch_sessions.clone(),
+                metrics.fetch_session_partitions.clone(),
+            ),
             config,
             log,
             metadata,

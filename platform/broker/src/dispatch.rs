@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use millrace_base::Payload;
 use millrace_protocol::api::{ApiSpec, SERVED};
-use millrace_protocol::frame::{RequestFrame, decode_body, encode_response};
+use millrace_protocol::frame::{EncodeError, RequestFrame, decode_body, encode_response};
 use millrace_protocol::layout::Guarded;
 use millrace_protocol::{ApiKey, Encodable, ErrorCode, HeaderVersion};
 use millrace_transport::{CloseReason, Reply};
@@ -28,7 +28,6 @@ pub(crate) struct Call {
     pub(crate) version: i16,
     pub(crate) correlation_id: i32,
     metrics: Arc<ApiMetrics>,
-    started: Instant,
 }
 
 impl Call {
@@ -55,14 +54,27 @@ impl Call {
         encode_response(self.correlation_id, self.key, self.version, response)
             .map_err(|error| CloseReason::Service(error.to_string()))
     }
+
+    /// Encodes a response that was waited for, when it is too late to close the connection.
+    pub(crate) fn encode_later<T: Encodable + HeaderVersion>(&self, response: &T) -> Payload {
+        self.or_empty(encode_response(self.correlation_id, self.key, self.version, response))
+    }
+
+    /// That a response cannot be encoded would be a bug here; the client then gets nothing.
+    pub(crate) fn or_empty(&self, encoded: Result<Payload, EncodeError>) -> Payload {
+        encoded.unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot encode a response");
+            Payload::new()
+        })
+    }
 }
 
-type Started<'a> = BoxFuture<'a, Result<Reply, CloseReason>>;
+type Started = BoxFuture<'static, Result<Reply, CloseReason>>;
 
 /// What serves one API.
 struct Route {
     key: ApiKey,
-    start: fn(Call, Bytes) -> Started<'static>,
+    start: fn(Call, Bytes) -> Started,
 }
 
 /// A handler from request to response; the requests behind it wait, as they do in Kafka.
@@ -89,7 +101,35 @@ macro_rules! pipelines {
 }
 
 /// Every API, in the order of [`SERVED`].
-const ROUTES: &[Route] = &[answers!(ApiVersions, handlers::api_versions::handle)];
+const ROUTES: &[Route] = &[
+    pipelines!(Produce, handlers::produce::start),
+    pipelines!(Fetch, handlers::fetch::start),
+    answers!(ListOffsets, handlers::list_offsets::handle),
+    answers!(Metadata, handlers::metadata::handle),
+    answers!(FindCoordinator, handlers::find_coordinator::handle),
+    answers!(ApiVersions, handlers::api_versions::handle),
+    answers!(CreateTopics, handlers::create_topics::handle),
+    answers!(DeleteTopics, handlers::delete_topics::handle),
+    answers!(DeleteRecords, handlers::delete_records::handle),
+    answers!(InitProducerId, handlers::init_producer_id::handle),
+    answers!(OffsetForLeaderEpoch, handlers::offset_for_leader_epoch::handle),
+    answers!(DescribeConfigs, handlers::describe_configs::handle),
+    answers!(AlterConfigs, handlers::alter_configs::handle),
+    answers!(DescribeLogDirs, handlers::describe_log_dirs::handle),
+    answers!(CreatePartitions, handlers::create_partitions::handle),
+    answers!(IncrementalAlterConfigs, handlers::incremental_alter_configs::handle),
+    answers!(DescribeCluster, handlers::describe_cluster::handle),
+    answers!(DescribeTopicPartitions, handlers::describe_topic_partitions::handle),
+];
+
+const _: () = {
+    assert!(ROUTES.len() == SERVED.len(), "every served API has a handler, and no other");
+    let mut position = 0;
+    while position < SERVED.len() {
+        assert!(ROUTES[position].key as i16 == SERVED[position].key as i16, "in the order of SERVED");
+        position += 1;
+    }
+};
 
 /// Starts the request in `frame`.
 pub(crate) async fn start(state: &Arc<State>, frame: Bytes) -> Result<Reply, CloseReason> {
@@ -114,7 +154,6 @@ async fn start_counted(state: &Arc<State>, frame: Bytes) -> Result<Reply, CloseR
         version: frame.api_version,
         correlation_id: frame.correlation_id,
         metrics: state.metrics.api(position).clone(),
-        started,
     };
     let metrics = call.metrics.clone();
     if !spec.serves(frame.api_version) {
@@ -145,16 +184,4 @@ fn refuse_version(mut call: Call, spec: &ApiSpec) -> Result<Reply, CloseReason> 
     let ApiSpec { key, min, max, .. } = spec;
     let version = call.version;
     Err(CloseReason::Service(format!("{key:?} version {version} is not served here, only {min} to {max}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_served_api_has_its_handler() {
-        let routed: Vec<_> = ROUTES.iter().map(|route| route.key).collect();
-        let served: Vec<_> = SERVED.iter().map(|spec| spec.key).collect();
-        assert_eq!(routed, served);
-    }
 }

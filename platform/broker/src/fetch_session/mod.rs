@@ -11,6 +11,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use millrace_protocol::ErrorCode;
 use parking_lot::Mutex;
+use prometheus::IntGauge;
 use uuid::Uuid;
 
 pub(crate) use session::{FetchTarget, PartitionKey, Session, SessionMismatch, Told, TopicKey};
@@ -93,17 +94,19 @@ impl Sessions {
 pub(crate) struct FetchSessions {
     slots: usize,
     sessions: Mutex<Sessions>,
+    open: IntGauge,
+    open_partitions: IntGauge,
 }
 
 impl FetchSessions {
-    pub(crate) fn new(slots: usize) -> Self {
-        Self { slots, sessions: Mutex::default() }
+    /// `open` and `open_partitions` show how many there are.
+    pub(crate) fn new(slots: usize, open: IntGauge, open_partitions: IntGauge) -> Self {
+        Self { slots, sessions: Mutex::default(), open, open_partitions }
     }
 
-    /// Sessions and partitions in them.
-    pub(crate) fn counts(&self) -> (usize, usize) {
-        let sessions = self.sessions.lock();
-        (sessions.by_id.len(), sessions.partitions)
+    fn show(&self, sessions: &Sessions) {
+        self.open.set(sessions.by_id.len() as i64);
+        self.open_partitions.set(sessions.partitions as i64);
     }
 
     /// Takes in the session part of a request. Gives how to answer and everything to read.
@@ -115,6 +118,18 @@ impl FetchSessions {
         now_ms: i64,
     ) -> Result<(FetchContext, Vec<FetchTarget>), ErrorCode> {
         let mut sessions = self.sessions.lock();
+        let begun = Self::begin_locked(&mut sessions, request, targets, forgotten, now_ms);
+        self.show(&sessions);
+        begun
+    }
+
+    fn begin_locked(
+        sessions: &mut Sessions,
+        request: SessionRequest,
+        targets: Vec<FetchTarget>,
+        forgotten: &[PartitionKey],
+        now_ms: i64,
+    ) -> Result<(FetchContext, Vec<FetchTarget>), ErrorCode> {
         if matches!(request.epoch, INITIAL_EPOCH | FINAL_EPOCH) {
             sessions.remove(request.id);
             let context = if request.epoch == FINAL_EPOCH {
@@ -175,6 +190,7 @@ impl FetchSessions {
         let session = Arc::new(Mutex::new(session));
         sessions.by_id.insert(id, Entry { session, last_used_ms: now_ms, partitions });
         sessions.partitions += partitions;
+        self.show(&sessions);
         id
     }
 }
@@ -200,34 +216,42 @@ mod tests {
         SessionRequest { id, epoch, uses_topic_ids: false }
     }
 
+    fn sessions(slots: usize) -> FetchSessions {
+        FetchSessions::new(slots, IntGauge::new("s", "s").unwrap(), IntGauge::new("p", "p").unwrap())
+    }
+
+    fn counts(sessions: &FetchSessions) -> (i64, i64) {
+        (sessions.open.get(), sessions.open_partitions.get())
+    }
+
     #[test]
     fn a_session_goes_from_open_to_incremental_to_closed() {
-        let sessions = FetchSessions::new(1);
+        let sessions = sessions(1);
         let id = sessions.open(false, vec![target(0), target(1)], [], 0);
-        assert_eq!(sessions.counts(), (1, 2));
+        assert_eq!(counts(&sessions), (1, 2));
         let (context, targets) = sessions.begin(request(id, 1), vec![target(2)], &[], 0).unwrap();
         assert!(matches!(context, FetchContext::Incremental { .. }));
-        assert_eq!((targets.len(), sessions.counts()), (3, (1, 3)));
+        assert_eq!((targets.len(), counts(&sessions)), (3, (1, 3)));
         let repeated = sessions.begin(request(id, 1), vec![], &[], 0).unwrap_err();
         assert_eq!(repeated, ErrorCode::InvalidFetchSessionEpoch);
         sessions.begin(request(id, FINAL_EPOCH), vec![], &[], 0).unwrap();
-        assert_eq!(sessions.counts(), (0, 0));
+        assert_eq!(counts(&sessions), (0, 0));
         let gone = sessions.begin(request(id, 2), vec![], &[], 0).unwrap_err();
         assert_eq!(gone, ErrorCode::FetchSessionIdNotFound);
     }
 
     #[test]
     fn a_session_without_partitions_ends() {
-        let sessions = FetchSessions::new(1);
+        let sessions = sessions(1);
         let id = sessions.open(false, vec![target(0)], [], 0);
         let (context, _) = sessions.begin(request(id, 1), vec![], &[target(0).key], 0).unwrap();
         assert!(matches!(context, FetchContext::Sessionless));
-        assert_eq!(sessions.counts(), (0, 0));
+        assert_eq!(counts(&sessions), (0, 0));
     }
 
     #[test]
     fn a_full_cache_gives_only_idle_slots_away() {
-        let sessions = FetchSessions::new(1);
+        let sessions = sessions(1);
         let first = sessions.open(false, vec![target(0)], [], 0);
         assert_ne!(first, NO_SESSION);
         assert_eq!(sessions.open(false, vec![target(0)], [], EVICTION_IDLE_MS), NO_SESSION);

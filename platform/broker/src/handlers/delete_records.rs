@@ -1,0 +1,75 @@
+//! DeleteRecords (0 to 2): forgets everything below an offset.
+
+use std::sync::Arc;
+
+use millrace_base::{LeaderEpoch, Offset};
+use millrace_metadata::Image;
+use millrace_protocol::ErrorCode;
+use millrace_protocol::messages::delete_records_response::{
+    DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
+};
+use millrace_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
+
+use super::lookup;
+use crate::dispatch::Call;
+use crate::error_map::ToErrorCode;
+use crate::partition::Partition;
+
+/// Everything below the high watermark.
+const ALL: Offset = -1;
+const NO_OFFSET: Offset = -1;
+
+pub(crate) async fn handle(call: &Call, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
+    let image = call.state.metadata.image();
+    let mut response = DeleteRecordsResponse::default();
+    for topic in request.topics {
+        let mut answer = DeleteRecordsTopicResult::default().with_name(topic.name.clone());
+        for partition in topic.partitions {
+            let deleted = match find(call, &image, &topic.name, partition.partition_index) {
+                Ok(found) => delete(found, partition.offset).await,
+                Err(error) => Err(error),
+            };
+            let code = call.code(&deleted);
+            answer.partitions.push(
+                DeleteRecordsPartitionResult::default()
+                    .with_partition_index(partition.partition_index)
+                    .with_error_code(code)
+                    .with_low_watermark(deleted.unwrap_or(NO_OFFSET)),
+            );
+        }
+        response.topics.push(answer);
+    }
+    response
+}
+
+fn find(call: &Call, image: &Image, topic: &str, index: i32) -> Result<Arc<Partition>, ErrorCode> {
+    let topic = lookup::by_name(image, topic)?;
+    let partition = lookup::led_here(&call.state, topic, index, LeaderEpoch::UNKNOWN)?;
+    // A compacted topic is a state, of which a part cannot be forgotten.
+    if !partition.role().config.cleanup_policy.delete {
+        return Err(ErrorCode::PolicyViolation);
+    }
+    Ok(partition)
+}
+
+/// Gives the new log start.
+async fn delete(partition: Arc<Partition>, before: Offset) -> Result<Offset, ErrorCode> {
+    let high_watermark = partition.high_watermark();
+    let before = if before == ALL { high_watermark } else { before };
+    if before < 0 || before > high_watermark {
+        return Err(ErrorCode::OffsetOutOfRange);
+    }
+    let id = partition.id();
+    let delete = tokio::task::spawn_blocking(move || partition.log().delete_records(before));
+    match delete.await {
+        Ok(Ok(start)) => Ok(start),
+        Ok(Err(error)) => {
+            tracing::error!(partition = %id, %error, "cannot delete records");
+            Err(error.to_error_code())
+        }
+        Err(error) => {
+            tracing::error!(partition = %id, %error, "deleting records failed");
+            Err(ErrorCode::UnknownServerError)
+        }
+    }
+}

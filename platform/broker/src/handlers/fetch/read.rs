@@ -1,0 +1,254 @@
+//! Reading a fetch's partitions one after the other within its limits.
+
+use std::sync::Arc;
+
+use millrace_base::{LeaderEpoch, Offset, Payload};
+use millrace_log::{PartitionLog, ReadError};
+use millrace_metadata::Image;
+use millrace_protocol::ErrorCode;
+
+use crate::broker::State;
+use crate::error_map::ToErrorCode;
+use crate::fetch_session::{FetchTarget, TopicKey};
+use crate::handlers::lookup;
+use crate::partition::Partition;
+
+/// What one answer may hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) max_bytes: usize,
+    pub(super) read_committed: bool,
+    pub(super) is_replica: bool,
+}
+
+/// Where records may be read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The tail memory; never blocks.
+    Memory,
+    /// That, and the disk; may block.
+    Disk,
+}
+
+/// Records asked for are on disk only.
+#[derive(Debug)]
+pub(super) struct NeedsDisk;
+
+/// What a partition gave.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) high_watermark: Offset,
+    pub(super) last_stable_offset: Offset,
+    pub(super) log_start_offset: Offset,
+    /// The largest epoch at or below the fetcher's, and its end, where the logs differ (KIP-595).
+    pub(super) diverging_epoch: Option<(LeaderEpoch, Offset)>,
+    pub(super) records: Payload,
+}
+
+/// One partition of a fetch.
+pub(super) struct PartitionRead {
+    pub(super) target: FetchTarget,
+    pub(super) partition: Option<Arc<Partition>>,
+    pub(super) outcome: Result<Found, ErrorCode>,
+}
+
+impl PartitionRead {
+    fn bytes(&self) -> usize {
+        self.outcome.as_ref().map_or(0, |found| found.records.len())
+    }
+
+    fn has_news(&self) -> bool {
+        self.outcome.as_ref().map_or(true, |found| found.diverging_epoch.is_some())
+    }
+}
+
+/// All partitions of a fetch.
+pub(super) struct Reading {
+    limits: Limits,
+    image: Arc<Image>,
+    pub(super) reads: Vec<PartitionRead>,
+    bytes: usize,
+    has_news: bool,
+}
+
+impl Reading {
+    pub(super) fn new(state: &State, targets: Vec<FetchTarget>, limits: Limits) -> Self {
+        let unread = |target| PartitionRead { target, partition: None, outcome: Ok(Found::default()) };
+        let reads = targets.into_iter().map(unread).collect();
+        Self { limits, image: state.metadata.image(), reads, bytes: 0, has_news: false }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether there is an error or a diverging epoch, which no fetcher waits upon.
+    pub(super) fn has_news(&self) -> bool {
+        self.has_news
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.reads.is_empty()
+    }
+
+    pub(super) fn image(&self) -> Arc<Image> {
+        self.image.clone()
+    }
+
+    pub(super) fn read_committed(&self) -> bool {
+        self.limits.read_committed
+    }
+
+    /// The partitions that were found, with their positions and the high watermark that was seen.
+    pub(super) fn partitions(&self) -> impl Iterator<Item = (usize, Arc<Partition>, Offset)> {
+        self.reads.iter().enumerate().filter_map(|(position, read)| {
+            let seen = read.outcome.as_ref().ok()?.high_watermark;
+            Some((position, read.partition.clone()?, seen))
+        })
+    }
+
+    /// Reads every partition anew.
+    pub(super) fn read_all(&mut self, state: &State, source: Source) -> Result<(), NeedsDisk> {
+        (self.bytes, self.has_news) = (0, false);
+        (0..self.reads.len()).try_for_each(|position| self.read_at(state, position, source, 0))
+    }
+
+    /// Reads the partitions at `positions` anew, in what room the others leave.
+    pub(super) fn read_again(
+        &mut self,
+        state: &State,
+        positions: &[usize],
+        source: Source,
+    ) -> Result<(), NeedsDisk> {
+        self.image = state.metadata.image();
+        positions.iter().try_for_each(|position| {
+            let before = self.reads[*position].bytes();
+            self.read_at(state, *position, source, before)
+        })
+    }
+
+    fn read_at(
+        &mut self,
+        state: &State,
+        position: usize,
+        source: Source,
+        before: usize,
+    ) -> Result<(), NeedsDisk> {
+        let others = self.bytes - before;
+        let read = &mut self.reads[position];
+        read.outcome = match find(state, &self.image, &read.target, self.limits) {
+            Err(error) => Err(error),
+            Ok(partition) => {
+                let room = Room {
+                    bytes: self.limits.max_bytes.saturating_sub(others).min(read.target.max_bytes),
+                    // A batch larger than the limits must not stop the consumer for ever: the first one of
+                    // an answer may be of any size.
+                    at_least_one_batch: others == 0,
+                };
+                let partition = read.partition.insert(partition);
+                read_partition(partition, &read.target, room, self.limits, source)?
+            }
+        };
+        self.bytes = others + read.bytes();
+        self.has_news |= read.has_news();
+        Ok(())
+    }
+}
+
+fn find(
+    state: &State,
+    image: &Image,
+    target: &FetchTarget,
+    limits: Limits,
+) -> Result<Arc<Partition>, ErrorCode> {
+    let (topic, index) = &target.key;
+    let topic = match topic {
+        TopicKey::Name(name) => lookup::by_name(image, name)?,
+        TopicKey::Id(id) => lookup::by_id(image, id.0)?,
+    };
+    if limits.is_replica {
+        return Err(ErrorCode::NotLeaderOrFollower);
+    }
+    lookup::led_here(state, topic, *index, target.current_leader_epoch)
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    bytes: usize,
+    at_least_one_batch: bool,
+}
+
+fn read_partition(
+    partition: &Partition,
+    target: &FetchTarget,
+    room: Room,
+    limits: Limits,
+    source: Source,
+) -> Result<Result<Found, ErrorCode>, NeedsDisk> {
+    let log = partition.log();
+    // In this order, so that log start <= last stable offset <= high watermark <= end holds among them.
+    let log_start_offset = log.log_start_offset();
+    let last_stable_offset = partition.last_stable_offset();
+    let high_watermark = partition.high_watermark();
+    let mut found = Found { high_watermark, last_stable_offset, log_start_offset, ..Found::default() };
+    match diverging_epoch(log, target) {
+        Err(error) => return Ok(Err(error)),
+        Ok(Some(diverging)) => {
+            found.diverging_epoch = Some(diverging);
+            return Ok(Ok(found));
+        }
+        Ok(None) => {}
+    }
+    let from = target.fetch_offset;
+    if from < log_start_offset || from > log.log_end_offset() {
+        return Ok(Err(ErrorCode::OffsetOutOfRange));
+    }
+    let up_to = if limits.read_committed { last_stable_offset } else { high_watermark };
+    if from >= up_to || (room.bytes == 0 && !room.at_least_one_batch) {
+        return Ok(Ok(found));
+    }
+    match read_records(log, from, up_to, room, source) {
+        Ok(Some(records)) => {
+            found.records = records;
+            Ok(Ok(found))
+        }
+        Ok(None) => Err(NeedsDisk),
+        Err(error) => {
+            if !matches!(error, ReadError::OutOfRange { .. }) {
+                tracing::error!(partition = %partition.id(), %error, "cannot read records");
+            }
+            Ok(Err(error.to_error_code()))
+        }
+    }
+}
+
+fn read_records(
+    log: &PartitionLog,
+    from: Offset,
+    up_to: Offset,
+    room: Room,
+    source: Source,
+) -> Result<Option<Payload>, ReadError> {
+    let tail = log.read_tail(from, up_to, room.bytes, room.at_least_one_batch)?;
+    match (tail, source) {
+        (Some(read), _) => Ok(Some(read.payload)),
+        (None, Source::Memory) => Ok(None),
+        (None, Source::Disk) => {
+            log.read(from, up_to, room.bytes, room.at_least_one_batch).map(|read| Some(read.payload))
+        }
+    }
+}
+
+/// Where the fetcher's log left this one, if it tells the epoch of its last record.
+fn diverging_epoch(
+    log: &PartitionLog,
+    target: &FetchTarget,
+) -> Result<Option<(LeaderEpoch, Offset)>, ErrorCode> {
+    if target.last_fetched_epoch == LeaderEpoch::UNKNOWN {
+        return Ok(None);
+    }
+    let (epoch, end) =
+        log.end_offset_for_epoch(target.last_fetched_epoch).ok_or(ErrorCode::OffsetOutOfRange)?;
+    let diverges = epoch < target.last_fetched_epoch || end < target.fetch_offset;
+    Ok(diverges.then_some((epoch, end)))
+}

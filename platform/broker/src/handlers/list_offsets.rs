@@ -1,0 +1,133 @@
+//! ListOffsets (1 to 10): the first, the last and the offset for a time.
+
+use std::sync::Arc;
+
+use hashbrown::HashSet;
+use millrace_base::{LeaderEpoch, Offset};
+use millrace_log::TimestampOffset;
+use millrace_metadata::Image;
+use millrace_protocol::ErrorCode;
+use millrace_protocol::messages::list_offsets_request::ListOffsetsPartition;
+use millrace_protocol::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+};
+use millrace_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+
+use super::lookup;
+use crate::dispatch::Call;
+use crate::error_map::ToErrorCode;
+use crate::partition::Partition;
+
+/// What may be asked for instead of a time, and the version that brought it.
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: (i64, i16) = (-3, 7);
+const EARLIEST_LOCAL: (i64, i16) = (-4, 8);
+const LATEST_TIERED: (i64, i16) = (-5, 9);
+
+const READ_COMMITTED: i8 = 1;
+const NO_TIMESTAMP: i64 = -1;
+const NO_OFFSET: Offset = -1;
+
+/// What was found; nothing is an answer, too.
+const NOTHING: TimestampOffset =
+    TimestampOffset { timestamp_ms: NO_TIMESTAMP, offset: NO_OFFSET, leader_epoch: LeaderEpoch::UNKNOWN };
+
+pub(crate) async fn handle(call: &Call, request: ListOffsetsRequest) -> ListOffsetsResponse {
+    let image = call.state.metadata.image();
+    let read_committed = request.isolation_level == READ_COMMITTED;
+    let repeated = repeated(&request);
+    let mut response = ListOffsetsResponse::default();
+    for topic in request.topics {
+        let mut answer = ListOffsetsTopicResponse::default().with_name(topic.name.clone());
+        for partition in topic.partitions {
+            let found = if repeated.contains(&(topic.name.to_string(), partition.partition_index)) {
+                Err(ErrorCode::InvalidRequest)
+            } else {
+                find(call, &image, &topic.name, &partition, read_committed).await
+            };
+            answer.partitions.push(wire(call, partition.partition_index, found));
+        }
+        response.topics.push(answer);
+    }
+    response
+}
+
+fn wire(call: &Call, index: i32, found: Result<TimestampOffset, ErrorCode>) -> ListOffsetsPartitionResponse {
+    /// From this version on the answer tells the epoch of the record.
+    const TELLS_EPOCH: i16 = 4;
+    let code = call.code(&found);
+    let found = found.unwrap_or(NOTHING);
+    let mut wire = ListOffsetsPartitionResponse::default()
+        .with_partition_index(index)
+        .with_error_code(code)
+        .with_timestamp(found.timestamp_ms)
+        .with_offset(found.offset);
+    if call.version >= TELLS_EPOCH {
+        wire.leader_epoch = found.leader_epoch.0;
+    }
+    wire
+}
+
+/// The partitions that a request names more than once.
+fn repeated(request: &ListOffsetsRequest) -> HashSet<(String, i32)> {
+    let (mut seen, mut repeated) = (HashSet::new(), HashSet::new());
+    for topic in &request.topics {
+        for partition in &topic.partitions {
+            if !seen.insert((&*topic.name, partition.partition_index)) {
+                repeated.insert((topic.name.to_string(), partition.partition_index));
+            }
+        }
+    }
+    repeated
+}
+
+async fn find(
+    call: &Call,
+    image: &Image,
+    topic: &str,
+    asked: &ListOffsetsPartition,
+    read_committed: bool,
+) -> Result<TimestampOffset, ErrorCode> {
+    let topic = lookup::by_name(image, topic)?;
+    let epoch = LeaderEpoch(asked.current_leader_epoch);
+    let partition = lookup::led_here(&call.state, topic, asked.partition_index, epoch)?;
+    let end = if read_committed { partition.last_stable_offset() } else { partition.high_watermark() };
+    let at = |offset| TimestampOffset { offset, ..NOTHING };
+    let since = |(special, version): (i64, i16)| asked.timestamp == special && call.version >= version;
+    match asked.timestamp {
+        LATEST => Ok(TimestampOffset { leader_epoch: partition.role().leader_epoch, ..at(end) }),
+        EARLIEST => Ok(at(partition.log().log_start_offset())),
+        // There is no tiered storage yet: what is local is all there is.
+        _ if since(EARLIEST_LOCAL) => Ok(at(partition.log().log_start_offset())),
+        _ if since(LATEST_TIERED) => Ok(NOTHING),
+        _ if since(MAX_TIMESTAMP) => search(partition, None, end).await,
+        timestamp_ms if timestamp_ms >= 0 => search(partition, Some(timestamp_ms), end).await,
+        _ => Err(ErrorCode::UnsupportedVersion),
+    }
+}
+
+/// The first record of that time or later, or the one of the latest time. Reads indexes and batches, so it
+/// runs where it may block.
+async fn search(
+    partition: Arc<Partition>,
+    timestamp_ms: Option<i64>,
+    end: Offset,
+) -> Result<TimestampOffset, ErrorCode> {
+    let id = partition.id();
+    let search = tokio::task::spawn_blocking(move || match timestamp_ms {
+        Some(timestamp_ms) => partition.log().offset_for_timestamp(timestamp_ms, end),
+        None => partition.log().max_timestamp_offset(end),
+    });
+    match search.await {
+        Ok(Ok(found)) => Ok(found.unwrap_or(NOTHING)),
+        Ok(Err(error)) => {
+            tracing::error!(partition = %id, %error, "cannot look up an offset by time");
+            Err(error.to_error_code())
+        }
+        Err(error) => {
+            tracing::error!(partition = %id, %error, "looking up an offset by time failed");
+            Err(ErrorCode::UnknownServerError)
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! From what a request names to the partition that this broker leads.
+
+use std::sync::Arc;
+
+use millrace_base::{LeaderEpoch, TopicId};
+use millrace_metadata::{Image, Topic};
+pub(crate) use millrace_protocol::messages::BrokerId as WireBrokerId;
+use millrace_protocol::messages::TopicName;
+use millrace_protocol::{ErrorCode, StrBytes};
+use uuid::Uuid;
+
+use crate::broker::State;
+use crate::partition::Partition;
+
+/// A topic by its name.
+pub(crate) fn by_name<'a>(image: &'a Image, name: &str) -> Result<&'a Arc<Topic>, ErrorCode> {
+    image.topic_by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition)
+}
+
+/// A topic by its id.
+pub(crate) fn by_id(image: &Image, id: Uuid) -> Result<&Arc<Topic>, ErrorCode> {
+    image.topic(TopicId(id)).ok_or(ErrorCode::UnknownTopicId)
+}
+
+/// A partition of `topic` that is led here; `epoch` is what the client takes for its leader epoch.
+pub(crate) fn led_here(
+    state: &State,
+    topic: &Topic,
+    index: i32,
+    epoch: LeaderEpoch,
+) -> Result<Arc<Partition>, ErrorCode> {
+    if usize::try_from(index).map_or(true, |index| index >= topic.partitions.len()) {
+        return Err(ErrorCode::UnknownTopicOrPartition);
+    }
+    let partition = state.partitions.find(topic.id, index).ok_or(ErrorCode::NotLeaderOrFollower)?;
+    partition.check_leader(epoch)?;
+    Ok(partition)
+}
+
+/// A topic's name as a response carries it.
+pub(crate) fn wire_name(name: &str) -> TopicName {
+    TopicName(StrBytes::from_string(name.to_owned()))
+}
+
+/// A text as a response carries it.
+pub(crate) fn wire_text(text: impl Into<String>) -> Option<StrBytes> {
+    Some(StrBytes::from_string(text.into()))
+}
+
+pub(crate) fn wire_brokers(ids: &[millrace_base::BrokerId]) -> Vec<WireBrokerId> {
+    ids.iter().map(|id| WireBrokerId(id.0)).collect()
+}
+
+/// Kafka's number for "no broker".
+pub(crate) const NO_BROKER: WireBrokerId = WireBrokerId(-1);
+
+/// Internal topics are Kafka's own; clients and tools treat them apart.
+pub(crate) fn is_internal(name: &str) -> bool {
+    matches!(name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
+}

@@ -1,0 +1,118 @@
+//! Produce (3 to 13): appends record batches and answers when they are as safe as the producer asked.
+//!
+//! `acks=0` has no answer; when it fails the connection is closed, which is all that such a producer can
+//! notice. `acks=1` is answered after the append, `acks=all` when the high watermark has passed the records:
+//! the commit thread completes the request's [`PendingAcks`], nothing polls in between.
+//!
+//! Unlike Kafka, a partition's records may be several batches in one request; they are appended together.
+
+mod append;
+mod response;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use millrace_base::{Offset, Payload};
+use millrace_protocol::ErrorCode;
+use millrace_protocol::messages::ProduceRequest;
+use millrace_transport::{CloseReason, Reply};
+
+use super::lookup;
+use crate::dispatch::Call;
+use crate::partition::{Partition, PendingAcks};
+use append::{Failure, append};
+use response::{Answers, Place};
+
+/// From this version on topics are named by their ids.
+const NAMES_TOPICS_BY_ID: i16 = 13;
+
+const ACKS_NONE: i16 = 0;
+const ACKS_LEADER: i16 = 1;
+const ACKS_ALL: i16 = -1;
+
+/// An append that waits for the high watermark, and where its answer stands.
+struct Waiting {
+    partition: Arc<Partition>,
+    end: Offset,
+    place: Place,
+}
+
+pub(crate) async fn start(call: Call, body: Bytes) -> Result<Reply, CloseReason> {
+    let bytes = body.len();
+    let request: ProduceRequest = call.decode(body)?;
+    call.state.log.admit(bytes).await;
+    let (acks, timeout_ms) = (request.acks, request.timeout_ms);
+    let mut answers = Answers::new(&call, request.topic_data.len());
+    let waiting = append_all(&call, request, &mut answers);
+    if acks == ACKS_NONE {
+        return answers.first_failure().map_or(Ok(Reply::None), |failure| {
+            Err(CloseReason::Service(format!("a produce request with acks=0 failed: {failure}")))
+        });
+    }
+    if acks == ACKS_LEADER || waiting.is_empty() {
+        return call.encode(&answers.into_response()).map(Reply::Ready);
+    }
+    let acks = PendingAcks::new(waiting.len());
+    let mut places = Vec::with_capacity(waiting.len());
+    for (part, waiting) in waiting.into_iter().enumerate() {
+        waiting.partition.acknowledge_at(waiting.end, &acks, part);
+        places.push(waiting.place);
+    }
+    let timeout = Duration::from_millis(timeout_ms.max(0).unsigned_abs().into());
+    Ok(Reply::Later(Box::pin(answer_when_replicated(call, answers, acks, places, timeout))))
+}
+
+/// Completes when every part is replicated, or the producer's patience ends: then the parts that are
+/// replicated are acknowledged and the others fail.
+async fn answer_when_replicated(
+    call: Call,
+    mut answers: Answers,
+    acks: Arc<PendingAcks>,
+    places: Vec<Place>,
+    timeout: Duration,
+) -> Payload {
+    // What is waited for tells by itself how far it got.
+    let _ = tokio::time::timeout(timeout, acks.wait()).await;
+    for (part, place) in places.into_iter().enumerate() {
+        let error = match acks.outcome(part) {
+            None => Some(ErrorCode::RequestTimedOut),
+            Some(code) => ErrorCode::try_from_code(code),
+        };
+        if let Some(error) = error {
+            answers.fail_at(place, error);
+        }
+    }
+    call.encode_later(&answers.into_response())
+}
+
+/// Appends everything that can be; the rest gets its error.
+fn append_all(call: &Call, request: ProduceRequest, answers: &mut Answers) -> Vec<Waiting> {
+    let image = call.state.metadata.image();
+    let mut waiting = Vec::with_capacity(1);
+    let acks_valid = matches!(request.acks, ACKS_NONE | ACKS_LEADER | ACKS_ALL);
+    for data in request.topic_data {
+        let topic = if call.version < NAMES_TOPICS_BY_ID {
+            lookup::by_name(&image, &data.name)
+        } else {
+            lookup::by_id(&image, data.topic_id)
+        };
+        answers.begin_topic(&data.name, data.topic_id, data.partition_data.len());
+        for data in data.partition_data {
+            let index = data.index;
+            let appended = match topic {
+                _ if !acks_valid => Err(Failure::from(ErrorCode::InvalidRequiredAcks)),
+                Err(error) => Err(Failure::from(error)),
+                Ok(topic) => append(call, topic, index, data.records, request.acks == ACKS_ALL),
+            };
+            match appended {
+                Ok((partition, appended)) => {
+                    let place = answers.appended(index, &appended);
+                    waiting.push(Waiting { partition, end: appended.last_offset + 1, place });
+                }
+                Err(failure) => answers.failed(index, topic.ok(), &image, failure),
+            }
+        }
+    }
+    waiting
+}
