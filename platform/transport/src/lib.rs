@@ -13,11 +13,22 @@
 //! - The payload of a reply is never joined or copied on plain TCP; files go through `sendfile`.
 //! - A connection leaves at most one log line; the rest is metrics.
 
+mod accept;
+mod connection;
+mod file;
+mod flow;
+mod framing;
 pub mod limits;
 pub mod listener;
+mod memory;
 pub mod metrics;
+mod outgoing;
+mod phase;
+mod pipeline;
 pub mod quic;
+mod secure;
 pub mod service;
+mod tcp;
 pub mod tls;
 
 pub use limits::TransportLimits;

@@ -4,6 +4,13 @@ use std::time::Duration;
 
 use millrace_base::limits::{FRAME_BYTES_MAX, KIB, MIB};
 
+/// The first byte of a TLS connection, a handshake record's type.
+pub(crate) const TLS_HANDSHAKE: u8 = 0x16;
+/// The shortest frame whose length begins with that byte.
+const FIRST_BYTE_OF_TLS: usize = (TLS_HANDSHAKE as usize) << 24;
+
+const _: () = assert!(FRAME_BYTES_MAX < FIRST_BYTE_OF_TLS, "plain Kafka must not be taken for TLS");
+
 /// The bounds of a listener. Every default is a broker's; [`validate`](Self::validate) checks the relations.
 #[derive(Clone, Debug)]
 pub struct TransportLimits {
@@ -73,7 +80,7 @@ pub enum LimitsError {
         "receive_bytes_max {receive} is below frame_bytes_max {frame}: the largest frame could never be read"
     )]
     FrameAboveBudget { receive: usize, frame: usize },
-    #[error("frame_bytes_max {frame} is above {limit}, the most a frame can announce")]
+    #[error("frame_bytes_max {frame} is above {limit}, from where on a frame looks like a TLS handshake")]
     FrameAboveFormat { frame: usize, limit: usize },
 }
 
@@ -99,11 +106,9 @@ impl TransportLimits {
                 frame: self.frame_bytes_max,
             });
         }
-        if self.frame_bytes_max > i32::MAX as usize {
-            return Err(LimitsError::FrameAboveFormat {
-                frame: self.frame_bytes_max,
-                limit: i32::MAX as usize,
-            });
+        let limit = FIRST_BYTE_OF_TLS - 1;
+        if self.frame_bytes_max > limit {
+            return Err(LimitsError::FrameAboveFormat { frame: self.frame_bytes_max, limit });
         }
         Ok(())
     }

@@ -1,8 +1,281 @@
 //! QUIC: each bidirectional stream is one pipeline.
 
+use std::io;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use millrace_base::Piece;
+use millrace_base::limits::MIB;
+use quinn::{
+    AckFrequencyConfig, ConnectionError, EndpointConfig, Incoming, MtuDiscoveryConfig, RecvStream,
+    SendStream, TransportConfig, VarInt,
+};
+use rustls_pki_types::CertificateDer;
+
+use crate::connection::{Account, Shared};
+use crate::file;
+use crate::framing::Assembler;
+use crate::outgoing::Outgoing;
+use crate::phase::Phase;
+use crate::pipeline::{self, ByteSink, ByteSource};
+use crate::service::{CloseReason, Connection, TransportKind};
+use crate::tls::ClientIdentity;
+
 /// The protocol's name in the TLS handshake (ALPN).
 pub const ALPN: &[u8] = b"millrace/1";
 
-/// What QUIC's speed depends on, each with its reason.
-#[derive(Clone, Debug, Default)]
-pub struct QuicTuning {}
+/// Application error codes of closed connections and reset streams.
+pub mod code {
+    /// Nothing is wrong: the peer, or its stream, is no longer needed.
+    pub const DONE: u32 = 0;
+    /// The peer broke the protocol; the reason's text says how.
+    pub const PROTOCOL: u32 = 1;
+    /// The broker shuts down; connect to another, or again later.
+    pub const SHUTDOWN: u32 = 2;
+}
+
+/// What QUIC's speed depends on, each with its reason. Figures are of one machine with two cores, client and
+/// server together, on loopback.
+#[derive(Clone, Debug)]
+pub struct QuicTuning {
+    /// Socket buffers each way. With the usual 208 KiB a burst is dropped before the endpoint's task gets
+    /// its turn, and each loss halves the congestion window.
+    pub socket_buffer_bytes: usize,
+    /// Where path-MTU discovery stops. Packets cost per packet, so loopback and jumbo frames gain most from
+    /// large ones. quinn hands ten packets to one segmented send, and one above 64 KiB is refused by the
+    /// kernel, which quinn takes for a loss: ten times this must stay below 65,507.
+    pub mtu_upper_bound: u16,
+    /// Unread bytes per stream. Enough for a 1 MiB batch in flight while the one before it is read; 16 MiB
+    /// made loopback slower, because more data leaves the CPU's cache before it is read.
+    pub stream_window_bytes: u32,
+    /// Unread bytes of all streams of a connection: what one peer can make us hold.
+    pub connection_window_bytes: u32,
+    /// Unacknowledged bytes kept for resending: the most that is in flight to one peer.
+    pub send_window_bytes: u64,
+    /// A peer that is silent for this long is gone. Clients that stay send keep-alives.
+    pub peer_timeout: Duration,
+    /// Packets that a peer may receive before it acknowledges (the ACK frequency extension). Acknowledging
+    /// every second packet, the standard's default, costs a fifth of the goodput.
+    pub ack_every_packets: u32,
+}
+
+impl Default for QuicTuning {
+    fn default() -> Self {
+        Self {
+            socket_buffer_bytes: 4 * MIB,
+            mtu_upper_bound: 6550,
+            stream_window_bytes: 4 * MIB as u32,
+            connection_window_bytes: 16 * MIB as u32,
+            send_window_bytes: 8 * MIB as u64,
+            peer_timeout: Duration::from_secs(30),
+            ack_every_packets: 10,
+        }
+    }
+}
+
+impl QuicTuning {
+    /// The settings as quinn takes them; for a server and a client alike.
+    pub fn transport_config(&self, streams_max: u32) -> TransportConfig {
+        let mut mtu = MtuDiscoveryConfig::default();
+        mtu.upper_bound(self.mtu_upper_bound);
+        let mut acks = AckFrequencyConfig::default();
+        acks.ack_eliciting_threshold(VarInt::from_u32(self.ack_every_packets));
+        let mut config = TransportConfig::default();
+        config
+            .max_concurrent_bidi_streams(VarInt::from_u32(streams_max))
+            .max_concurrent_uni_streams(VarInt::from_u32(0))
+            .datagram_receive_buffer_size(None)
+            .stream_receive_window(VarInt::from_u32(self.stream_window_bytes))
+            .receive_window(VarInt::from_u32(self.connection_window_bytes))
+            .send_window(self.send_window_bytes)
+            .max_idle_timeout(self.peer_timeout.try_into().ok())
+            .mtu_discovery_config(Some(mtu))
+            .ack_frequency_config(Some(acks));
+        config
+    }
+
+    /// The endpoint's settings: it accepts packets as large as discovery may try.
+    pub fn endpoint_config(&self) -> EndpointConfig {
+        let mut config = EndpointConfig::default();
+        // Refused below 1200 only, which QUIC does not know; the default then stands.
+        let _ = config.max_udp_payload_size(self.mtu_upper_bound.max(1472));
+        config
+    }
+
+    /// Gives a UDP socket its buffers: beyond the system's limit where we may, else as far as it goes.
+    pub fn size_buffers(&self, socket: &UdpSocket) -> io::Result<()> {
+        use rustix::net::sockopt;
+        let bytes = self.socket_buffer_bytes;
+        if sockopt::set_socket_recv_buffer_size_force(socket, bytes).is_err() {
+            sockopt::set_socket_recv_buffer_size(socket, bytes)?;
+        }
+        sockopt::set_socket_send_buffer_size(socket, bytes)?;
+        Ok(())
+    }
+}
+
+/// Serves one QUIC connection from its handshake to its end.
+pub(crate) async fn serve(incoming: Incoming, mut account: Account) {
+    let shared = Arc::clone(&account.shared);
+    let mut phase = shared.phase();
+    let shaken = {
+        let _gauge = Handshaking::new(&shared);
+        tokio::select! {
+            shaken = tokio::time::timeout(shared.limits.handshake_timeout, handshake(incoming)) => shaken,
+            () = phase.reached(Phase::Draining) => return account.close(CloseReason::Shutdown),
+        }
+    };
+    let connection = match shaken {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return account.close(CloseReason::HandshakeFailed(error.to_string())),
+        Err(_) => return account.close(CloseReason::HandshakeTimeout),
+    };
+    let peer = account.established(identity(&connection));
+    let service = shared.service.connect(peer);
+    let reason = serve_streams(&shared, &connection, service).await;
+    let code = match &reason {
+        CloseReason::Shutdown => code::SHUTDOWN,
+        reason if reason.is_protocol_error() => code::PROTOCOL,
+        _ => code::DONE,
+    };
+    connection.close(code.into(), reason.to_string().as_bytes());
+    account.close(reason);
+}
+
+async fn handshake(incoming: Incoming) -> Result<quinn::Connection, ConnectionError> {
+    incoming.accept()?.await
+}
+
+fn identity(connection: &quinn::Connection) -> Option<ClientIdentity> {
+    let certificates = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    ClientIdentity::of(Some(&certificates))
+}
+
+/// Accepts streams until the peer goes, breaks the protocol, opens none for long, or the listener ends.
+async fn serve_streams(
+    shared: &Arc<Shared>,
+    connection: &quinn::Connection,
+    service: Arc<dyn Connection>,
+) -> CloseReason {
+    let mut phase = shared.phase();
+    let mut pipelines = tokio::task::JoinSet::new();
+    let reason = loop {
+        tokio::select! {
+            stream = connection.accept_bi() => match stream {
+                Ok((send, receive)) => {
+                    let pipeline = serve_stream(Arc::clone(shared), send, receive, service.open_pipeline());
+                    pipelines.spawn(pipeline);
+                }
+                Err(error) => return connection_end(error),
+            },
+            Some(ended) = pipelines.join_next() => match ended {
+                Ok(reason) if ends_connection(&reason) => return reason,
+                Ok(_) => {}
+                Err(_) => return CloseReason::Panicked,
+            },
+            () = tokio::time::sleep(shared.limits.idle_timeout), if pipelines.is_empty() => {
+                return CloseReason::Idle;
+            }
+            () = phase.reached(Phase::Draining) => break CloseReason::Shutdown,
+        }
+    };
+    while pipelines.join_next().await.is_some() {}
+    reason
+}
+
+/// Whether what ended one stream ends them all: a peer that breaks the protocol cannot be trusted on another.
+const fn ends_connection(reason: &CloseReason) -> bool {
+    reason.is_protocol_error() || matches!(reason, CloseReason::Service(_) | CloseReason::SlowReader)
+}
+
+fn connection_end(error: ConnectionError) -> CloseReason {
+    match error {
+        ConnectionError::ApplicationClosed(_)
+        | ConnectionError::ConnectionClosed(_)
+        | ConnectionError::Reset
+        | ConnectionError::LocallyClosed => CloseReason::PeerClosed,
+        ConnectionError::TimedOut => CloseReason::Idle,
+        error => CloseReason::Io { action: "keep a QUIC connection", source: error.into() },
+    }
+}
+
+async fn serve_stream(
+    shared: Arc<Shared>,
+    send: SendStream,
+    receive: RecvStream,
+    pipeline: Box<dyn crate::service::Pipeline>,
+) -> CloseReason {
+    let context = shared.pipeline_context(TransportKind::Quic);
+    let source = QuicSource { stream: receive, chunks: Default::default() };
+    let sink = QuicSink { stream: send, chunks: Vec::with_capacity(CHUNKS) };
+    pipeline::serve(context, source, sink, pipeline).await
+}
+
+/// Chunks moved per call: each call takes the connection's lock once.
+const CHUNKS: usize = 32;
+
+struct QuicSource {
+    stream: RecvStream,
+    chunks: [Bytes; CHUNKS],
+}
+
+impl ByteSource for QuicSource {
+    async fn fill(&mut self, frames: &mut Assembler) -> Result<usize, CloseReason> {
+        let count = match self.stream.read_chunks(&mut self.chunks).await {
+            Ok(count) => count.unwrap_or(0),
+            Err(error) => return Err(CloseReason::Io { action: "receive", source: error.into() }),
+        };
+        let mut read = 0;
+        for chunk in &mut self.chunks[..count] {
+            read += chunk.len();
+            // Copied and let go: a chunk pins the whole datagram it came in.
+            frames.feed(&std::mem::take(chunk));
+        }
+        Ok(read)
+    }
+}
+
+struct QuicSink {
+    stream: SendStream,
+    chunks: Vec<Bytes>,
+}
+
+impl ByteSink for QuicSink {
+    async fn write_some(&mut self, out: &mut Outgoing) -> io::Result<usize> {
+        if let Some(front @ Piece::File { .. }) = out.front()
+            && let Some(read) = file::read_front(front).await?
+        {
+            out.replace_front(read);
+        }
+        out.chunks(CHUNKS, &mut self.chunks);
+        let written = self.stream.write_chunks(&mut self.chunks).await?;
+        out.advance(written.bytes);
+        Ok(written.bytes)
+    }
+
+    async fn finish(&mut self) -> io::Result<()> {
+        // A stream that the peer has stopped needs no end.
+        if self.stream.finish().is_ok() {
+            let _ = self.stream.stopped().await;
+        }
+        Ok(())
+    }
+}
+
+/// Counts a handshake in progress.
+pub(crate) struct Handshaking<'a>(&'a Shared);
+
+impl<'a> Handshaking<'a> {
+    pub(crate) fn new(shared: &'a Shared) -> Self {
+        shared.metrics.handshakes.inc();
+        Self(shared)
+    }
+}
+
+impl Drop for Handshaking<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.handshakes.dec();
+    }
+}

@@ -1,0 +1,251 @@
+//! The queue between the two halves of a pipeline: replies in the order of their requests, bounded by count
+//! and bytes, and what each half is waiting for.
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use millrace_base::Payload;
+use millrace_base::limits::MIB;
+use tokio::time::Instant;
+
+use crate::limits::TransportLimits;
+use crate::outgoing::Outgoing;
+use crate::service::{CloseReason, TransportKind};
+
+/// Pieces and bytes that one round of writing takes from the queue: a vectored write's worth.
+const TAKE_PIECES: usize = 64;
+const TAKE_BYTES: usize = MIB;
+
+enum Queued {
+    Ready(Payload),
+    Later { reply: BoxFuture<'static, Payload>, request_bytes: usize },
+}
+
+/// What [`Flow::poll_take`] found.
+pub(crate) enum Take {
+    Taken { replies: usize, bytes: usize },
+    Finished,
+}
+
+/// See the module.
+pub(crate) struct Flow {
+    limits: TransportLimits,
+    transport: TransportKind,
+    queue: VecDeque<Queued>,
+    /// Replies queued or being written, and the bytes held for them.
+    in_flight: usize,
+    in_flight_bytes: usize,
+    /// One half has made room or work for the other since that was last polled.
+    another_round: bool,
+    reader_waits: bool,
+    waiting: Option<Waiting>,
+    writing_since: Option<Instant>,
+    /// The last time a byte or a reply went either way.
+    active_at: Instant,
+    /// Reading is over; what is still owed has this long.
+    ended: Option<Option<Instant>>,
+}
+
+/// What the reading half waits for.
+pub(crate) enum Waiting {
+    /// The peer's next request.
+    Request,
+    /// The rest of a frame.
+    Frame { deadline: Instant },
+    /// Room in the budget of receive buffers, which is not the peer's fault.
+    Memory,
+}
+
+impl Flow {
+    pub(crate) fn new(limits: &TransportLimits, transport: TransportKind, now: Instant) -> Self {
+        Self {
+            limits: limits.clone(),
+            transport,
+            queue: VecDeque::new(),
+            in_flight: 0,
+            in_flight_bytes: 0,
+            another_round: false,
+            reader_waits: false,
+            waiting: None,
+            writing_since: None,
+            active_at: now,
+            ended: None,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.in_flight == 0
+            || (self.in_flight < self.limits.in_flight_max
+                && self.in_flight_bytes < self.limits.in_flight_bytes_max)
+    }
+
+    /// Ready when another request may start.
+    pub(crate) fn poll_room(&mut self) -> Poll<()> {
+        self.reader_waits = !self.has_room();
+        if self.reader_waits { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// Ready after the writing half had a turn.
+    pub(crate) const fn poll_yield_to_writer(&mut self, yielded: &mut bool) -> Poll<()> {
+        if *yielded {
+            return Poll::Ready(());
+        }
+        *yielded = true;
+        self.another_round = true;
+        Poll::Pending
+    }
+
+    /// Whether both halves should be polled again at once.
+    pub(crate) fn take_another_round(&mut self) -> bool {
+        std::mem::take(&mut self.another_round)
+    }
+
+    pub(crate) fn push_ready(&mut self, payload: Payload) {
+        self.in_flight += 1;
+        self.in_flight_bytes += payload.len();
+        self.queue.push_back(Queued::Ready(payload));
+    }
+
+    pub(crate) fn push_later(&mut self, reply: BoxFuture<'static, Payload>, request_bytes: usize) {
+        self.in_flight += 1;
+        self.in_flight_bytes += request_bytes;
+        self.queue.push_back(Queued::Later { reply, request_bytes });
+    }
+
+    /// Moves replies that are ready, from the front, into `out`.
+    pub(crate) fn poll_take(&mut self, cx: &mut Context<'_>, out: &mut Outgoing) -> Poll<Take> {
+        let mut replies = 0;
+        let mut bytes = 0;
+        while out.pieces() < TAKE_PIECES && out.len() < TAKE_BYTES {
+            let Some(front) = self.queue.front_mut() else { break };
+            if let Queued::Later { reply, request_bytes } = front {
+                let Poll::Ready(payload) = reply.poll_unpin(cx) else { break };
+                self.in_flight_bytes = self.in_flight_bytes + payload.len() - *request_bytes;
+                *front = Queued::Ready(payload);
+            }
+            if let Some(Queued::Ready(payload)) = self.queue.pop_front() {
+                replies += 1;
+                bytes += payload.len();
+                out.push(payload);
+            }
+        }
+        if replies > 0 {
+            return Poll::Ready(Take::Taken { replies, bytes });
+        }
+        if self.ended.is_some() && self.queue.is_empty() {
+            return Poll::Ready(Take::Finished);
+        }
+        Poll::Pending
+    }
+
+    pub(crate) const fn begin_write(&mut self, now: Instant) {
+        self.writing_since = Some(now);
+    }
+
+    pub(crate) fn end_write(&mut self, replies: usize, bytes: usize, now: Instant) {
+        self.writing_since = None;
+        self.active_at = now;
+        self.in_flight -= replies;
+        self.in_flight_bytes -= bytes;
+        if self.reader_waits && self.has_room() {
+            self.another_round = true;
+        }
+    }
+
+    pub(crate) const fn begin_wait(&mut self, waiting: Waiting) {
+        self.waiting = Some(waiting);
+    }
+
+    pub(crate) const fn end_wait(&mut self, now: Instant) {
+        self.waiting = None;
+        self.active_at = now;
+    }
+
+    /// Whether the reading half waits for more bytes, as opposed to working on a request.
+    pub(crate) const fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// No more requests: what is owed is sent, in bounded time unless the listener bounds it.
+    ///
+    /// On QUIC a peer that has ended its requests says nothing by it about reading the replies, and one that
+    /// is gone is noticed, so there is no bound.
+    pub(crate) fn end_reading(&mut self, reason: &CloseReason, now: Instant) {
+        self.waiting = None;
+        let unbounded = match reason {
+            CloseReason::Shutdown => true,
+            CloseReason::PeerClosed => self.transport == TransportKind::Quic,
+            _ => false,
+        };
+        self.ended = Some((!unbounded).then(|| now + self.limits.half_close_timeout));
+    }
+
+    /// The next moment at which the pipeline must end unless something happens, and why.
+    pub(crate) fn next_deadline(&self) -> Option<(Instant, CloseReason)> {
+        let writing =
+            self.writing_since.map(|since| (since + self.limits.write_timeout, CloseReason::SlowReader));
+        let reading = match &self.waiting {
+            Some(Waiting::Frame { deadline }) => Some((*deadline, CloseReason::FrameTimeout)),
+            Some(Waiting::Request) if self.in_flight == 0 => {
+                Some((self.active_at + self.limits.idle_timeout, CloseReason::Idle))
+            }
+            _ => None,
+        };
+        let ended = self.ended.flatten().map(|deadline| (deadline, CloseReason::PeerClosed));
+        [writing, reading, ended].into_iter().flatten().min_by_key(|(deadline, _)| *deadline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use futures::channel::oneshot;
+
+    fn payload(text: &'static str) -> Payload {
+        Payload::from(Bytes::from_static(text.as_bytes()))
+    }
+
+    fn take(flow: &mut Flow) -> Vec<u8> {
+        let mut out = Outgoing::default();
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        if let Poll::Ready(Take::Taken { replies, bytes }) = flow.poll_take(&mut cx, &mut out) {
+            flow.end_write(replies, bytes, Instant::now());
+        }
+        let mut chunks = Vec::new();
+        out.chunks(64, &mut chunks);
+        chunks.concat()
+    }
+
+    #[test]
+    fn replies_leave_in_the_order_of_their_requests() {
+        let mut flow = Flow::new(&TransportLimits::default(), TransportKind::Tcp, Instant::now());
+        let (send, receive) = oneshot::channel();
+        flow.push_ready(payload("a"));
+        flow.push_later(Box::pin(receive.map(Result::unwrap)), 10);
+        flow.push_ready(payload("c"));
+        assert_eq!(take(&mut flow), b"a");
+        assert_eq!(take(&mut flow), b"");
+        send.send(payload("b")).unwrap();
+        assert_eq!(take(&mut flow), b"bc");
+        assert_eq!((flow.in_flight, flow.in_flight_bytes), (0, 0));
+    }
+
+    #[test]
+    fn requests_wait_while_too_much_is_in_flight() {
+        let limits =
+            TransportLimits { in_flight_max: 2, in_flight_bytes_max: 100, ..TransportLimits::default() };
+        let mut flow = Flow::new(&limits, TransportKind::Tcp, Instant::now());
+        flow.push_ready(payload("a"));
+        assert!(flow.poll_room().is_ready());
+        flow.push_ready(payload("b"));
+        assert!(flow.poll_room().is_pending(), "by count");
+        take(&mut flow);
+        assert!(flow.take_another_round(), "the reader is told");
+        assert!(flow.poll_room().is_ready());
+        flow.push_later(Box::pin(std::future::pending()), 1000);
+        assert!(flow.poll_room().is_pending(), "by bytes");
+    }
+}

@@ -1,0 +1,210 @@
+//! The broker's own authority and server certificate, as PEM files in one directory.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use millrace_base::Clock;
+use rcgen::string::Ia5String;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType,
+};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use time::{Duration, OffsetDateTime};
+
+use super::TlsError;
+use super::context::{provider, trust};
+use super::x509;
+
+/// Clients pin the authority by its file, so it should outlive machines.
+const CA_DAYS: i64 = 3650;
+/// The longest that today's clients take for a server's certificate is 398 days.
+const SERVER_DAYS: i64 = 397;
+/// Renewed this long before the end, so that a broker restarted monthly never serves an expired one.
+pub(super) const RENEW_DAYS: i64 = 30;
+/// Clocks of clients may be behind ours.
+const BACKDATED_DAYS: i64 = 1;
+
+/// The names that every generated server certificate has.
+const LOCAL_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// The files of a generated authority and server certificate.
+pub(super) struct Files {
+    pub(super) ca: PathBuf,
+    ca_key: PathBuf,
+    pub(super) server: PathBuf,
+    pub(super) server_key: PathBuf,
+}
+
+impl Files {
+    pub(super) fn in_dir(dir: &Path) -> Self {
+        Self {
+            ca: dir.join("ca.pem"),
+            ca_key: dir.join("ca.key"),
+            server: dir.join("server.pem"),
+            server_key: dir.join("server.key"),
+        }
+    }
+}
+
+/// Makes what is missing, expires soon or lacks a host; keeps the rest.
+pub(super) fn ensure(dir: &Path, hosts: &[String], clock: &dyn Clock) -> Result<Files, TlsError> {
+    let files = Files::in_dir(dir);
+    let now = now(clock);
+    fs::create_dir_all(dir).map_err(file_error("create", dir))?;
+    let hosts: Vec<&str> = LOCAL_HOSTS.into_iter().chain(hosts.iter().map(String::as_str)).collect();
+    let authority = authority(&files, now)?;
+    if !serves(&files, &hosts, now) {
+        let key = KeyPair::generate()?;
+        let certificate = server_params(&hosts, now)?.signed_by(&key, &authority)?;
+        write(&files.server_key, &key.serialize_pem(), 0o600)?;
+        write(&files.server, &certificate.pem(), 0o644)?;
+        tracing::info!(path = %files.server.display(), days = SERVER_DAYS, "made a server certificate");
+    }
+    Ok(files)
+}
+
+/// A client's certificate and key, both as PEM.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    pub certificate_pem: String,
+    pub key_pem: String,
+}
+
+/// Issues a certificate for client authentication from the generated authority in `dir`. Its subject is
+/// `CN=name`.
+pub fn issue_client_certificate(
+    dir: &Path,
+    name: &str,
+    clock: &dyn Clock,
+) -> Result<ClientCertificate, TlsError> {
+    let now = now(clock);
+    let authority = authority(&Files::in_dir(dir), now)?;
+    let mut params = params(name, now, SERVER_DAYS);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let key = KeyPair::generate()?;
+    let certificate = params.signed_by(&key, &authority)?;
+    Ok(ClientCertificate { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
+}
+
+/// The authority on disk, or a new one.
+fn authority(files: &Files, now: OffsetDateTime) -> Result<Issuer<'static, KeyPair>, TlsError> {
+    match (files.ca.exists(), files.ca_key.exists()) {
+        (true, true) => {
+            let certificate = CertificateDer::from_pem_file(&files.ca)
+                .map_err(|error| pem_error(&files.ca, "certificates", error))?;
+            let expires = x509::read(&certificate).map_or(0, |facts| facts.not_after);
+            if expires > (now + Duration::days(RENEW_DAYS)).unix_timestamp() {
+                let pem = fs::read_to_string(&files.ca_key).map_err(file_error("read", &files.ca_key))?;
+                let key = KeyPair::from_pem(&pem)
+                    .map_err(|error| pem_error(&files.ca_key, "a private key", error))?;
+                return Ok(Issuer::new(ca_params(now), key));
+            }
+            tracing::warn!(
+                path = %files.ca.display(),
+                "the generated authority ends within {RENEW_DAYS} days: making a new one, clients need its ca.pem"
+            );
+        }
+        (true, false) => {
+            return Err(TlsError::HalfAuthority { present: files.ca.clone(), missing: files.ca_key.clone() });
+        }
+        (false, true) => {
+            return Err(TlsError::HalfAuthority { present: files.ca_key.clone(), missing: files.ca.clone() });
+        }
+        (false, false) => {}
+    }
+    let key = KeyPair::generate()?;
+    let params = ca_params(now);
+    let certificate = params.self_signed(&key)?;
+    // The certificate last: its presence says that the key is there.
+    write(&files.ca_key, &key.serialize_pem(), 0o600)?;
+    write(&files.ca, &certificate.pem(), 0o644)?;
+    Ok(Issuer::new(params, key))
+}
+
+/// Whether the server certificate on disk comes from the authority on disk, names `hosts` and lasts.
+fn serves(files: &Files, hosts: &[&str], now: OffsetDateTime) -> bool {
+    let Ok(certificates) = super::context::certificates(&files.server) else { return false };
+    let Some((own, chain)) = certificates.split_first() else { return false };
+    let Ok(roots) = trust(&files.ca) else { return false };
+    let verifier =
+        rustls::client::WebPkiServerVerifier::builder_with_provider(roots.into(), provider()).build();
+    let Ok(verifier) = verifier else { return false };
+    let later = (now + Duration::days(RENEW_DAYS)).unix_timestamp().unsigned_abs();
+    let later = UnixTime::since_unix_epoch(std::time::Duration::from_secs(later));
+    files.server_key.exists()
+        && hosts.iter().all(|host| {
+            ServerName::try_from(*host).is_ok_and(|name| {
+                use rustls::client::danger::ServerCertVerifier as _;
+                verifier.verify_server_cert(own, chain, &name, &[], later).is_ok()
+            })
+        })
+}
+
+fn params(common_name: &str, now: OffsetDateTime, days: i64) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.not_before = now - Duration::days(BACKDATED_DAYS);
+    params.not_after = now + Duration::days(days);
+    params
+}
+
+fn ca_params(now: OffsetDateTime) -> CertificateParams {
+    let mut params = params("Millrace generated authority", now, CA_DAYS);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn server_params(hosts: &[&str], now: OffsetDateTime) -> Result<CertificateParams, TlsError> {
+    let mut params = params("Millrace broker", now, SERVER_DAYS);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    // Brokers also connect to each other.
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.use_authority_key_identifier_extension = true;
+    for host in hosts {
+        let invalid = || TlsError::Host { host: (*host).to_owned() };
+        ServerName::try_from(*host).map_err(|_| invalid())?;
+        params.subject_alt_names.push(match host.parse::<IpAddr>() {
+            Ok(address) => SanType::IpAddress(address),
+            Err(_) => SanType::DnsName(Ia5String::try_from(*host).map_err(|_| invalid())?),
+        });
+    }
+    Ok(params)
+}
+
+/// Replaces `path` as a whole, so that a reader sees the old file or the new one.
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
+    let temporary = path.with_extension("tmp");
+    let write = || {
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(file_error("write", path))
+}
+
+pub(super) fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TlsError {
+    let path = path.to_owned();
+    move |source| TlsError::File { action, path, source }
+}
+
+pub(super) fn pem_error(path: &Path, expected: &'static str, problem: impl ToString) -> TlsError {
+    TlsError::Pem { path: path.to_owned(), expected, problem: problem.to_string() }
+}
+
+fn now(clock: &dyn Clock) -> OffsetDateTime {
+    OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(clock.now_ms())
+}

@@ -1,0 +1,238 @@
+//! Peers that break the protocol, stop half-way, or take more than their share.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use millrace_transport::{TransportLimits, quic};
+use support::{Setup, ends, frame, receive, send, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const SOON: Duration = Duration::from_millis(200);
+
+fn limited(change: impl FnOnce(&mut TransportLimits)) -> Setup {
+    let mut limits = TransportLimits::default();
+    change(&mut limits);
+    Setup { limits, ..Setup::default() }
+}
+
+#[tokio::test]
+async fn frames_over_the_limit_and_garbage_end_the_connection() {
+    let server = limited(|limits| limits.frame_bytes_max = 1000).start();
+    for (number, garbage) in
+        [&[0, 0, 3, 0xe9, 1][..], &[0xff; 64], b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-x\r\n"]
+            .into_iter()
+            .enumerate()
+    {
+        let mut stream = server.tcp().await;
+        stream.write_all(garbage).await.unwrap();
+        ends(&mut stream).await;
+        let count = number as i64 + 1;
+        server.until_metric("protocol_errors_total", &["tcp", "frame_too_large"], count).await;
+    }
+    assert_eq!(server.metric("receive_buffer_bytes", &[]), 0);
+    let mut stream = server.tcp().await;
+    send(&mut stream, &[b'e'; 1000]).await;
+    assert_eq!(receive(&mut stream).await.len(), 1000, "the limit itself is allowed");
+}
+
+#[tokio::test]
+async fn replies_before_a_broken_frame_are_sent() {
+    let server = Setup::default().start();
+    let mut stream = server.tcp().await;
+    let burst = [frame(b"e1"), frame(b"e2"), vec![0xff; 4]].concat();
+    stream.write_all(&burst).await.unwrap();
+    assert_eq!(receive(&mut stream).await, b"e1");
+    assert_eq!(receive(&mut stream).await, b"e2");
+    ends(&mut stream).await;
+}
+
+#[tokio::test]
+async fn a_broken_frame_on_one_stream_ends_the_quic_connection() {
+    let server = Setup::default().start();
+    let (_endpoint, connection) = server.quic(server.client_config(None), quic::ALPN).await.unwrap();
+    let (mut stream, _receive) = connection.open_bi().await.unwrap();
+    stream.write_all(&[0xff; 8]).await.unwrap();
+    let error = within(connection.closed()).await;
+    assert!(error.to_string().contains("limit is 104857600"), "{error}");
+    server.until_metric("protocol_errors_total", &["quic", "frame_too_large"], 1).await;
+}
+
+#[tokio::test]
+async fn a_cut_frame_is_noticed() {
+    let server = Setup::default().start();
+    for (count, part) in [&[0, 0][..], &[0, 0, 0, 9, 1], &[0, 1, 0, 0, 1]].into_iter().enumerate() {
+        let mut stream = server.tcp().await;
+        stream.write_all(part).await.unwrap();
+        stream.shutdown().await.unwrap();
+        ends(&mut stream).await;
+        server.until_metric("closed_total", &["tcp", "truncated"], count as i64 + 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_frame_that_stops_half_way_is_given_up() {
+    let server = limited(|limits| limits.frame_timeout = SOON).start();
+    let mut stream = server.tcp().await;
+    let mut part = frame(&[b'e'; 100_000]);
+    part.truncate(60_000);
+    stream.write_all(&part).await.unwrap();
+    server.until_metric("receive_buffer_bytes", &[], 100_000).await;
+    ends(&mut stream).await;
+    server.until_metric("closed_total", &["tcp", "frame_timeout"], 1).await;
+    assert_eq!(server.metric("receive_buffer_bytes", &[]), 0);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_but_not_one_that_waits_for_a_reply() {
+    let server = limited(|limits| limits.idle_timeout = SOON).start();
+    let mut waiting = server.tcp().await;
+    send(&mut waiting, b"later").await;
+    let mut idle = server.tcp().await;
+    send(&mut idle, b"e").await;
+    receive(&mut idle).await;
+    ends(&mut idle).await;
+    server.until_metric("closed_total", &["tcp", "idle"], 1).await;
+    tokio::time::sleep(SOON * 2).await;
+    server.service.gate.add_permits(1);
+    assert_eq!(receive(&mut waiting).await, b"later");
+}
+
+#[tokio::test]
+async fn a_peer_that_never_reads_is_closed_and_holds_little() {
+    let server = limited(|limits| {
+        limits.write_timeout = Duration::from_secs(1);
+        limits.in_flight_bytes_max = 1 << 20;
+    })
+    .start();
+    let mut stream = server.tcp().await;
+    // Each asks for 256 KiB: far more than the socket buffers take.
+    let requests = frame(b"bbbbb").repeat(2000);
+    let _ = stream.write_all(&requests).await;
+    server.until_metric("closed_total", &["tcp", "slow_reader"], 1).await;
+    let started = server.service.started.load(std::sync::atomic::Ordering::SeqCst);
+    assert!(started < 200, "{started} requests were started for a peer that does not read");
+
+    let (_endpoint, connection) = server.quic(server.client_config(None), quic::ALPN).await.unwrap();
+    let (mut stream, _unread) = connection.open_bi().await.unwrap();
+    let _ = stream.write_all(&requests).await;
+    within(connection.closed()).await;
+    server.until_metric("closed_total", &["quic", "slow_reader"], 1).await;
+}
+
+#[tokio::test]
+async fn requests_wait_while_the_bounded_number_is_in_flight() {
+    let server = limited(|limits| limits.in_flight_max = 3).start();
+    let mut stream = server.tcp().await;
+    for _ in 0..10 {
+        send(&mut stream, b"later").await;
+    }
+    within(async {
+        while server.service.started.load(std::sync::atomic::Ordering::SeqCst) < 3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(server.service.started.load(std::sync::atomic::Ordering::SeqCst), 3);
+    server.service.gate.add_permits(10);
+    for _ in 0..10 {
+        assert_eq!(receive(&mut stream).await, b"later");
+    }
+}
+
+#[tokio::test]
+async fn receive_buffers_of_all_connections_are_bounded_together() {
+    let server = limited(|limits| {
+        limits.frame_bytes_max = 100_000;
+        limits.receive_bytes_max = 150_000;
+        limits.frame_timeout = Duration::from_secs(60);
+    })
+    .start();
+    let body = vec![b'e'; 100_000];
+    let mut first = server.tcp().await;
+    first.write_all(&frame(&body)[..50_000]).await.unwrap();
+    server.until_metric("receive_buffer_bytes", &[], 100_000).await;
+    let mut second = server.tcp().await;
+    send(&mut second, &body).await;
+    let early = tokio::time::timeout(Duration::from_millis(50), second.read(&mut [0; 4])).await;
+    assert!(early.is_err(), "the second frame waits for memory");
+    assert_eq!(server.metric("receive_buffer_bytes", &[]), 100_000);
+    first.write_all(&frame(&body)[50_000..]).await.unwrap();
+    assert!(receive(&mut first).await == body);
+    assert!(receive(&mut second).await == body);
+}
+
+#[tokio::test]
+async fn connections_over_the_limits_are_turned_away() {
+    let server = limited(|limits| limits.connections_max = 2).start();
+    let mut kept = [server.tcp().await, server.tcp().await];
+    for stream in &mut kept {
+        send(stream, b"e").await;
+        receive(stream).await;
+    }
+    ends(&mut server.tcp().await).await;
+    assert_eq!(server.metric("rejected_total", &["connections_max"]), 1);
+    let refused = server.quic(server.client_config(None), quic::ALPN).await.unwrap_err();
+    assert!(refused.to_string().contains("refused"), "{refused}");
+    drop(kept);
+    server.until_metric("connections", &[], 0).await;
+    let mut stream = server.tcp().await;
+    send(&mut stream, b"e").await;
+    receive(&mut stream).await;
+
+    let server = limited(|limits| limits.connections_per_ip_max = Some(1)).start();
+    let mut stream = server.tcp().await;
+    send(&mut stream, b"e").await;
+    receive(&mut stream).await;
+    ends(&mut server.tcp().await).await;
+    assert_eq!(server.metric("rejected_total", &["connections_per_ip_max"]), 1);
+}
+
+/// Opens as many connections as descriptors allow here, none of which says anything.
+async fn half_open(address: SocketAddr, count: usize) -> Vec<TcpStream> {
+    let mut streams = Vec::with_capacity(count);
+    for _ in 0..count {
+        streams.push(TcpStream::connect(address).await.unwrap());
+    }
+    streams
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_open_connections_cost_little_and_go_away() {
+    // Both ends are in this process.
+    let count = (descriptors() / 2).saturating_sub(100).min(4000);
+    let server = limited(|limits| limits.handshake_timeout = Duration::from_secs(3)).start();
+    let before = resident_bytes();
+    let mut flood = half_open(server.address, count).await;
+    // Some are stuck within a TLS handshake.
+    for stream in flood.iter_mut().take(count / 4) {
+        stream.write_all(&[0x16, 3, 1]).await.unwrap();
+    }
+    server.until_metric("connections", &[], count as i64).await;
+    let each = resident_bytes().saturating_sub(before) / count;
+    let started = Instant::now();
+    let mut served = server.tcp().await;
+    send(&mut served, b"e").await;
+    receive(&mut served).await;
+    let answered = started.elapsed();
+    assert!(answered < Duration::from_secs(1), "a proper client waited for {answered:?}");
+    assert!(each < 16 * 1024, "{each} bytes for a half-open connection");
+    server.until_metric("closed_total", &["handshake_timeout"], count as i64).await;
+    assert_eq!(server.metric("connections", &[]), 1);
+    send(&mut served, b"e").await;
+    receive(&mut served).await;
+}
+
+fn descriptors() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    usize::try_from(limit.current.unwrap_or(100_000)).unwrap()
+}
+
+fn resident_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    resident.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
