@@ -1,1 +1,12 @@
-//! millrace-compat-tests.
+//! Compatibility with clients that were not written here: what the tests under `tests/` share.
+//!
+//! Each client is a test program of its own, so that one that cannot be installed is left out by name.
+//! Consumers are assigned their partitions by hand: groups are not served yet.
+
+/// The codecs of Kafka's record batches by the names that clients use.
+pub const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
+
+/// Lines that compress well and tell each other apart.
+pub fn lines(prefix: &str, count: usize) -> String {
+    (0..count).map(|number| format!("{prefix} {number} {}\n", "and so on ".repeat(8))).collect()
+}

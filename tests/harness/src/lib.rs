@@ -1,1 +1,27 @@
-//! millrace-test-harness.
+//! Starts the real `millrace` program for tests: on free loopback ports, over a data directory of the test's
+//! own, waits until it is ready, keeps what it logs, and ends it when the test is over.
+//!
+//! Invariants: nothing but what a test started is ever signalled; waiting is for a condition, with a limit
+//! whose message says what was waited for; a failed start shows the broker's own words.
+
+mod binary;
+mod broker;
+mod builder;
+mod http;
+mod ports;
+mod process;
+mod program;
+mod skip;
+mod wait;
+
+pub use binary::millrace_binary;
+pub use broker::Broker;
+pub use builder::{BrokerBuilder, Refusal};
+pub use program::{Finished, Program, tool};
+pub use skip::skipped;
+pub use wait::{a_while, eventually, eventually_async};
+
+/// Whether the long versions of tests were asked for (`cargo xtask verify --long`).
+pub fn long_tests() -> bool {
+    std::env::var_os("MILLRACE_TEST_LONG").is_some()
+}

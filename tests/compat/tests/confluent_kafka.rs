@@ -1,0 +1,56 @@
+//! confluent-kafka for Python: a current librdkafka, on which the clients of many languages stand.
+
+// Test helpers are tests, too.
+#![allow(clippy::unwrap_used)]
+
+use millrace_test_harness::{Broker, Program, tool};
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/confluent_kafka_case.py");
+
+fn check(case: &str) {
+    let broker = Broker::start().unwrap();
+    let python = tool("confluent-kafka").unwrap().join("bin/python");
+    if let Err(error) = Program::new(python).arguments([SCRIPT, &broker.bootstrap(), case]).succeed() {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn records_of_every_codec_come_back_as_sent() {
+    check("round_trip");
+}
+
+#[test]
+fn an_idempotent_producer_is_served() {
+    check("idempotent");
+}
+
+#[test]
+fn consumers_seek() {
+    check("seek");
+}
+
+#[test]
+fn offsets_are_found_by_time() {
+    check("timestamps");
+}
+
+#[test]
+fn topics_are_created_described_and_deleted() {
+    check("topics");
+}
+
+#[test]
+fn settings_are_read_and_altered() {
+    check("settings");
+}
+
+#[test]
+fn records_are_deleted_up_to_an_offset() {
+    check("delete_records");
+}
+
+#[test]
+fn partitions_are_added_to_a_live_topic() {
+    check("partitions");
+}
