@@ -145,8 +145,11 @@ pub fn decode_body<T: Guarded>(body: &mut Bytes, version: i16) -> Result<T, Deco
     if version < min || version > max {
         return Err(DecodeError::UnsupportedVersion { version, min, max });
     }
-    layout::check(T::LAYOUT, body, version)?;
-    T::decode(body, version).map_err(|error| DecodeError::Malformed(error.to_string()))
+    let walked = layout::check(T::LAYOUT, body, version)?;
+    let before = body.len();
+    let message = T::decode(body, version).map_err(|error| DecodeError::Malformed(error.to_string()))?;
+    debug_assert_eq!(before - body.len(), walked, "the layout is not the decoder's");
+    Ok(message)
 }
 
 /// A response with its length prefix and header.

@@ -50,18 +50,18 @@ impl FrameWriter {
     }
 
     pub(crate) fn string(&mut self, text: Option<&str>) -> Result<(), EncodeError> {
-        if self.flexible {
-            self.compact_len(text.map(str::len))?
-        } else {
-            self.len_i16(text.map(str::len))?
+        if !self.flexible {
+            return self.header_string(text);
         }
+        self.compact_len(text.map(str::len))?;
         self.written.extend_from_slice(text.unwrap_or_default().as_bytes());
         Ok(())
     }
 
     /// A string as request headers have it: never compact.
     pub(crate) fn header_string(&mut self, text: Option<&str>) -> Result<(), EncodeError> {
-        self.len_i16(text.map(str::len))?;
+        let len = text.map_or(Ok(-1), |text| i16::try_from(text.len())).map_err(|_| self.too_long())?;
+        self.i16(len);
         self.written.extend_from_slice(text.unwrap_or_default().as_bytes());
         Ok(())
     }
@@ -128,12 +128,6 @@ impl FrameWriter {
     fn compact_len(&mut self, len: Option<usize>) -> Result<(), EncodeError> {
         let len = len.map_or(Ok(0), |len| u32::try_from(len + 1)).map_err(|_| self.too_long())?;
         self.varint(len);
-        Ok(())
-    }
-
-    fn len_i16(&mut self, len: Option<usize>) -> Result<(), EncodeError> {
-        let len = len.map_or(Ok(-1), i16::try_from).map_err(|_| self.too_long())?;
-        self.i16(len);
         Ok(())
     }
 

@@ -1,11 +1,13 @@
 //! The record batch: what is built is read back, what is damaged is refused, and no bytes make it panic.
 
+#![allow(clippy::unwrap_used)]
+
 use std::ops::Range;
 
 use bytes::Bytes;
 use millrace_protocol::ErrorCode;
 use millrace_protocol::batch::{
-    BatchBuilder, BatchError, HEADER_LEN, Header, ProducerState, TimestampType, split_batches, stamp,
+    Batch, BatchBuilder, BatchError, HEADER_LEN, Header, ProducerState, TimestampType, split_batches, stamp,
     stamp_log_append_time,
 };
 use millrace_protocol::compression::Codec;
@@ -168,8 +170,8 @@ fn refusals_carry_kafka_s_codes() {
             let length = wire.len() as i32 - 12;
             wire[8..12].copy_from_slice(&length.to_be_bytes());
         }
-        let refused = split_batches(wire.into(), 1000)
-            .and_then(|batches| batches.iter().try_for_each(|batch| batch.verify()));
+        let refused =
+            split_batches(wire.into(), 1000).and_then(|batches| batches.iter().try_for_each(Batch::verify));
         assert_eq!(refused.map_err(|error| error.code()), Err(*code), "{what}");
     }
 }

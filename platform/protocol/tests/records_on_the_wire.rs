@@ -1,6 +1,8 @@
 //! The hand-written encoders against `kafka-protocol`: in every version, its decoder reads what was meant,
 //! and the records in the frame are the very memory that was handed in.
 
+#![allow(clippy::unwrap_used)]
+
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, BrokerId, FetchResponse, ProduceRequest};
 use millrace_base::{Payload, Piece, TopicId};

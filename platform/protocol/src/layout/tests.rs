@@ -27,10 +27,10 @@ macro_rules! for_every_request {
 /// Calls `$check::<M>(…)` for the request and the response of every served API.
 macro_rules! for_every_message {
     ($check:ident ($($argument:ident: $type:ty),*)) => {{
-        fn both<R: Request + Guarded>($($argument: $type),*)
+        fn both<R>($($argument: $type),*)
         where
+            R: Request + Guarded + Default,
             R::Response: Guarded + Default,
-            R: Default,
         {
             $check::<R>($($argument),*);
             $check::<R::Response>($($argument),*);
@@ -221,10 +221,11 @@ fn counts_that_lie_are_refused() {
 /// Two bytes a topic on the wire become 72 in memory: honest counts have a limit as well.
 #[test]
 fn messages_that_grow_too_much_are_refused() {
-    let topics = 1_000_000_u32;
-    let mut body =
-        vec![(topics + 1) as u8 & 0x7f | 0x80, (topics + 1 >> 7) as u8 | 0x80, (topics + 1 >> 14) as u8];
-    body.extend([1, 0].repeat(topics as usize));
+    let topics = 1_000_000_usize;
+    // The count plus one, in groups of seven bits.
+    let mut body = vec![0x80 | 0x41, 0x80 | 0x04, 0x3d];
+    assert_eq!(topics + 1, 0x41 + (0x04 << 7) + (0x3d << 14));
+    body.extend([1, 0].repeat(topics));
     body.extend([0, 0, 0, 0]);
     let frame = body.len();
     let refused = decode_body::<MetadataRequest>(&mut body.into(), 9).unwrap_err();
