@@ -168,7 +168,7 @@ impl Proposal {
 
 /// A log entry that this build does not understand.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ProposalError {
+pub enum ProposalError {
     #[error(
         "a command of version {found} was written by a newer broker, this one knows up to {COMMAND_VERSION}: \
          upgrade this broker"

@@ -28,7 +28,7 @@ struct ImageForm<'a> {
 
 /// An image that cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ImageFormError {
+pub enum ImageFormError {
     #[error(
         "the snapshot was written by a newer broker (command version {found}, this one knows up to \
          {COMMAND_VERSION}): upgrade this broker"

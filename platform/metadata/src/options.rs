@@ -46,7 +46,7 @@ pub struct RaftTuning {
     pub keep_entries: u64,
 }
 
-/// A dead leader is replaced within two seconds or so; an idle node wakes three times a second.
+/// A dead leader is replaced after two to three seconds; an idle node wakes three times a second.
 impl Default for RaftTuning {
     fn default() -> Self {
         Self {

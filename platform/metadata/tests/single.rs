@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use common::{TUNING, create_topic, registration, topic_names};
 use millrace_base::{BrokerId, ProducerId};
 use millrace_metadata::{
-    Command, Metadata, MetadataOptions, NoPeers, NodeError, Outcome, ReadyError, Rejection, StartError,
-    SubmitError,
+    Command, Metadata, MetadataOptions, NoPeers, NodeError, Outcome, RaftRpc, ReadyError, Rejection,
+    StartError, SubmitError, VoterSet,
 };
 
 fn options(dir: &std::path::Path) -> MetadataOptions {
@@ -78,6 +78,11 @@ async fn snapshots_bound_the_log_and_a_restart_reads_them() {
     assert_eq!(topic_names(&metadata.image()), names);
     assert_eq!(names.len(), 200);
     metadata.shutdown().await;
+
+    // The log alone is not enough any more, and is not taken for the whole.
+    std::fs::remove_file(dir.path().join("snapshot")).unwrap();
+    let refused = start(options()).await.err().unwrap();
+    assert!(matches!(refused, StartError::Node(NodeError::SnapshotMissing { .. })), "{refused}");
 }
 
 #[tokio::test]
@@ -142,6 +147,22 @@ async fn a_log_torn_at_any_byte_of_its_last_entries_opens_with_all_that_came_bef
         metadata.submit(create_topic("after", &[1])).await.unwrap();
         metadata.shutdown().await;
     }
+}
+
+/// The handle is used from spawned tasks.
+#[tokio::test]
+async fn all_that_the_handle_does_can_be_spawned() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    let metadata = tokio::spawn(async move { start(options).await.unwrap() }).await.unwrap();
+    let used = tokio::spawn(async move {
+        metadata.submit(create_topic("a", &[1])).await.unwrap();
+        let answer = metadata.handle_peer(RaftRpc::Vote, bytes::Bytes::new()).await;
+        assert!(!answer.is_empty(), "what is not understood is answered, too");
+        metadata.change_voters(&VoterSet::single(BrokerId(1))).await.unwrap();
+        metadata.shutdown().await;
+    });
+    used.await.unwrap();
 }
 
 /// Run by hand, on a quiet machine: `cargo test --release -- --ignored --nocapture idle`.

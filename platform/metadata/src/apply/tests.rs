@@ -154,6 +154,34 @@ fn producer_id_blocks_never_overlap() {
     assert_eq!(refused(&mut image, &stranger), Rejection::UnknownBroker { id: BrokerId(7) });
 }
 
+/// Run by hand: `cargo test --release -- --ignored --nocapture topics_cost`.
+#[test]
+#[ignore = "measures"]
+fn topics_cost_the_same_when_there_are_many() {
+    let mut image = image_with_brokers(3);
+    for round in 0..10 {
+        let began = std::time::Instant::now();
+        let mut delta = std::time::Duration::ZERO;
+        for i in 0..10_000 {
+            // Each change is published, as one command per log entry would be.
+            let before = image.clone();
+            let name = format!("topic-{round}-{i}");
+            apply(&mut image, 5, &create(&name, TopicId::random(), vec![on(&[1, 2, 3])])).unwrap();
+            let since = std::time::Instant::now();
+            assert_eq!(image.delta_since(&before).changed.len(), 1);
+            delta += since.elapsed();
+        }
+        let each = (began.elapsed() - delta) / 10_000;
+        println!("{} topics: {each:?} to create one, {:?} to see it", image.topic_count(), delta / 10_000);
+    }
+    let began = std::time::Instant::now();
+    let bytes = crate::image_form::encode(&image).unwrap();
+    println!("snapshot of {} bytes encoded in {:?}", bytes.len(), began.elapsed());
+    let began = std::time::Instant::now();
+    crate::image_form::decode(&bytes).unwrap();
+    println!("decoded in {:?}", began.elapsed());
+}
+
 #[test]
 fn epochs_of_a_partition_grow_and_fence() {
     let mut image = image_with_brokers(3);

@@ -14,15 +14,10 @@ use crate::command::{Proposal, ProposalError};
 #[derive(Debug, thiserror::Error)]
 pub enum EntryError {
     #[error("entry {index} of the metadata log: {source}")]
-    Proposal { index: u64, source: ProposalCause },
+    Proposal { index: u64, source: ProposalError },
     #[error("entry {index} of the metadata log: its membership cannot be parsed: {source}")]
     Membership { index: u64, source: serde_json::Error },
 }
-
-/// Keeps the crate's own error type out of the public interface.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct ProposalCause(ProposalError);
 
 /// Voters (two sets while they change) and all members, as JSON.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,8 +67,8 @@ pub(super) fn decode_entry(id: EntryId, kind: PayloadKind, payload: &[u8]) -> Re
     let payload = match kind {
         PayloadKind::Blank => EntryPayload::Blank,
         PayloadKind::Proposal => {
-            let cause = |error| EntryError::Proposal { index, source: ProposalCause(error) };
-            EntryPayload::Normal(Proposal::decode(payload).map_err(cause)?)
+            let failed = |source| EntryError::Proposal { index, source };
+            EntryPayload::Normal(Proposal::decode(payload).map_err(failed)?)
         }
         PayloadKind::Membership => {
             let form: MembershipForm =

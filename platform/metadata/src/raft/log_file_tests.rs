@@ -118,6 +118,21 @@ fn damage_before_acknowledged_entries_is_refused() {
     }
 }
 
+/// After a failed write or sync nobody knows what the disk holds, so nothing is written behind it.
+#[test]
+fn a_failed_write_is_the_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("raft.log");
+    let (mut log, _) = LogFile::open(&path, 7).unwrap();
+    log.append(&[entry(0, b"kept")]).unwrap();
+    let writable = std::mem::replace(&mut log.file, File::open(&path).unwrap());
+    assert!(log.append(&[entry(1, b"lost")]).is_err());
+    log.file = writable;
+    assert!(log.append(&[entry(1, b"late")]).is_err());
+    assert!(log.rewrite(&[]).is_err());
+    assert_eq!(LogFile::open(&path, 7).unwrap().1.records, [entry(0, b"kept")]);
+}
+
 #[test]
 fn foreign_files_are_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -152,6 +152,11 @@ impl LogStore {
         Ok((Self { state: Arc::clone(&state), writer: sender }, LogSize(state), thread))
     }
 
+    /// Index of the last entry that only a snapshot can bring back.
+    pub(super) fn purged_index(&self) -> Option<u64> {
+        self.state.lock().purged.map(|id| id.index)
+    }
+
     async fn write(&self, op: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Op) -> io::Result<()> {
         let (done, written) = oneshot::channel();
         self.writer.send(op(done)).map_err(|_| thread_gone())?;
@@ -177,7 +182,11 @@ impl Writer {
             match op {
                 Op::Append { records, flushed } => flushed.log_io_completed(self.file.append(&records)),
                 Op::Write { records, done } => {
-                    let written = self.file.append(&records).and_then(|()| self.rewrite_if_mostly_dead());
+                    let written = self.file.append(&records);
+                    // What is dead only takes space; if the rewriting broke the file, the next write says so.
+                    if let Err(error) = self.rewrite_if_mostly_dead() {
+                        tracing::warn!(%error, "could not drop purged entries from the metadata log");
+                    }
                     let _ = done.send(written);
                 }
                 Op::Vote { sealed, done } => {

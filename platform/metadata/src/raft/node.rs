@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -52,6 +53,12 @@ pub enum NodeError {
     Entry(#[from] EntryError),
     #[error(transparent)]
     Snapshot(#[from] StateMachineError),
+    #[error(
+        "{path} is missing, or older than the log that continues it: restore it from a backup, or remove this \
+         broker from the voters, empty the directory and let it join again",
+        path = path.display()
+    )]
+    SnapshotMissing { path: PathBuf },
     #[error("{0}")]
     Other(String),
 }
@@ -85,14 +92,17 @@ pub(crate) struct Node {
     tasks: Vec<AbortHandle>,
     log_thread: Mutex<Option<JoinHandle<()>>>,
     runtime: tokio::runtime::Handle,
+    stopped: AtomicBool,
 }
 
 /// Dropped without [`Node::shutdown`], a node stops as well, only nobody waits for it.
 impl Drop for Node {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(AbortHandle::abort);
-        let raft = self.raft.clone();
-        self.runtime.spawn(async move { raft.shutdown().await });
+        if !self.stopped.swap(true, Ordering::AcqRel) {
+            self.tasks.iter().for_each(AbortHandle::abort);
+            let raft = self.raft.clone();
+            self.runtime.spawn(async move { raft.shutdown().await });
+        }
     }
 }
 
@@ -107,6 +117,9 @@ impl Node {
         let lock = lock_directory(dir)?;
         let (log, size, log_thread) = LogStore::open(dir, id, lock)?;
         let (state_machine, published) = StateMachine::open(dir.to_owned())?;
+        if log.purged_index() > state_machine.applied_index() {
+            return Err(NodeError::SnapshotMissing { path: dir.join("snapshot") });
+        }
         let config = config(tuning)?;
         let raft = Raft::new(id, config, Connections(network), log, state_machine).await;
         let raft = raft.map_err(|error| NodeError::Other(error.to_string()))?;
@@ -121,6 +134,7 @@ impl Node {
             tasks: vec![proposing.abort_handle(), bounding.abort_handle()],
             log_thread: Mutex::new(Some(log_thread)),
             runtime: tokio::runtime::Handle::current(),
+            stopped: AtomicBool::new(false),
         })
     }
 
@@ -242,11 +256,15 @@ impl Node {
 
     /// Stops and waits until the files are closed.
     pub(crate) async fn shutdown(&self) {
+        if self.stopped.swap(true, Ordering::AcqRel) {
+            return;
+        }
         self.tasks.iter().for_each(AbortHandle::abort);
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "the metadata's Raft node ended badly");
         }
-        if let Some(thread) = self.log_thread.lock().take() {
+        let thread = self.log_thread.lock().take();
+        if let Some(thread) = thread {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }

@@ -25,14 +25,8 @@ use crate::outcome::{Answer, Answers};
 pub enum StateMachineError {
     #[error(transparent)]
     File(#[from] SnapshotFileError),
-    #[error("{0}")]
-    Image(String),
-}
-
-impl From<ImageFormError> for StateMachineError {
-    fn from(error: ImageFormError) -> Self {
-        Self::Image(error.to_string())
-    }
+    #[error(transparent)]
+    Image(#[from] ImageFormError),
 }
 
 /// Where the rest of the broker sees the latest image.
@@ -115,6 +109,10 @@ impl StateMachine {
         let published = Published { image, applied: watch::Sender::new(state.image.applied_index()) };
         let files = Files { dir, last: Arc::new(Mutex::new(state.last_applied)) };
         Ok((Self { state, published: published.clone(), files }, published))
+    }
+
+    pub(crate) fn applied_index(&self) -> Option<u64> {
+        self.state.last_applied.map(|id| id.index)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Brokers' metadata in one process, over a network of function calls that can be cut.
 
 #![allow(dead_code, reason = "each test program uses its part")]
+#![allow(clippy::unwrap_used, reason = "test code outside of test functions")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
