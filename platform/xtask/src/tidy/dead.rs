@@ -29,10 +29,10 @@ fn is_root(path: &Path) -> bool {
 
 /// `<directory of the module>/<name>` for every `mod name;` in a file.
 fn declarations(source: &Source) -> Vec<String> {
-    let Some(directory) = source.path.parent() else { return Vec::new() };
+    let Some(parent) = source.path.parent() else { return Vec::new() };
     let stem = source.path.file_stem().unwrap_or_default();
     let owns_directory = is_root(&source.path) || stem == "mod";
-    let directory = if owns_directory { directory.to_owned() } else { directory.join(stem) };
+    let directory = if owns_directory { parent.to_owned() } else { parent.join(stem) };
     let mut names = Vec::new();
     let mut path_attribute = None;
     for line in source.text.lines().map(str::trim) {
@@ -43,8 +43,12 @@ fn declarations(source: &Source) -> Vec<String> {
         let declaration = line.trim_start_matches("pub(crate) ").trim_start_matches("pub(super) ");
         let declaration = declaration.trim_start_matches("pub ").strip_prefix("mod ");
         if let Some(name) = declaration.and_then(|rest| rest.strip_suffix(';')) {
-            let name = path_attribute.take().unwrap_or_else(|| name.to_owned());
-            names.push(directory.join(name).display().to_string());
+            // A path attribute counts from the file's own directory, a name from that of its modules.
+            let module = match path_attribute.take() {
+                Some(path) => parent.join(path),
+                None => directory.join(name),
+            };
+            names.push(module.display().to_string());
         }
     }
     names
@@ -71,7 +75,8 @@ mod tests {
     fn only_undeclared_files_are_dead() {
         let sources = [
             source("a/src/lib.rs", "mod used;\npub mod folder;\npub(crate) mod deep;"),
-            source("a/src/used.rs", ""),
+            source("a/src/used.rs", "#[path = \"used_tests.rs\"]\nmod tests;"),
+            source("a/src/used_tests.rs", ""),
             source("a/src/folder/mod.rs", "mod inner;"),
             source("a/src/folder/inner.rs", ""),
             source("a/src/deep.rs", "mod below;"),
