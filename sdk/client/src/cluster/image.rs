@@ -17,7 +17,6 @@ use crate::error::{RequestError, refused};
 /// The cluster at one moment; never changed, replaced as a whole.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Image {
-    pub(crate) cluster_id: Option<String>,
     pub(crate) controller: Option<i32>,
     pub(crate) brokers: Vec<BrokerInfo>,
     pub(crate) topics: HashMap<Arc<str>, Arc<TopicImage>>,
@@ -65,7 +64,6 @@ pub(crate) fn metadata_request(names: Option<&[String]>, auto_create: bool) -> M
 impl Image {
     pub(crate) fn from_response(response: MetadataResponse, asked_at: Instant) -> Self {
         let mut image = Self {
-            cluster_id: response.cluster_id.map(|id| id.to_string()),
             controller: Some(response.controller_id.0).filter(|id| *id >= 0),
             brokers: Vec::with_capacity(response.brokers.len()),
             topics: HashMap::with_capacity(response.topics.len()),

@@ -123,7 +123,7 @@ impl Cluster {
 
     async fn refresh_once(&self, names: &[String], auto_create: bool) -> Result<(), RequestError> {
         let asked_at = Instant::now();
-        let request = image::metadata_request(Some(names), auto_create);
+        let request = metadata_request(Some(names), auto_create);
         let response = self.ask_any(|broker| {
             let request = request.clone();
             async move { broker.request(request).await }

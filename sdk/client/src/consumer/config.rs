@@ -125,6 +125,6 @@ impl ConsumerBuilder {
 
     /// Makes the consumer; nothing is read before [`Consumer::assign`].
     pub fn build(self) -> Consumer {
-        unimplemented!()
+        Consumer::new(self)
     }
 }

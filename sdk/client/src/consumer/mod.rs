@@ -1,24 +1,43 @@
 //! Reading records from assigned partitions.
+//!
+//! A task per broker fetches ahead, bounded in bytes; what it receives is handed out as slices of the memory
+//! that it was received into. A [`session`] keeps requests small however many partitions are read.
 
+mod assignment;
 mod config;
+mod fetcher;
 mod record;
+mod response;
+mod session;
+mod shared;
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 pub use config::{ConsumerBuilder, Isolation, OnOutOfRange, StartAt};
 use futures::Stream;
 pub use record::{ConsumerRecord, RecordBatch, RecordView};
+pub(crate) use shared::Shared;
 
 use crate::error::FetchError;
+use assignment::{Fetched, Key, State};
 
 /// Reads the partitions it is assigned. Also a [`Stream`] of records.
 pub struct Consumer {
-    _inner: (),
+    shared: Arc<Shared>,
+    /// Records of the batch that is being handed out one by one.
+    current: VecDeque<ConsumerRecord>,
 }
 
 impl Consumer {
+    fn new(settings: ConsumerBuilder) -> Self {
+        Self { shared: Shared::new(settings), current: VecDeque::new() }
+    }
+
     /// Adds partitions of `topic`, to be read from `start`. A partition assigned before is moved there.
     pub async fn assign(
         &mut self,
@@ -26,78 +45,198 @@ impl Consumer {
         partitions: &[i32],
         start: StartAt,
     ) -> Result<(), FetchError> {
-        let _ = (topic, partitions, start);
-        unimplemented!()
+        let image = self.shared.cluster.topic(topic, false).await?;
+        for &partition in partitions {
+            self.shared.cluster.known_leader(&image, partition)?;
+        }
+        let offsets = self.shared.resolve(topic, partitions, start).await?;
+        {
+            let mut state = self.shared.state.lock();
+            for (partition, offset) in offsets {
+                state.start_at((Arc::clone(&image.name), partition), image.id, offset);
+            }
+        }
+        self.current.retain(|record| record.topic() != topic || !partitions.contains(&record.partition()));
+        self.shared.adopt_leaders();
+        self.shared.wanted.send_replace(());
+        Ok(())
     }
 
     /// Adds all partitions of `topic`.
     pub async fn assign_topic(&mut self, topic: &str, start: StartAt) -> Result<(), FetchError> {
-        let _ = (topic, start);
-        unimplemented!()
+        let count = self.shared.cluster.topic(topic, false).await?.partitions.len();
+        let partitions: Vec<i32> = (0..i32::try_from(count).unwrap_or(i32::MAX)).collect();
+        self.assign(topic, &partitions, start).await
     }
 
     /// Stops reading partitions; what was prefetched of them is dropped.
     pub fn unassign(&mut self, topic: &str, partitions: &[i32]) {
-        let _ = (topic, partitions);
-        unimplemented!()
+        let mut state = self.shared.state.lock();
+        for &partition in partitions {
+            state.remove(&(Arc::from(topic), partition));
+        }
+        drop(state);
+        self.current.retain(|record| record.topic() != topic || !partitions.contains(&record.partition()));
+        self.shared.wanted.send_replace(());
     }
 
     /// Moves the position of one assigned partition.
     pub async fn seek(&mut self, topic: &str, partition: i32, to: StartAt) -> Result<(), FetchError> {
-        let _ = (topic, partition, to);
-        unimplemented!()
+        if self.position(topic, partition).is_none() {
+            return Err(FetchError::NotAssigned { topic: topic.to_owned(), partition });
+        }
+        self.assign(topic, &[partition], to).await
     }
 
     /// Offset of the next record that a poll returns.
     pub fn position(&self, topic: &str, partition: i32) -> Option<i64> {
-        let _ = (topic, partition);
-        unimplemented!()
+        match self.current.front() {
+            Some(next) if next.partition() == partition && next.topic() == topic => Some(next.offset()),
+            _ => self.with(topic, partition, |assigned| assigned.position),
+        }
     }
 
     /// End of what may be read (high watermark) as of the last fetch.
     pub fn high_watermark(&self, topic: &str, partition: i32) -> Option<i64> {
-        let _ = (topic, partition);
-        unimplemented!()
+        self.with(topic, partition, |assigned| assigned.high_watermark)?
+    }
+
+    fn with<T>(&self, topic: &str, partition: i32, read: impl Fn(&assignment::Assigned) -> T) -> Option<T> {
+        let key: Key = (Arc::from(topic), partition);
+        self.shared.state.lock().assigned.get(&key).map(read)
     }
 
     /// Assigned partitions.
     pub fn assignment(&self) -> Vec<(String, i32)> {
-        unimplemented!()
+        let state = self.shared.state.lock();
+        state.assigned.keys().map(|(topic, partition)| (topic.to_string(), *partition)).collect()
     }
 
     /// Stops returning records of partitions until [`Consumer::resume`]; their position stays.
     pub fn pause(&mut self, topic: &str, partitions: &[i32]) {
-        let _ = (topic, partitions);
-        unimplemented!()
+        for &partition in partitions {
+            // A batch that is handed out half stays where it is: it is fetched again from there.
+            let rest =
+                self.current.front().filter(|next| next.partition() == partition && next.topic() == topic);
+            let from = rest.map(ConsumerRecord::offset);
+            if from.is_some() {
+                self.current.clear();
+            }
+            let mut state = self.shared.state.lock();
+            let key: Key = (Arc::from(topic), partition);
+            if let (Some(from), Some(id)) = (from, state.assigned.get(&key).map(|one| one.topic_id)) {
+                state.start_at(key.clone(), id, from);
+            }
+            set_paused(&mut state, &key, true);
+        }
+        self.shared.wanted.send_replace(());
     }
 
     pub fn resume(&mut self, topic: &str, partitions: &[i32]) {
-        let _ = (topic, partitions);
-        unimplemented!()
+        for &partition in partitions {
+            set_paused(&mut self.shared.state.lock(), &(Arc::from(topic), partition), false);
+        }
+        self.shared.wanted.send_replace(());
     }
 
     /// The next record, waiting as long as it takes. `None` only after [`Consumer::close`].
     pub async fn next_record(&mut self) -> Result<Option<ConsumerRecord>, FetchError> {
-        unimplemented!()
+        poll_fn(|cx| self.poll_record(cx)).await
+    }
+
+    fn poll_record(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<ConsumerRecord>, FetchError>> {
+        loop {
+            if let Some(record) = self.current.pop_front() {
+                return Poll::Ready(Ok(Some(record)));
+            }
+            match ready!(self.poll_fetched(cx))? {
+                Some(batch) => self.current.extend(batch.records()),
+                None => return Poll::Ready(Ok(None)),
+            }
+        }
     }
 
     /// The next batch of one partition; `None` when `timeout` passed without one. The quickest way to read:
     /// the batch's records are views into the memory that was received.
     pub async fn poll_batch(&mut self, timeout: Duration) -> Result<Option<RecordBatch>, FetchError> {
-        let _ = timeout;
-        unimplemented!()
+        // What next_record has begun to hand out stays its own.
+        if let Poll::Ready(batch) = poll_fn(|cx| Poll::Ready(self.poll_fetched(cx))).await {
+            return batch;
+        }
+        match tokio::time::timeout(timeout, poll_fn(|cx| self.poll_fetched(cx))).await {
+            Ok(batch) => batch,
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn poll_fetched(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<RecordBatch>, FetchError>> {
+        loop {
+            let (fetched, first) = {
+                let mut state = self.shared.state.lock();
+                if state.assigned.is_empty() && !state.closed {
+                    return Poll::Ready(Err(FetchError::NothingAssigned));
+                }
+                let had_room = state.ahead_bytes < self.shared.settings.prefetch_bytes;
+                let polled = state.poll_next(cx);
+                let has_room = state.ahead_bytes < self.shared.settings.prefetch_bytes;
+                drop(state);
+                if has_room && !had_room {
+                    self.shared.room.send_replace(());
+                }
+                match ready!(polled) {
+                    Some(next) => next,
+                    None => return Poll::Ready(Ok(None)),
+                }
+            };
+            let batch = open(fetched, first)?;
+            if !batch.is_empty() {
+                return Poll::Ready(Ok(Some(batch)));
+            }
+        }
     }
 
     /// Stops fetching and forgets what was prefetched.
     pub async fn close(&mut self) {
-        unimplemented!()
+        self.stop();
     }
+
+    fn stop(&mut self) {
+        self.current.clear();
+        let mut state = self.shared.state.lock();
+        state.closed = true;
+        state.ahead.clear();
+        drop(state);
+        self.shared.wanted.send_replace(());
+    }
+}
+
+fn set_paused(state: &mut State, key: &Key, paused: bool) {
+    if let Some(assigned) = state.assigned.get_mut(key) {
+        assigned.paused = paused;
+    }
+}
+
+fn open(fetched: Fetched, first: i64) -> Result<RecordBatch, FetchError> {
+    let (topic, partition) = fetched.key;
+    let batch = fetched.content?;
+    RecordBatch::open(Arc::clone(&topic), partition, &batch, first).map_err(|error| FetchError::Corrupt {
+        topic: topic.to_string(),
+        partition,
+        offset: batch.header.base_offset,
+        reason: error.to_string(),
+    })
 }
 
 impl Stream for Consumer {
     type Item = Result<ConsumerRecord, FetchError>;
 
-    fn poll_next(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        unimplemented!()
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_record(cx).map(Result::transpose)
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.stop();
     }
 }

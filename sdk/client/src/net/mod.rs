@@ -9,4 +9,4 @@ mod tls;
 mod wire;
 
 pub(crate) use dialer::{Dialer, Link};
-pub(crate) use lane::{Lane, LaneError, OnReply};
+pub(crate) use lane::{Lane, LaneError};

@@ -279,7 +279,7 @@ impl Shared {
                     Err(error) => {
                         self.reject(
                             &part,
-                            crate::error::SendError::Encode {
+                            SendError::Encode {
                                 topic: partition.topic.to_string(),
                                 reason: error.to_string(),
                             },

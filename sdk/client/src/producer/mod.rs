@@ -22,11 +22,10 @@ use std::sync::atomic::Ordering;
 pub use config::{Acks, ProducerBuilder};
 pub use delivery::{BatchDelivery, Delivery, Stored, StoredRange};
 use millrace_base::{Clock, SystemClock};
-pub use millrace_protocol::batch::Header;
 use millrace_protocol::batch::{BatchBuilder, HEADER_LEN};
 pub use millrace_protocol::compression::Codec as Compression;
 use millrace_protocol::messages::ApiVersionsRequest;
-pub use record::Record;
+pub use record::{Header, Record};
 pub(crate) use shared::Shared;
 
 use crate::error::{RequestError, SendError};
@@ -170,7 +169,8 @@ impl Producer {
         if self.shared.closed.load(Ordering::Acquire) {
             return Err(SendError::Closed);
         }
-        let size = BatchBuilder::record_bytes_max(record.key, record.value, record.headers);
+        let size = record
+            .with_wire_headers(|headers| BatchBuilder::record_bytes_max(record.key, record.value, headers));
         let limit = self.shared.max_request_bytes;
         if size + HEADER_LEN > limit {
             return Err(SendError::TooLarge { topic: topic.to_owned(), size, limit });

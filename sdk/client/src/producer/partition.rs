@@ -115,7 +115,9 @@ impl PartitionState {
             since: Instant::now(),
             reserved: 0,
         });
-        let index = open.builder.append(timestamp_ms, record.key, record.value, record.headers);
+        let index = record.with_wire_headers(|headers| {
+            open.builder.append(timestamp_ms, record.key, record.value, headers)
+        });
         open.reserved += size;
         Placed { delivery: Arc::clone(&open.delivery), index: index.unsigned_abs(), opened }
     }

@@ -1,6 +1,26 @@
 //! A record as the application hands it over: borrowed, because it is copied straight into its batch.
 
-use millrace_protocol::batch::Header;
+use millrace_protocol::batch::Header as WireHeader;
+
+/// Records with more headers than this cost an allocation.
+const HEADERS_INLINE: usize = 16;
+
+/// One header of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    pub key: &'a str,
+    pub value: Option<&'a [u8]>,
+}
+
+impl<'a> Header<'a> {
+    pub const fn new(key: &'a str, value: &'a [u8]) -> Self {
+        Self { key, value: Some(value) }
+    }
+
+    const fn wire(&self) -> WireHeader<'a> {
+        WireHeader { key: self.key.as_bytes(), value: self.value }
+    }
+}
 
 /// What to send. All data is borrowed until `send` returns.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,5 +68,23 @@ impl<'a> Record<'a> {
     pub const fn with_partition(mut self, partition: i32) -> Self {
         self.partition = Some(partition);
         self
+    }
+}
+
+impl Record<'_> {
+    /// Runs `use_them` with the headers as the record batch takes them.
+    pub(crate) fn with_wire_headers<T>(&self, use_them: impl FnOnce(&[WireHeader<'_>]) -> T) -> T {
+        if self.headers.is_empty() {
+            return use_them(&[]);
+        }
+        if self.headers.len() <= HEADERS_INLINE {
+            let mut inline = [WireHeader { key: &[], value: None }; HEADERS_INLINE];
+            for (wire, header) in inline.iter_mut().zip(self.headers) {
+                *wire = header.wire();
+            }
+            return use_them(&inline[..self.headers.len()]);
+        }
+        let wire: Vec<_> = self.headers.iter().map(Header::wire).collect();
+        use_them(&wire)
     }
 }
