@@ -101,7 +101,7 @@ fn endpoint(tuning: &QuicTuning, server: Option<quinn::ServerConfig>) -> Result<
 }
 
 /// One stream, one direction, nothing above it.
-async fn raw(tuning: QuicTuning, time: Duration) -> Result<f64> {
+async fn raw(tuning: QuicTuning, time: Duration) -> Result<Run> {
     let key = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let provider = rustls::crypto::CryptoProvider {
         cipher_suites: vec![rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256],
@@ -136,14 +136,14 @@ async fn raw(tuning: QuicTuning, time: Duration) -> Result<f64> {
     let (_endpoint, connection) = connect(&client, &tuning, &[], address).await?;
     let (mut stream, _receive) = connection.open_bi().await?;
     let block = Bytes::from(vec![7; FRAME]);
-    let started = Instant::now();
-    while started.elapsed() < time {
+    let watch = Stopwatch::start();
+    while watch.0.elapsed() < time {
         stream.write_chunk(block.clone()).await?;
     }
     stream.finish()?;
     let total = reading.await??;
     report_path(&connection);
-    Ok(total as f64 / started.elapsed().as_secs_f64())
+    Ok(watch.stop(total))
 }
 
 fn trusting(roots: rustls::RootCertStore) -> Result<rustls::ClientConfig> {
@@ -188,14 +188,14 @@ async fn pump(
     mut read: impl AsyncRead + Unpin,
     request: &[u8],
     time: Duration,
-) -> Result<f64> {
+) -> Result<Run> {
     let frame = [&(request.len() as u32).to_be_bytes(), request].concat();
     let permits = tokio::sync::Semaphore::new(IN_FLIGHT);
     let done = std::sync::atomic::AtomicBool::new(false);
-    let started = Instant::now();
+    let watch = Stopwatch::start();
     let writing = async {
         let mut sent = 0;
-        while started.elapsed() < time {
+        while watch.0.elapsed() < time {
             permits.acquire().await?.forget();
             write.write_all(&frame).await?;
             write.flush().await?;
@@ -239,16 +239,16 @@ async fn pump(
         }
     };
     let (sent, received) = tokio::try_join!(writing, reading)?;
-    Ok(sent.max(received) as f64 / started.elapsed().as_secs_f64())
+    Ok(watch.stop(sent.max(received)))
 }
 
 /// The same over QUIC, without copies on the client's side.
-async fn pump_quic(rig: &Rig, request: Bytes, time: Duration) -> Result<f64> {
+async fn pump_quic(rig: &Rig, request: Bytes, time: Duration) -> Result<Run> {
     let (_endpoint, connection) = rig.quic().await?;
     let (mut write, mut read) = connection.open_bi().await?;
     let reply = if request.len() == 1 { FRAME + 4 } else { 8 };
     let permits = Arc::new(tokio::sync::Semaphore::new(IN_FLIGHT));
-    let started = Instant::now();
+    let watch = Stopwatch::start();
     let reader_permits = Arc::clone(&permits);
     let reading = tokio::spawn(async move {
         let mut received = 0;
@@ -261,7 +261,7 @@ async fn pump_quic(rig: &Rig, request: Bytes, time: Duration) -> Result<f64> {
         Ok::<_, Error>(received)
     });
     let mut sent = 0;
-    while started.elapsed() < time {
+    while watch.0.elapsed() < time {
         permits.acquire().await?.forget();
         let prefix = Bytes::copy_from_slice(&(request.len() as u32).to_be_bytes());
         write.write_all_chunks(&mut [prefix, request.clone()]).await?;
@@ -270,7 +270,7 @@ async fn pump_quic(rig: &Rig, request: Bytes, time: Duration) -> Result<f64> {
     write.finish()?;
     let received = reading.await??;
     report_path(&connection);
-    Ok(sent.max(received) as f64 / started.elapsed().as_secs_f64())
+    Ok(watch.stop(sent.max(received)))
 }
 
 /// The median and the 99th percentile of 64-byte round trips.
@@ -305,8 +305,35 @@ async fn tls(rig: &Rig) -> Result<tokio_rustls::client::TlsStream<tokio::net::Tc
     Ok(connector.connect(ServerName::try_from("localhost")?, tcp(rig).await?).await?)
 }
 
-fn show(name: &str, rate: f64) {
-    println!("{name:<32} {:>6.2} GB/s", rate / 1e9);
+/// What a run moved and what it cost. The processor's time tells more than the clock on a busy machine.
+struct Run {
+    bytes: usize,
+    seconds: f64,
+    cpu_seconds: f64,
+}
+
+struct Stopwatch(Instant, f64);
+
+impl Stopwatch {
+    fn start() -> Self {
+        Self(Instant::now(), cpu_seconds())
+    }
+
+    fn stop(self, bytes: usize) -> Run {
+        Run { bytes, seconds: self.0.elapsed().as_secs_f64(), cpu_seconds: cpu_seconds() - self.1 }
+    }
+}
+
+/// User and system time of this process, in hundredths (Linux's clock tick).
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    stat.split(' ').skip(13).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
+fn show(name: &str, run: &Run) {
+    let gigabytes = run.bytes as f64 / 1e9;
+    let (rate, cost) = (gigabytes / run.seconds, run.cpu_seconds * 1000.0 / gigabytes);
+    println!("{name:<24} {rate:>6.2} GB/s {cost:>6.0} ms of processor time per GB");
 }
 
 /// Throughput of every transport, at both packet sizes on QUIC.
@@ -317,13 +344,13 @@ async fn throughput(time: Duration, filter: &str) -> Result<()> {
         let tuning = QuicTuning { mtu_upper_bound: mtu, ..QuicTuning::default() };
         let name = format!("raw quinn, mtu {mtu}");
         if wanted(&name) {
-            show(&name, raw(tuning.clone(), time).await?);
+            show(&name, &raw(tuning.clone(), time).await?);
         }
         let rig = Rig::start(tuning)?;
         for (direction, request) in &directions {
             let name = format!("quic {direction}, mtu {mtu}");
             if wanted(&name) {
-                show(&name, pump_quic(&rig, request.clone(), time).await?);
+                show(&name, &pump_quic(&rig, request.clone(), time).await?);
             }
         }
     }
@@ -332,12 +359,12 @@ async fn throughput(time: Duration, filter: &str) -> Result<()> {
         let name = format!("tcp {direction}");
         if wanted(&name) {
             let (read, write) = tcp(&rig).await?.into_split();
-            show(&name, pump(write, read, request, time).await?);
+            show(&name, &pump(write, read, request, time).await?);
         }
         let name = format!("tls {direction}");
         if wanted(&name) {
             let (read, write) = tokio::io::split(tls(&rig).await?);
-            show(&name, pump(write, read, request, time).await?);
+            show(&name, &pump(write, read, request, time).await?);
         }
     }
     Ok(())

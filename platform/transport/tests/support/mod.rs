@@ -1,5 +1,6 @@
 //! A listener with a service for tests, and small clients of all three transports.
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -170,7 +171,8 @@ impl Server {
         let mut sum = 0.0;
         for family in self.registry.gather().iter().filter(|family| family.name() == name) {
             for metric in family.get_metric() {
-                let values: Vec<_> = metric.get_label().iter().map(|label| label.value()).collect();
+                let values: Vec<_> =
+                    metric.get_label().iter().map(prometheus::proto::LabelPair::value).collect();
                 if labels.iter().all(|label| values.contains(label)) {
                     sum += metric.get_counter().get_value() + metric.get_gauge().get_value();
                 }
