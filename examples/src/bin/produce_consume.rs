@@ -27,7 +27,8 @@ async fn main() -> anyhow::Result<()> {
         let headers = [Header::new("source", b"example")];
         let record = Record::value(&value).with_key(&key).with_headers(&headers);
         // The record is copied here; the delivery resolves once it is stored.
-        deliveries.push((key, producer.send(TOPIC, record).await?));
+        let delivery = producer.send(TOPIC, record).await?;
+        deliveries.push((key, delivery));
     }
     let mut first = std::collections::BTreeMap::new();
     for (key, delivery) in deliveries {
