@@ -37,6 +37,8 @@ pub struct QuicTuning {
     pub stream_window_bytes: u32,
     /// Data in flight on the connection. Default 16 MiB.
     pub connection_window_bytes: u32,
+    /// Data sent and not acknowledged by the peer's transport. Default 8 MiB.
+    pub send_window_bytes: u32,
     /// Largest UDP payload that path MTU discovery tries. Default 6550: one segmented send carries ten of them
     /// and must stay below 65 KiB.
     pub mtu_upper_bound: u16,
@@ -52,6 +54,7 @@ impl Default for QuicTuning {
             socket_buffer_bytes: 4 << 20,
             stream_window_bytes: 4 << 20,
             connection_window_bytes: 16 << 20,
+            send_window_bytes: 8 << 20,
             mtu_upper_bound: 6550,
             idle_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(5),
