@@ -1,0 +1,109 @@
+//! ListOffsets, OffsetForLeaderEpoch and DeleteRecords.
+
+mod common;
+
+use common::TestBroker;
+use common::records::batch_at;
+use common::requests::*;
+use millrace_protocol::ErrorCode;
+use millrace_protocol::batch::ProducerState;
+use millrace_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use millrace_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use millrace_protocol::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
+use millrace_protocol::messages::*;
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+
+async fn broker_with_times(times: &[i64]) -> (TestBroker, common::Client) {
+    let broker = TestBroker::start().await;
+    let mut client = broker.client();
+    client.create_topic("t", 1, &[]).await;
+    for time in times {
+        let records = batch_at(ProducerState::NONE, *time, None, &["x"]);
+        assert_eq!(produced(&client.call(9, produce("t", 0, -1, records)).await).error_code, 0);
+    }
+    (broker, client)
+}
+
+#[tokio::test]
+async fn offsets_are_found_in_every_version() {
+    let (_broker, mut client) = broker_with_times(&[1_000, 3_000, 2_000]).await;
+    for version in 1..=10 {
+        assert_eq!(client.list_offset(version, "t", EARLIEST).await.offset, 0, "version {version}");
+        assert_eq!(client.list_offset(version, "t", LATEST).await.offset, 3);
+        let found = client.list_offset(version, "t", 1_500).await;
+        assert_eq!((found.error_code, found.offset, found.timestamp), (0, 1, 3_000), "the first that late");
+        let none = client.list_offset(version, "t", 9_000).await;
+        assert_eq!((none.error_code, none.offset, none.timestamp), (0, -1, -1));
+    }
+}
+
+#[tokio::test]
+async fn special_times_exist_since_their_version() {
+    let (_broker, mut client) = broker_with_times(&[1_000, 3_000, 2_000]).await;
+    for (time, since, offset) in [(-3, 7, 1), (-4, 8, 0), (-5, 9, -1)] {
+        let found = client.list_offset(since, "t", time).await;
+        assert_eq!((found.error_code, found.offset), (0, offset), "time {time}");
+        let early = client.list_offset(since - 1, "t", time).await;
+        assert_eq!(early.error_code, ErrorCode::UnsupportedVersion.code(), "time {time}");
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_partition_and_a_wrong_epoch_are_refused() {
+    let (_broker, mut client) = broker_with_times(&[]).await;
+    let partition = ListOffsetsPartition::default().with_timestamp(LATEST);
+    let twice = vec![partition.clone().with_current_leader_epoch(-1), partition.clone()];
+    let topic = ListOffsetsTopic::default().with_name(topic_name("t")).with_partitions(twice);
+    let request = ListOffsetsRequest::default().with_topics(vec![topic]);
+    let response = client.call(4, request).await;
+    assert_eq!(response.topics[0].partitions[0].error_code, ErrorCode::InvalidRequest.code());
+    let newer = vec![partition.with_current_leader_epoch(1_000)];
+    let topic = ListOffsetsTopic::default().with_name(topic_name("t")).with_partitions(newer);
+    let response = client.call(4, ListOffsetsRequest::default().with_topics(vec![topic])).await;
+    assert_eq!(response.topics[0].partitions[0].error_code, ErrorCode::UnknownLeaderEpoch.code());
+}
+
+#[tokio::test]
+async fn an_epoch_ends_where_the_log_does() {
+    let (_broker, mut client) = broker_with_times(&[1_000, 2_000]).await;
+    let epoch = client.list_offset(4, "t", LATEST).await.leader_epoch;
+    for version in 2..=4 {
+        let partition =
+            OffsetForLeaderPartition::default().with_current_leader_epoch(-1).with_leader_epoch(epoch);
+        let topic =
+            OffsetForLeaderTopic::default().with_topic(topic_name("t")).with_partitions(vec![partition]);
+        let request = OffsetForLeaderEpochRequest::default().with_topics(vec![topic]);
+        let response = client.call(version, request).await;
+        let answer = &response.topics[0].partitions[0];
+        assert_eq!((answer.error_code, answer.leader_epoch, answer.end_offset), (0, epoch, 2));
+    }
+}
+
+fn delete(offset: i64) -> DeleteRecordsRequest {
+    let partition = DeleteRecordsPartition::default().with_offset(offset);
+    let topic = DeleteRecordsTopic::default().with_name(topic_name("t")).with_partitions(vec![partition]);
+    DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000)
+}
+
+#[tokio::test]
+async fn records_are_deleted_up_to_an_offset_and_stay_deleted() {
+    let (broker, mut client) = broker_with_times(&[1_000, 2_000, 3_000]).await;
+    let response = client.call(2, delete(2)).await;
+    let answer = &response.topics[0].partitions[0];
+    assert_eq!((answer.error_code, answer.low_watermark), (0, 2));
+    let too_far = client.call(2, delete(99)).await;
+    assert_eq!(too_far.topics[0].partitions[0].error_code, ErrorCode::OffsetOutOfRange.code());
+    let below = client.call(11, fetch("t", vec![fetch_partition(0, 1)])).await;
+    assert_eq!(fetched(&below).error_code, ErrorCode::OffsetOutOfRange.code());
+
+    let broker = broker.restart().await;
+    let mut client = broker.client();
+    assert_eq!(client.list_offset(4, "t", EARLIEST).await.offset, 2);
+    let all = client.call(0, delete(-1)).await;
+    assert_eq!(all.topics[0].partitions[0].low_watermark, 3);
+    assert_eq!(client.list_offset(4, "t", EARLIEST).await.offset, 3);
+}
