@@ -1,19 +1,24 @@
-//! A map whose clone shares everything, and whose change copies one shard.
+//! A map whose clone shares everything, and whose change copies little.
 //!
 //! The image is replaced with every change; with a hundred thousand topics it must not be copied for each.
-//! Keys are spread by a fixed hash over shards that are copied on write, so a change copies one shard's
-//! entries and the list of shards, and [`ShardedMap::diff`] skips shards that two maps still share.
+//! Keys are spread by a fixed hash over groups of shards. All are copied on write, so a change copies the list
+//! of groups, one group's list of shards and one shard's entries; [`ShardedMap::diff`] skips what two maps still
+//! share.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Shards of a map. A change of a map of n entries copies about n / 256 entries and 256 pointers.
-const SHARDS: usize = 256;
+/// Groups in a map, and shards in a group: a change of a map of n entries copies 128 pointers and about n / 4096
+/// entries.
+const FANOUT: usize = 64;
+
+type Shard<K, V> = Arc<BTreeMap<K, V>>;
+type Group<K, V> = Arc<Vec<Shard<K, V>>>;
 
 #[derive(Clone)]
 pub(crate) struct ShardedMap<K, V> {
-    shards: Arc<Vec<Arc<BTreeMap<K, V>>>>,
+    groups: Arc<Vec<Group<K, V>>>,
     len: usize,
 }
 
@@ -40,14 +45,18 @@ impl ShardKey for millrace_base::TopicId {
     }
 }
 
-fn shard_of<Q: ShardKey + ?Sized>(key: &Q) -> usize {
-    crc32c::crc32c(key.shard_bytes()) as usize % SHARDS
+/// The group and the shard in it.
+fn place_of<Q: ShardKey + ?Sized>(key: &Q) -> (usize, usize) {
+    let hash = crc32c::crc32c(key.shard_bytes()) as usize;
+    (hash % FANOUT, hash / FANOUT % FANOUT)
 }
 
 impl<K, V> Default for ShardedMap<K, V> {
     fn default() -> Self {
-        let empty = Arc::new(BTreeMap::new());
-        Self { shards: Arc::new(vec![empty; SHARDS]), len: 0 }
+        // All share one empty shard until they are changed.
+        let shard = Shard::default();
+        let group = Arc::new(vec![shard; FANOUT]);
+        Self { groups: Arc::new(vec![group; FANOUT]), len: 0 }
     }
 }
 
@@ -61,12 +70,20 @@ impl<K: Ord + Clone + ShardKey, V: Clone> ShardedMap<K, V> {
         K: Borrow<Q>,
         Q: Ord + ShardKey + ?Sized,
     {
-        self.shards[shard_of(key)].get(key)
+        let (group, shard) = place_of(key);
+        self.groups[group][shard].get(key)
+    }
+
+    /// The shard for a key, not shared with any other map from now on.
+    fn shard_mut<Q: ShardKey + ?Sized>(&mut self, key: &Q) -> &mut BTreeMap<K, V> {
+        let (group, shard) = place_of(key);
+        let group = Arc::make_mut(&mut Arc::make_mut(&mut self.groups)[group]);
+        Arc::make_mut(&mut group[shard])
     }
 
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let shard = shard_of(&key);
-        let before = Arc::make_mut(&mut Arc::make_mut(&mut self.shards)[shard]).insert(key, value);
+        let shard = self.shard_mut(&key);
+        let before = shard.insert(key, value);
         self.len += usize::from(before.is_none());
         before
     }
@@ -77,15 +94,14 @@ impl<K: Ord + Clone + ShardKey, V: Clone> ShardedMap<K, V> {
         Q: Ord + ShardKey + ?Sized,
     {
         self.get(key)?;
-        let shard = shard_of(key);
-        let before = Arc::make_mut(&mut Arc::make_mut(&mut self.shards)[shard]).remove(key);
+        let before = self.shard_mut(key).remove(key);
         self.len -= usize::from(before.is_some());
         before
     }
 
     /// In no order that means anything, but the same for the same keys.
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
-        self.shards.iter().flat_map(|shard| shard.values())
+        self.groups.iter().flat_map(|group| group.iter()).flat_map(|shard| shard.values())
     }
 
     /// Calls `changed` with every entry whose key or value (by `same`) is not in `earlier`, and `removed` with
@@ -97,10 +113,12 @@ impl<K: Ord + Clone + ShardKey, V: Clone> ShardedMap<K, V> {
         mut changed: impl FnMut(&'a V),
         mut removed: impl FnMut(&'a V),
     ) {
-        for (now, before) in self.shards.iter().zip(earlier.shards.iter()) {
-            if Arc::ptr_eq(now, before) {
-                continue;
-            }
+        let groups = self.groups.iter().zip(earlier.groups.iter());
+        let shards = groups
+            .filter(|(now, before)| !Arc::ptr_eq(now, before))
+            .flat_map(|(now, before)| now.iter().zip(before.iter()))
+            .filter(|(now, before)| !Arc::ptr_eq(now, before));
+        for (now, before) in shards {
             for (key, value) in now.iter() {
                 if !before.get(key).is_some_and(|old| same(value, old)) {
                     changed(value);
@@ -131,7 +149,10 @@ mod tests {
         assert_eq!((map.len(), earlier.len()), (999, 1000));
         assert_eq!((map.get("7"), earlier.get("7")), (Some(&700), Some(&7)));
         assert_eq!((map.get("8"), earlier.get("8")), (None, Some(&8)));
-        let copied = map.shards.iter().zip(earlier.shards.iter()).filter(|(a, b)| !Arc::ptr_eq(a, b)).count();
+        let shards =
+            |map: &ShardedMap<_, _>| map.groups.iter().flat_map(|group| group.to_vec()).collect::<Vec<_>>();
+        let (now, before) = (shards(&map), shards(&earlier));
+        let copied = now.iter().zip(&before).filter(|(a, b)| !Arc::ptr_eq(a, b)).count();
         assert!(copied <= 2, "{copied} shards copied");
 
         let (mut changed, mut removed) = (Vec::new(), Vec::new());
