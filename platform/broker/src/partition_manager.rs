@@ -172,7 +172,7 @@ impl Shared {
             match self.log.delete(&id) {
                 Ok(()) => tracing::info!(partition = %id, "deleted the log of a topic that is gone"),
                 Err(error) => {
-                    tracing::warn!(partition = %id, %error, "cannot delete the log of a topic that is gone")
+                    tracing::warn!(partition = %id, %error, "cannot delete the log of a topic that is gone");
                 }
             }
         }

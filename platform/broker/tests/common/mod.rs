@@ -1,7 +1,7 @@
 //! A broker on a temporary directory, spoken to as the transports do: frames in, payloads out.
 
-// Each test program uses its part of this.
-#![allow(dead_code)]
+// Each test program uses its part of this; what fails in a test may panic.
+#![allow(dead_code, clippy::unwrap_used)]
 
 pub mod records;
 pub mod requests;
@@ -62,8 +62,7 @@ impl TestBroker {
             ..LogOptions::default()
         };
         let logs = dir.path().join("log");
-        let (log, _) =
-            LogManager::open(Arc::new(RealDisk::default()), &logs, options, Arc::new(SystemClock)).unwrap();
+        let (log, _) = LogManager::open(Arc::new(RealDisk), &logs, options, Arc::new(SystemClock)).unwrap();
         let registry = Registry::new();
         let options = BrokerOptions {
             node_id: NODE,

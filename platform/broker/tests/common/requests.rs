@@ -106,12 +106,20 @@ impl Client {
     }
 
     /// Everything in a partition from `offset` on, at least one record.
-    pub async fn read(&mut self, topic: &str, partition: i32, offset: i64) -> Vec<String> {
-        let request = fetch(topic, vec![fetch_partition(partition, offset)]).with_max_wait_ms(5_000);
-        let mut response = self.call(11, request).await;
-        let answer = &mut response.responses[0].partitions[0];
-        assert_eq!(answer.error_code, 0);
-        super::records::values(answer.records.take())
+    pub async fn read(&mut self, topic: &str, partition: i32, mut offset: i64) -> Vec<String> {
+        let mut values = Vec::new();
+        loop {
+            let request = fetch(topic, vec![fetch_partition(partition, offset)]).with_max_wait_ms(5_000);
+            let mut response = self.call(11, request).await;
+            let answer = &mut response.responses[0].partitions[0];
+            assert_eq!(answer.error_code, 0);
+            let records = super::records::records(answer.records.take());
+            offset = records.last().expect("at least one record").0 + 1;
+            values.extend(records.into_iter().map(|(_, value)| value));
+            if offset >= answer.high_watermark {
+                return values;
+            }
+        }
     }
 
     pub async fn list_offset(

@@ -121,7 +121,7 @@ fn partition(
     current_leader: Option<(i32, i32)>,
     read_committed: bool,
 ) -> FetchReplyPartition {
-    let error = outcome.as_ref().err().map_or(0, |error| error.code());
+    let error = outcome.as_ref().err().map_or(0, ErrorCode::code);
     let found = outcome.unwrap_or(Found {
         high_watermark: -1,
         last_stable_offset: -1,
