@@ -7,15 +7,24 @@
 //! network or another broker. It never re-encodes a batch. It reaches the disk through [`disk::Disk`] only,
 //! so that the simulator can crash it at every operation.
 
+mod checkpoint;
+mod commit;
 pub mod disk;
+mod epochs;
 mod error;
+mod index;
 mod manager;
 mod metrics;
 mod options;
 mod partition;
+mod producer;
+mod recovery;
+mod segment;
+mod tail;
+mod wal;
 
 pub use error::{AppendError, LogError, OpenError, ReadError};
-pub use manager::{LogManager, RecoveryReport, RetentionReport};
+pub use manager::{EngineStep, LogManager, RecoveryReport, RetentionReport};
 pub use metrics::{Health, LatencyHistogram, LogMetrics};
 pub use options::{LogOptions, Threading};
 pub use partition::{

@@ -14,8 +14,10 @@ use std::sync::Arc;
 
 use millrace_base::FileSource;
 
+mod aligned;
 mod real;
 pub mod sim;
+pub(crate) use aligned::AlignedBuffer;
 pub use real::RealDisk;
 
 /// How a file is opened; always for reading and writing.
@@ -38,6 +40,8 @@ pub struct OpenMode {
 pub struct DirEntry {
     pub name: String,
     pub is_dir: bool,
+    /// Length of a file.
+    pub len: u64,
 }
 
 /// A file system.

@@ -37,7 +37,8 @@ impl Disk for RealDisk {
         for entry in fs::read_dir(path)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            entries.push(DirEntry { name, is_dir: entry.file_type()?.is_dir() });
+            let metadata = entry.metadata()?;
+            entries.push(DirEntry { name, is_dir: metadata.is_dir(), len: metadata.len() });
         }
         entries.sort();
         Ok(entries)
@@ -116,6 +117,14 @@ impl FileSource for RealFile {
     }
 }
 
+fn write_cached(file: &File, pieces: &[&[u8]], mut position: u64) -> io::Result<()> {
+    for piece in pieces {
+        file.write_all_at(piece, position)?;
+        position += piece.len() as u64;
+    }
+    Ok(())
+}
+
 impl DiskFile for RealFile {
     fn write_all_at(&self, pieces: &[&[u8]], position: u64) -> io::Result<()> {
         let writer = self.direct.as_ref().unwrap_or(&self.cached);
@@ -131,6 +140,12 @@ impl DiskFile for RealFile {
                     IoSlice::advance_slices(&mut rest, written);
                 }
                 Err(rustix::io::Errno::INTR) => {}
+                // A file system that opens a file for direct I/O but does not take the write that way.
+                Err(rustix::io::Errno::INVAL) if self.direct.is_some() => {
+                    let bytes: Vec<&[u8]> = rest.iter().map(|slice| &**slice).collect();
+                    write_cached(&self.cached, &bytes, position)?;
+                    return self.cached.sync_data();
+                }
                 Err(error) => return Err(error.into()),
             }
         }

@@ -1,12 +1,40 @@
 //! One partition's log.
+//!
+//! An append goes through positions that only ever grow: it moves the *end*, a commit moves *committed* up
+//! to it, a segment write moves *flushed*, retention moves the *log start*. Who may do what:
+//! - [`append`]: under the appender's lock, which holds what only appends change;
+//! - [`commit`], [`flush`]: one commit at a time; writes to segments under the lock `segment_io`;
+//! - [`read`], [`lookup`]: under the state's lock, briefly, for the places; bytes are read without it.
+//!
+//! Locks are taken in the order `segment_io`, `appender`, `state`; the engine's queues come last.
 
-use std::sync::Arc;
+mod append;
+mod cache;
+mod commit;
+mod flush;
+mod lookup;
+mod open;
+mod read;
+mod retention;
+mod state;
 
-use millrace_base::{LeaderEpoch, Offset, Payload, ProducerId};
-use millrace_config::topic::TopicConfig;
-use millrace_protocol::batch::Batch;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
-use crate::error::{AppendError, LogError, ReadError};
+use millrace_base::{LeaderEpoch, Offset, Payload, ProducerId, TopicPartition};
+use millrace_config::TopicConfig;
+use parking_lot::{Mutex, RwLock};
+
+use crate::commit::Engine;
+use crate::error::LogError;
+use crate::producer::Producer;
+pub(crate) use append::Appender;
+pub(crate) use commit::Fill;
+pub(crate) use flush::{DirState, SegmentIo};
+pub(crate) use open::{Recovered, RecoveredSegment};
+pub(crate) use state::LogPosition;
+use state::State;
 
 /// Who sends batches to append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +53,12 @@ pub struct Appended {
     /// -1 where the topic keeps the producer's timestamps.
     pub log_append_time_ms: i64,
     pub log_start_offset: Offset,
-    /// The producer sent this batch before; the offsets are those of then.
+    /// The producer sent this batch before; the offsets are those of then. It may not be durable yet.
     pub duplicate: bool,
 }
 
 /// Batches that were read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Read {
     /// Whole batches, the first of which holds the offset that was asked for. Empty at the end of the log.
     pub payload: Payload,
@@ -64,127 +92,133 @@ pub struct ProducerSummary {
 pub type DurableListener = Arc<dyn Fn(Offset) + Send + Sync>;
 
 /// One partition. Offsets are ordered: log start ≤ high watermark ≤ durable end ≤ log end.
-pub struct PartitionLog {}
+pub struct PartitionLog {
+    tp: TopicPartition,
+    dir: PathBuf,
+    me: Weak<Self>,
+    engine: Arc<Engine>,
+    segment_io: Mutex<SegmentIo>,
+    appender: Mutex<Appender>,
+    state: Mutex<State>,
+    /// `None` until the partition is created in this process: what recovery found has no settings.
+    config: RwLock<Option<Arc<TopicConfig>>>,
+    listener: RwLock<Option<DurableListener>>,
+    log_start: AtomicI64,
+    durable_end: AtomicI64,
+    log_end: AtomicI64,
+    high_watermark: AtomicI64,
+    leader_epoch: AtomicI32,
+    /// [`State::version`] of the last checkpoint.
+    checkpointed_version: AtomicU64,
+    /// The segment from which on a restart would read; those from here on may not be removed. -1: all.
+    checkpointed_segment: AtomicI64,
+}
 
-#[expect(clippy::unimplemented)]
 impl PartitionLog {
-    pub fn set_config(&self, config: Arc<TopicConfig>) {
-        let _ = config;
-        unimplemented!()
+    pub fn topic_partition(&self) -> TopicPartition {
+        self.tp
     }
 
-    /// Appends verified batches; never blocks on the disk. They are durable when the durable end passes
-    /// [`Appended::last_offset`].
-    pub fn append(
-        &self,
-        batches: &[Batch],
-        leader_epoch: LeaderEpoch,
-        origin: AppendOrigin,
-    ) -> Result<Appended, AppendError> {
-        let _ = (batches, leader_epoch, origin);
-        unimplemented!()
+    pub fn set_config(&self, config: Arc<TopicConfig>) {
+        self.appender.lock().set_config(Arc::clone(&config));
+        *self.config.write() = Some(config);
     }
 
     /// Sets who is told when the durable end moves; one listener a partition, the last one set.
     pub fn on_durable(&self, listener: DurableListener) {
-        let _ = listener;
-        unimplemented!()
+        *self.listener.write() = Some(listener);
     }
 
     pub fn log_start_offset(&self) -> Offset {
-        unimplemented!()
+        self.log_start.load(Ordering::Acquire)
     }
 
     /// The offset after the last that a crash would keep.
     pub fn durable_end_offset(&self) -> Offset {
-        unimplemented!()
+        self.durable_end.load(Ordering::Acquire)
     }
 
     /// The offset that the next record gets.
     pub fn log_end_offset(&self) -> Offset {
-        unimplemented!()
+        self.log_end.load(Ordering::Acquire)
     }
 
     /// The newest epoch appended or set by [`Self::set_leader_epoch`].
     pub fn leader_epoch(&self) -> LeaderEpoch {
-        unimplemented!()
+        LeaderEpoch(self.leader_epoch.load(Ordering::Acquire))
     }
 
     /// From now on appends of an older epoch are fenced.
     pub fn set_leader_epoch(&self, epoch: LeaderEpoch) {
-        let _ = epoch;
-        unimplemented!()
+        self.leader_epoch.fetch_max(epoch.0, Ordering::AcqRel);
     }
 
     pub fn high_watermark(&self) -> Offset {
-        unimplemented!()
+        self.high_watermark.load(Ordering::Acquire)
     }
 
-    /// Moves the high watermark; it bounds what retention and `delete_records` remove. Never moves back.
+    /// Moves the high watermark; it bounds what retention and `delete_records` remove. Never moves back, nor
+    /// past the log's end.
     pub fn set_high_watermark(&self, offset: Offset) {
-        let _ = offset;
-        unimplemented!()
+        self.high_watermark.fetch_max(offset.min(self.log_end_offset()), Ordering::AcqRel);
     }
 
-    /// Reads whole batches from memory; never blocks. `None`: not there, ask [`Self::read`]. Only batches
-    /// that end below `up_to` are returned, `max_bytes` of them at most, but one if `at_least_one_batch`.
-    pub fn read_tail(
-        &self,
-        from: Offset,
-        up_to: Offset,
-        max_bytes: usize,
-        at_least_one_batch: bool,
-    ) -> Result<Option<Read>, ReadError> {
-        let _ = (from, up_to, max_bytes, at_least_one_batch);
-        unimplemented!()
-    }
-
-    /// As [`Self::read_tail`], from disk where memory has it no longer. May block.
-    pub fn read(
-        &self,
-        from: Offset,
-        up_to: Offset,
-        max_bytes: usize,
-        at_least_one_batch: bool,
-    ) -> Result<Read, ReadError> {
-        let _ = (from, up_to, max_bytes, at_least_one_batch);
-        unimplemented!()
-    }
-
-    /// The first record below `up_to` whose timestamp is `timestamp_ms` or later. May block.
-    pub fn offset_for_timestamp(
-        &self,
-        timestamp_ms: i64,
-        up_to: Offset,
-    ) -> Result<Option<TimestampOffset>, ReadError> {
-        let _ = (timestamp_ms, up_to);
-        unimplemented!()
-    }
-
-    /// The record below `up_to` with the largest timestamp. May block.
-    pub fn max_timestamp_offset(&self, up_to: Offset) -> Result<Option<TimestampOffset>, ReadError> {
-        let _ = up_to;
-        unimplemented!()
-    }
-
-    /// KIP-101: the largest epoch at or below `epoch`, and where it ends. `None`: no epoch that old.
+    /// KIP-101: the largest epoch at or below `epoch`, and where it ends. `None`: `epoch` is newer than all,
+    /// or none is known.
     pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
-        let _ = epoch;
-        unimplemented!()
-    }
-
-    /// Makes `before` the log start, durably; -1 means the high watermark. Returns the log start. Blocking.
-    pub fn delete_records(&self, before: Offset) -> Result<Offset, LogError> {
-        let _ = before;
-        unimplemented!()
+        self.appender.lock().end_offset_for_epoch(epoch)
     }
 
     /// Bytes of all batches from the first segment on.
     pub fn size_bytes(&self) -> u64 {
-        unimplemented!()
+        self.state.lock().segments.iter().map(|segment| u64::from(segment.len)).sum()
     }
 
+    /// Producers that are remembered, ordered by id.
     pub fn active_producers(&self) -> Vec<ProducerSummary> {
-        unimplemented!()
+        let appender = self.appender.lock();
+        appender.producers().map(|(producer_id, producer)| summary(producer_id, producer)).collect()
+    }
+
+    /// Makes `before` the log start, durably; -1 means the high watermark. Returns the log start. Blocking.
+    pub fn delete_records(&self, before: Offset) -> Result<Offset, LogError> {
+        let start = self.log_start_offset();
+        let end = self.high_watermark();
+        let before = if before == -1 { end } else { before };
+        if before < 0 || before > end {
+            return Err(LogError::OutOfRange { offset: before, start, end });
+        }
+        if before <= start {
+            return Ok(start);
+        }
+        self.raise_log_start(before);
+        self.engine.persist_log_start(self)?;
+        if let Err(fault) = self.close_ended_segments() {
+            self.engine.report(&fault);
+        }
+        self.remove_below_log_start();
+        Ok(before)
+    }
+}
+
+fn summary(producer_id: ProducerId, producer: &Producer) -> ProducerSummary {
+    ProducerSummary {
+        producer_id,
+        producer_epoch: producer.epoch,
+        last_sequence: producer.batches.back().map_or(-1, |sent| sent.last_sequence),
+        last_timestamp_ms: producer.last_timestamp_ms,
+        coordinator_epoch: -1,
+        current_transaction_start_offset: -1,
+    }
+}
+
+impl std::fmt::Debug for PartitionLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PartitionLog")
+            .field("tp", &self.tp)
+            .field("log_start", &self.log_start_offset())
+            .field("durable_end", &self.durable_end_offset())
+            .field("log_end", &self.log_end_offset())
+            .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,232 @@
+//! The checkpoint: from where on a restart has to read the segments and the write-ahead log again.
+//!
+//! One file, `checkpoint`, for the whole data directory, replaced as one (written beside, synced, renamed,
+//! directory synced). It is written only after everything it vouches for is durable. Little-endian,
+//! version 1:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..4 | `MRCK` |
+//! | 4..6 | version u16 |
+//! | 6..8 | flags u16: bit 0, the directory was closed in order |
+//! | 8..12 | CRC-32C of all before and after it |
+//! | 12..16 | partition count u32 |
+//! | 16..24 | sequence u64 from which on files of the write-ahead log are needed |
+//! | 24..32 | number u64 of the next group, a lower bound |
+//! | then each | topic id 16, partition i32, log start i64, offset i64, segment i64, position u32, largest timestamp of that segment i64, index entry count u32, index CRC u32, [epochs](crate::epochs), [producers](crate::producer) |
+//!
+//! All of a partition's records below `offset` are in its segments, of which `segment` is the last and
+//! reaches to `position`; epochs and producers are those of that offset.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut};
+use millrace_base::{Offset, TopicPartition};
+
+use crate::disk::{Disk, OpenMode};
+use crate::epochs::Epochs;
+use crate::error::OpenError;
+use crate::index::IndexMark;
+use crate::producer::Producers;
+use crate::wal::format::uuid_from;
+
+const MAGIC: u32 = u32::from_le_bytes(*b"MRCK");
+const VERSION: u16 = 1;
+const HEADER_LEN: usize = 32;
+const CLEAN: u16 = 1;
+
+const NAME: &str = "checkpoint";
+const NAME_NEW: &str = "checkpoint.new";
+
+/// What a checkpoint says of one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PartitionCheckpoint {
+    pub log_start: Offset,
+    pub offset: Offset,
+    pub segment: Offset,
+    pub position: u32,
+    pub max_timestamp_ms: i64,
+    pub index: IndexMark,
+    pub epochs: Epochs,
+    pub producers: Producers,
+}
+
+/// The file's content.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    pub clean: bool,
+    pub wal_sequence: u64,
+    pub wal_number: u64,
+    pub partitions: BTreeMap<TopicPartition, Arc<PartitionCheckpoint>>,
+}
+
+impl Checkpoint {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEADER_LEN + self.partitions.len() * 128);
+        out.put_u32_le(MAGIC);
+        out.put_u16_le(VERSION);
+        out.put_u16_le(if self.clean { CLEAN } else { 0 });
+        out.put_u32_le(0);
+        out.put_u32_le(u32::try_from(self.partitions.len()).expect("partitions are counted in i32"));
+        out.put_u64_le(self.wal_sequence);
+        out.put_u64_le(self.wal_number);
+        for (tp, partition) in &self.partitions {
+            out.put_slice(tp.topic.0.as_bytes());
+            out.put_i32_le(tp.partition);
+            out.put_i64_le(partition.log_start);
+            out.put_i64_le(partition.offset);
+            out.put_i64_le(partition.segment);
+            out.put_u32_le(partition.position);
+            out.put_i64_le(partition.max_timestamp_ms);
+            out.put_u32_le(partition.index.count);
+            out.put_u32_le(partition.index.crc);
+            partition.epochs.encode(&mut out);
+            partition.producers.encode(&mut out);
+        }
+        let crc = checksum(&out);
+        out[8..12].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut rest = bytes;
+        if rest.try_get_u32_le()? != MAGIC {
+            return Err(DecodeError::Damaged("it does not begin with its magic number"));
+        }
+        let version = rest.try_get_u16_le()?;
+        let flags = rest.try_get_u16_le()?;
+        let crc = rest.try_get_u32_le()?;
+        if checksum(bytes) != crc {
+            return Err(DecodeError::Damaged("its checksum does not match"));
+        }
+        if version != VERSION {
+            return Err(DecodeError::Version(version));
+        }
+        let count = rest.try_get_u32_le()?;
+        let mut checkpoint = Self {
+            clean: flags & CLEAN != 0,
+            wal_sequence: rest.try_get_u64_le()?,
+            wal_number: rest.try_get_u64_le()?,
+            partitions: BTreeMap::new(),
+        };
+        for _ in 0..count {
+            if rest.len() < 16 {
+                return Err(DecodeError::Damaged("it ends early"));
+            }
+            let topic = uuid_from(&mut rest);
+            let tp = TopicPartition::new(topic, rest.try_get_i32_le()?);
+            let partition = PartitionCheckpoint {
+                log_start: rest.try_get_i64_le()?,
+                offset: rest.try_get_i64_le()?,
+                segment: rest.try_get_i64_le()?,
+                position: rest.try_get_u32_le()?,
+                max_timestamp_ms: rest.try_get_i64_le()?,
+                index: IndexMark { count: rest.try_get_u32_le()?, crc: rest.try_get_u32_le()? },
+                epochs: Epochs::decode(&mut rest)?,
+                producers: Producers::decode(&mut rest)?,
+            };
+            checkpoint.partitions.insert(tp, Arc::new(partition));
+        }
+        Ok(checkpoint)
+    }
+
+    /// Replaces the file of the data directory `dir`; durable when it returns.
+    pub fn write(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+        let new = dir.join(NAME_NEW);
+        let file = disk.open(&new, OpenMode { create: true, ..OpenMode::default() })?;
+        let bytes = self.encode();
+        file.truncate(0)?;
+        file.write_all_at(&[&bytes], 0)?;
+        file.sync()?;
+        disk.rename(&new, &dir.join(NAME))?;
+        disk.sync_dir(dir)
+    }
+
+    /// The checkpoint of the data directory `dir`; `None` if it never had one.
+    pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Self>, OpenError> {
+        let path = dir.join(NAME);
+        let file = match disk.open(&path, OpenMode::default()) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(OpenError::io("open", &path)(error)),
+        };
+        let len = file.len().map_err(OpenError::io("read the length of", &path))?;
+        let mut bytes = vec![0; len as usize];
+        file.read_exact_at(&mut bytes, 0).map_err(OpenError::io("read", &path))?;
+        match Self::decode(&bytes) {
+            Ok(checkpoint) => Ok(Some(checkpoint)),
+            Err(DecodeError::Version(found)) => Err(OpenError::Version { path, found, supported: VERSION }),
+            Err(DecodeError::Damaged(why)) => {
+                let reason = format!(
+                    "{why}. Restore the directory, or remove this file: every segment is then read and \
+                     checked, and deleted records that are still on disk come back"
+                );
+                Err(OpenError::corrupt(&path, 0, reason))
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+enum DecodeError {
+    Damaged(&'static str),
+    Version(u16),
+}
+
+impl From<bytes::TryGetError> for DecodeError {
+    fn from(_: bytes::TryGetError) -> Self {
+        Self::Damaged("it ends early")
+    }
+}
+
+/// Of everything but the checksum itself.
+fn checksum(bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&bytes[..8]), bytes.get(12..).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_base::{LeaderEpoch, TopicId};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn checkpoint(partitions: &[(u128, i32, i64)]) -> Checkpoint {
+        let mut checkpoint =
+            Checkpoint { clean: true, wal_sequence: 5, wal_number: 9, partitions: BTreeMap::new() };
+        for (topic, partition, offset) in partitions {
+            let mut epochs = Epochs::default();
+            epochs.record(LeaderEpoch(1), *offset);
+            let tp = TopicPartition::new(TopicId(uuid::Uuid::from_u128(*topic)), *partition);
+            let of = PartitionCheckpoint { offset: *offset, position: 77, epochs, ..Default::default() };
+            checkpoint.partitions.insert(tp, Arc::new(of));
+        }
+        checkpoint
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encoded_decodes_to_the_same(
+            partitions in prop::collection::vec((any::<u128>(), 0..i32::MAX, any::<i64>()), 0..20),
+        ) {
+            let checkpoint = checkpoint(&partitions);
+            prop_assert_eq!(Checkpoint::decode(&checkpoint.encode()).unwrap(), checkpoint);
+        }
+
+        #[test]
+        fn a_changed_byte_is_noticed(at in 0..1000usize, by in 1..=255u8) {
+            let mut bytes = checkpoint(&[(1, 1, 1), (2, 2, 2)]).encode();
+            let at = at % bytes.len();
+            bytes[at] ^= by;
+            prop_assert!(Checkpoint::decode(&bytes).is_err());
+        }
+
+        #[test]
+        fn garbage_is_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(Checkpoint::decode(&bytes).is_err());
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Taking a checkpoint: segments are brought up to date and synced, then files of the write-ahead log are
+//! free again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Engine;
+use crate::checkpoint::{Checkpoint, PartitionCheckpoint};
+use crate::error::LogError;
+use crate::metrics::count;
+use crate::partition::PartitionLog;
+use crate::segment::DiskFault;
+
+/// Files that are synced one by one. For more, one sync of the whole file system costs less, and what a
+/// checkpoint costs does not grow with the partitions.
+const SYNC_EACH_MAX: usize = 8;
+
+impl Engine {
+    /// Takes a checkpoint of all partitions. `clean`: nothing follows before the directory is closed.
+    pub fn run_checkpoint(&self, clean: bool) -> Result<(), DiskFault> {
+        let mut last = self.checkpoint.lock();
+        self.checkpoint_locked(&mut last, clean)
+    }
+
+    fn checkpoint_locked(&self, last: &mut Checkpoint, clean: bool) -> Result<(), DiskFault> {
+        let (wal_sequence, wal_number) = match self.wal.lock().as_ref() {
+            // At the end not even the current file is needed.
+            Some(writer) => (writer.current_sequence() + u64::from(clean), writer.next_number()),
+            None => (last.wal_sequence, last.wal_number),
+        };
+        let trash = std::mem::take(&mut *self.trash.lock());
+        let partitions: Vec<Arc<PartitionLog>> = self.partitions.read().values().cloned().collect();
+        let mut next = Checkpoint { clean, wal_sequence, wal_number, ..Checkpoint::default() };
+        let mut captured = Vec::new();
+        let mut unsynced = Vec::new();
+        let mut unsynced_files = 0;
+        for partition in &partitions {
+            let tp = partition.topic_partition();
+            let Some(capture) = partition.capture() else {
+                if let Some(unchanged) = last.partitions.get(&tp) {
+                    next.partitions.insert(tp, Arc::clone(unchanged));
+                }
+                continue;
+            };
+            let Some(files) = partition.flush_captured(&capture)? else { continue };
+            if files > 0 {
+                unsynced_files += files;
+                unsynced.push(partition);
+            }
+            next.partitions.insert(tp, Arc::new(capture.checkpoint.clone()));
+            captured.push((partition, capture));
+        }
+        self.evict();
+        self.sync_partitions(&unsynced, unsynced_files)?;
+        if !trash.is_empty() {
+            // A deleted partition must not come back without what the write-ahead log had of it.
+            let topics = self.topics_dir();
+            self.disk.sync_dir(&topics).map_err(DiskFault::of_sync("sync", &topics))?;
+        }
+        self.write_checkpoint(&next)?;
+        *last = next;
+        for (partition, capture) in &captured {
+            partition.checkpointed(capture);
+        }
+        if let Some(writer) = self.wal.lock().as_mut().filter(|_| !clean) {
+            writer.recycle(wal_sequence);
+        }
+        count(&self.counters.checkpoints, 1);
+        self.remove_trash(trash);
+        Ok(())
+    }
+
+    fn sync_partitions(&self, unsynced: &[&Arc<PartitionLog>], files: usize) -> Result<(), DiskFault> {
+        if files <= SYNC_EACH_MAX {
+            return unsynced.iter().try_for_each(|partition| partition.sync(&mut partition.io()));
+        }
+        count(&self.counters.syncs, 1);
+        self.disk.sync_all(&self.dir).map_err(DiskFault::of_sync("sync", &self.dir))?;
+        for partition in unsynced {
+            // What others wrote meanwhile they have synced themselves, under this lock.
+            partition.io().synced();
+        }
+        Ok(())
+    }
+
+    fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), DiskFault> {
+        count(&self.counters.syncs, 2);
+        checkpoint.write(&*self.disk, &self.dir).map_err(DiskFault::of("write checkpoint in", &self.dir))
+    }
+
+    /// Makes the log start of `partition` durable. Where its segments allow it, by the last checkpoint with
+    /// nothing else changed; else by a new one.
+    pub fn persist_log_start(&self, partition: &PartitionLog) -> Result<(), LogError> {
+        let log_start = partition.log_start_offset();
+        let mut last = self.checkpoint.lock();
+        let known = last.partitions.get(&partition.topic_partition());
+        let outcome = match known.filter(|known| known.offset > log_start) {
+            Some(known) => {
+                let changed = PartitionCheckpoint { log_start, ..(**known).clone() };
+                let mut next = last.clone();
+                next.clean = false;
+                next.partitions.insert(partition.topic_partition(), Arc::new(changed));
+                let written = self.write_checkpoint(&next);
+                if written.is_ok() {
+                    *last = next;
+                }
+                written
+            }
+            None => self.checkpoint_locked(&mut last, false),
+        };
+        outcome.map_err(|fault| {
+            self.report(&fault);
+            LogError::Io { action: fault.action, path: fault.path, source: fault.source }
+        })
+    }
+
+    /// Removes what is left of deleted partitions; the sync of their renaming is behind us.
+    fn remove_trash(&self, trash: Vec<std::path::PathBuf>) {
+        for dir in trash {
+            if let Err(error) = self.disk.remove_dir_all(&dir) {
+                // The next start removes it.
+                tracing::warn!(path = %dir.display(), %error, "directory could not be removed");
+            }
+        }
+    }
+
+    /// Makes sure that no record from before a partition's deletion is replayed into one of the same name.
+    pub fn forget_deleted(&self) -> Result<(), DiskFault> {
+        let mut last = self.checkpoint.lock();
+        self.checkpoint_locked(&mut last, false)?;
+        let rotated = self.wal.lock().as_mut().is_none_or(|writer| writer.rotate());
+        debug_assert!(rotated, "a checkpoint has freed every other file");
+        self.checkpoint_locked(&mut last, false)?;
+        self.deleted.lock().clear();
+        self.direct_bytes.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+}

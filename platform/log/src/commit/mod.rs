@@ -1,0 +1,232 @@
+//! Committing: what has been appended becomes durable.
+//!
+//! Three steps, each a function that the engine's threads call in a loop and the simulator calls one by one:
+//! [`WalCommitter::step`] writes one group of the write-ahead log, [`Engine::step_direct`] commits one
+//! partition straight to its segment, [`Engine::run_checkpoint`] brings segments up to date so that files of
+//! the write-ahead log can be used again. A partition has at most one commit under way, so nothing of it can
+//! stand in the write-ahead log after a segment write that a crash may undo.
+
+mod checkpointing;
+mod direct;
+mod queues;
+mod scheduler;
+mod threads;
+mod wal;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use millrace_base::{Clock, TopicPartition};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+
+use crate::checkpoint::Checkpoint;
+use crate::disk::Disk;
+use crate::error::AppendError;
+use crate::metrics::{Counters, Health, LogMetrics, count};
+use crate::options::LogOptions;
+use crate::partition::PartitionLog;
+use crate::segment::{DiskFault, OpenFiles};
+use crate::tail::ChunkPool;
+use crate::wal::writer::WalWriter;
+pub(crate) use queues::Queues;
+pub(crate) use scheduler::{Heat, Route};
+pub(crate) use threads::spawn;
+pub(crate) use wal::WalCommitter;
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Done,
+    Idle,
+    /// A checkpoint has to free a file of the write-ahead log first.
+    NeedsCheckpoint,
+}
+
+/// Everything that the partitions of a data directory share.
+pub(crate) struct Engine {
+    pub disk: Arc<dyn Disk>,
+    pub dir: PathBuf,
+    pub options: LogOptions,
+    pub clock: Arc<dyn Clock>,
+    pub counters: Counters,
+    pub pool: Arc<ChunkPool>,
+    pub open_files: Arc<OpenFiles>,
+    pub partitions: RwLock<BTreeMap<TopicPartition, Arc<PartitionLog>>>,
+    pub queues: Queues,
+    /// `None` until recovery is over.
+    pub wal: Mutex<Option<WalWriter>>,
+    /// What one group takes of one partition.
+    pub wal_bytes_max: usize,
+    /// The last checkpoint that is durable. The lock is held while another is taken.
+    pub checkpoint: Mutex<Checkpoint>,
+    pub pending_bytes: AtomicU64,
+    /// Bytes committed straight to segments since the last checkpoint.
+    pub direct_bytes: AtomicU64,
+    pub admitted: Notify,
+    /// Partitions that have memory to give back.
+    evictable: Mutex<VecDeque<Weak<PartitionLog>>>,
+    failed: OnceLock<String>,
+    disk_full: AtomicBool,
+    /// No file of the write-ahead log is free, and a full disk is why.
+    wal_stuck: AtomicBool,
+    closing: AtomicBool,
+    /// Directories of deleted partitions, to be removed.
+    pub trash: Mutex<Vec<PathBuf>>,
+    /// Partitions of which the write-ahead log may hold records from before they were deleted.
+    pub deleted: Mutex<BTreeSet<TopicPartition>>,
+}
+
+impl Engine {
+    pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, options: LogOptions, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self {
+            disk,
+            dir,
+            clock,
+            counters: Counters::default(),
+            pool: ChunkPool::new(options.tail_bytes),
+            open_files: Arc::default(),
+            partitions: RwLock::default(),
+            queues: Queues::default(),
+            wal: Mutex::new(None),
+            wal_bytes_max: WalWriter::entry_bytes_max(options.wal_bytes),
+            checkpoint: Mutex::default(),
+            pending_bytes: AtomicU64::new(0),
+            direct_bytes: AtomicU64::new(0),
+            admitted: Notify::new(),
+            evictable: Mutex::default(),
+            failed: OnceLock::new(),
+            disk_full: AtomicBool::new(false),
+            wal_stuck: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            trash: Mutex::default(),
+            deleted: Mutex::default(),
+            options,
+        })
+    }
+
+    pub fn topics_dir(&self) -> PathBuf {
+        self.dir.join("topics")
+    }
+
+    pub fn wal_dir(&self) -> PathBuf {
+        self.dir.join("wal")
+    }
+
+    pub fn partition_dir(&self, tp: TopicPartition) -> PathBuf {
+        self.topics_dir().join(tp.to_string())
+    }
+
+    /// Whether appends are taken at all.
+    pub fn check_open(&self) -> Result<(), AppendError> {
+        if let Some(reason) = self.failed.get() {
+            return Err(AppendError::Failed(reason.clone()));
+        }
+        if self.closing.load(Ordering::Acquire) {
+            return Err(AppendError::Closed);
+        }
+        if self.wal_stuck.load(Ordering::Relaxed) {
+            return Err(AppendError::DiskFull);
+        }
+        Ok(())
+    }
+
+    pub fn health(&self) -> Health {
+        if let Some(reason) = self.failed.get() {
+            Health::Failed(reason.clone())
+        } else if self.disk_full.load(Ordering::Relaxed) {
+            Health::DiskFull
+        } else {
+            Health::Ok
+        }
+    }
+
+    pub fn failure(&self) -> Option<String> {
+        self.failed.get().cloned()
+    }
+
+    /// Notes a failure of the disk: a full one passes, after any other nothing more is acknowledged.
+    pub fn report(&self, fault: &DiskFault) {
+        count(&self.counters.disk_errors, 1);
+        if fault.is_disk_full() {
+            if !self.disk_full.swap(true, Ordering::Relaxed) {
+                tracing::error!(%fault, "the disk is full; commits are repeated until there is room");
+            }
+            // Its success will tell that there is room again.
+            self.queues.request_checkpoint();
+            return;
+        }
+        let reason = format!("{fault}. Nothing more is acknowledged; restart once the disk is sound");
+        if self.failed.set(reason).is_ok() {
+            tracing::error!(%fault, "the log has failed");
+        }
+        self.queues.stop();
+        // Callers that wait to be admitted shall see the failure.
+        self.admitted.notify_waiters();
+    }
+
+    pub fn disk_has_room(&self) {
+        self.wal_stuck.store(false, Ordering::Relaxed);
+        if self.disk_full.swap(false, Ordering::Relaxed) {
+            tracing::info!("the disk has room again");
+        }
+    }
+
+    pub fn set_wal_stuck(&self) {
+        self.wal_stuck.store(true, Ordering::Relaxed);
+    }
+
+    pub fn close_appends(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// Accounts for `bytes` that were pending and are so no more.
+    pub fn committed(&self, bytes: u64) {
+        let before = self.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if before >= self.options.pending_bytes {
+            self.admitted.notify_waiters();
+        }
+    }
+
+    /// Waits while too much that was appended is not yet durable.
+    pub async fn admit(&self, bytes: usize) {
+        loop {
+            let notified = self.admitted.notified();
+            let pending = self.pending_bytes.load(Ordering::Relaxed);
+            let fits = pending == 0 || pending + bytes as u64 <= self.options.pending_bytes;
+            if fits || self.check_open().is_err() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Notes that `partition` has memory to give back.
+    pub fn offer(&self, partition: &Arc<PartitionLog>) {
+        self.evictable.lock().push_back(Arc::downgrade(partition));
+    }
+
+    /// Gives memory back, a chunk of each partition in turn, until the tails are within their budget.
+    pub fn evict(&self) {
+        while self.pool.used_bytes() > self.options.tail_bytes {
+            let Some(next) = self.evictable.lock().pop_front() else { return };
+            // Either memory is given up or the partition leaves the queue, so this ends.
+            if let Some(partition) = next.upgrade()
+                && partition.evict()
+            {
+                self.evictable.lock().push_back(next);
+            }
+        }
+    }
+
+    pub fn metrics(&self) -> LogMetrics {
+        LogMetrics {
+            tail_bytes: self.pool.used_bytes(),
+            pending_bytes: self.pending_bytes.load(Ordering::Relaxed),
+            partitions: self.partitions.read().len() as u64,
+            ..self.counters.snapshot()
+        }
+    }
+}

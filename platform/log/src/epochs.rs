@@ -1,0 +1,107 @@
+//! Where each leader's records begin (KIP-101): what followers and consumers compare logs by. Pure.
+//!
+//! As stored in a checkpoint, little-endian: count u32, then each `epoch i32 | start offset i64`.
+
+use bytes::{Buf, BufMut};
+use millrace_base::{LeaderEpoch, Offset};
+
+/// Epochs with the offset of their first record, both growing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Epochs(Vec<(LeaderEpoch, Offset)>);
+
+impl Epochs {
+    /// Notes that a batch of `epoch` was appended at `offset`.
+    pub fn record(&mut self, epoch: LeaderEpoch, offset: Offset) {
+        if self.latest().is_none_or(|latest| epoch > latest) {
+            self.0.push((epoch, offset));
+        }
+    }
+
+    pub fn latest(&self) -> Option<LeaderEpoch> {
+        self.0.last().map(|(epoch, _)| *epoch)
+    }
+
+    /// The largest known epoch at or below `epoch`, and the offset at which the next one begins or the log
+    /// ends. An epoch below all that are known ends where the first of them begins. `None`: `epoch` is newer
+    /// than all, or none is known.
+    pub fn end_offset(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
+        if epoch == self.latest()? {
+            return Some((epoch, log_end));
+        }
+        let next = self.0.partition_point(|(known, _)| *known <= epoch);
+        let (_, end) = *self.0.get(next)?;
+        let floor = next.checked_sub(1).map_or(epoch, |index| self.0[index].0);
+        Some((floor, end))
+    }
+
+    /// Forgets what is below the log start.
+    pub fn trim_start(&mut self, log_start: Offset) {
+        let keep_from = self.0.partition_point(|(_, start)| *start <= log_start).saturating_sub(1);
+        self.0.drain(..keep_from);
+        if let Some((_, start)) = self.0.first_mut() {
+            *start = (*start).max(log_start);
+        }
+    }
+
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u32_le(u32::try_from(self.0.len()).expect("epochs are 32 bits and grow"));
+        for (epoch, start) in &self.0 {
+            out.put_i32_le(epoch.0);
+            out.put_i64_le(*start);
+        }
+    }
+
+    pub fn decode(from: &mut &[u8]) -> Result<Self, bytes::TryGetError> {
+        let mut epochs = Vec::new();
+        for _ in 0..from.try_get_u32_le()? {
+            epochs.push((LeaderEpoch(from.try_get_i32_le()?), from.try_get_i64_le()?));
+        }
+        Ok(Self(epochs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epochs(of: &[(i32, i64)]) -> Epochs {
+        let mut epochs = Epochs::default();
+        for (epoch, start) in of {
+            epochs.record(LeaderEpoch(*epoch), *start);
+        }
+        epochs
+    }
+
+    #[test]
+    fn an_epoch_ends_where_the_next_begins() {
+        let epochs = epochs(&[(1, 0), (1, 5), (3, 10), (4, 20)]);
+        for (asked, expected) in [
+            (0, Some((0, 0))),
+            (1, Some((1, 10))),
+            (2, Some((1, 10))),
+            (3, Some((3, 20))),
+            (4, Some((4, 33))),
+            (5, None),
+        ] {
+            let answer = epochs.end_offset(LeaderEpoch(asked), 33).map(|(epoch, end)| (epoch.0, end));
+            assert_eq!(answer, expected, "epoch {asked}");
+        }
+        assert_eq!(Epochs::default().end_offset(LeaderEpoch(0), 33), None);
+    }
+
+    #[test]
+    fn trimming_keeps_the_epoch_that_the_log_starts_in() {
+        let mut epochs = epochs(&[(1, 0), (3, 10), (4, 20)]);
+        epochs.trim_start(15);
+        assert_eq!(epochs, Epochs(vec![(LeaderEpoch(3), 15), (LeaderEpoch(4), 20)]));
+    }
+
+    #[test]
+    fn what_was_encoded_decodes_to_the_same() {
+        let epochs = epochs(&[(1, 0), (3, 10)]);
+        let mut bytes = Vec::new();
+        epochs.encode(&mut bytes);
+        assert_eq!(Epochs::decode(&mut bytes.as_slice()).unwrap(), epochs);
+        assert!(Epochs::decode(&mut &bytes[..bytes.len() - 1]).is_err());
+    }
+}

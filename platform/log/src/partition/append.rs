@@ -1,0 +1,296 @@
+//! Appending: check everything, then assign offsets and copy.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use millrace_base::limits::IO_ALIGNMENT;
+use millrace_base::{LeaderEpoch, Offset, ProducerId};
+use millrace_config::{TimestampType, TopicConfig};
+use millrace_protocol::batch::{Attributes, Batch, BatchHeader, HEADER_LEN};
+
+use super::state::{LogPosition, Segment};
+use super::{AppendOrigin, Appended, PartitionLog};
+use crate::epochs::Epochs;
+use crate::error::AppendError;
+use crate::index::IndexMark;
+use crate::metrics::count;
+use crate::producer::{Producer, Producers, SentBatch, Verdict};
+use crate::segment::{CRC_START, INDEX_INTERVAL_BYTES_MIN, IndexBuilder, SegmentFile};
+use crate::tail::{BatchRef, CHUNK_BYTES_MAX, ChunkWriter, PlacedChunk, SegmentTail};
+
+/// What only appends change.
+pub(crate) struct Appender {
+    pub config: Arc<TopicConfig>,
+    pub producers: Producers,
+    pub epochs: Epochs,
+    pub end: LogPosition,
+    /// The chunk that `end` lies in; `None` where the next append begins a new one, at an aligned position.
+    pub writer: Option<ChunkWriter>,
+    pub closed: bool,
+}
+
+impl Appender {
+    pub fn set_config(&mut self, config: Arc<TopicConfig>) {
+        self.config = config;
+    }
+
+    pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        self.epochs.end_offset(epoch, self.end.offset)
+    }
+
+    pub fn producers(&self) -> impl Iterator<Item = (ProducerId, &Producer)> {
+        self.producers.iter()
+    }
+}
+
+impl PartitionLog {
+    /// Appends verified batches; never blocks on the disk. They are durable when the durable end passes
+    /// [`Appended::last_offset`]. All of them are appended or, on an error, none.
+    pub fn append(
+        &self,
+        batches: &[Batch],
+        leader_epoch: LeaderEpoch,
+        origin: AppendOrigin,
+    ) -> Result<Appended, AppendError> {
+        let now_ms = self.engine.clock.now_ms();
+        self.engine.check_open()?;
+        let mut appender = self.appender.lock();
+        if appender.closed {
+            return Err(AppendError::Closed);
+        }
+        let current = self.leader_epoch();
+        if leader_epoch < current {
+            return Err(AppendError::Fenced { epoch: leader_epoch, current });
+        }
+        check_sizes(batches, &appender.config)?;
+        match origin {
+            AppendOrigin::Producer => {
+                if let Verdict::Duplicate(sent) = appender.producers.check(batches)? {
+                    return Ok(self.duplicate(&appender, sent));
+                }
+                check_timestamps(batches, &appender.config, now_ms)?;
+            }
+            AppendOrigin::Replica => check_offsets(batches, appender.end.offset)?,
+        }
+        if self.state.lock().disk_full {
+            return Err(AppendError::DiskFull);
+        }
+        self.set_leader_epoch(leader_epoch);
+        let base_offset = match origin {
+            AppendOrigin::Producer => appender.end.offset,
+            AppendOrigin::Replica => batches[0].header.base_offset,
+        };
+        let log_append_time = appender.config.message_timestamp_type == TimestampType::LogAppendTime
+            && origin == AppendOrigin::Producer;
+        for batch in batches {
+            let mut header = batch.header;
+            if origin == AppendOrigin::Producer {
+                header.base_offset = appender.end.offset;
+                header.partition_leader_epoch = leader_epoch.0;
+            }
+            if log_append_time {
+                stamp_log_append_time(&mut header, &batch.bytes, now_ms);
+            }
+            self.roll_if_due(&mut appender, &header, now_ms);
+            self.append_one(&mut appender, &header, &batch.bytes[HEADER_LEN..], now_ms);
+        }
+        let last_offset = appender.end.offset - 1;
+        drop(appender);
+        self.appended(batches, now_ms);
+        Ok(Appended {
+            base_offset,
+            last_offset,
+            log_append_time_ms: if log_append_time { now_ms } else { -1 },
+            log_start_offset: self.log_start_offset(),
+            duplicate: false,
+        })
+    }
+
+    fn duplicate(&self, appender: &Appender, sent: SentBatch) -> Appended {
+        let stamped = appender.config.message_timestamp_type == TimestampType::LogAppendTime;
+        Appended {
+            base_offset: sent.base_offset,
+            last_offset: sent.last_offset(),
+            log_append_time_ms: if stamped { sent.timestamp_ms } else { -1 },
+            log_start_offset: self.log_start_offset(),
+            duplicate: true,
+        }
+    }
+
+    /// Tells the committer.
+    fn appended(&self, batches: &[Batch], now_ms: i64) {
+        let bytes: usize = batches.iter().map(|batch| batch.bytes.len()).sum();
+        let counters = &self.engine.counters;
+        count(&counters.appended_bytes, bytes as u64);
+        count(&counters.appended_batches, batches.len() as u64);
+        let route = {
+            let mut state = self.state.lock();
+            state.heat.add(bytes as u64, now_ms);
+            state.next_route(self.engine.wal_bytes_max)
+        };
+        self.enqueue(route);
+    }
+
+    fn roll_if_due(&self, appender: &mut Appender, header: &BatchHeader, now_ms: i64) {
+        let position = appender.end.position;
+        if position == 0 {
+            return;
+        }
+        let config = &appender.config;
+        let due = {
+            let mut state = self.state.lock();
+            let active = state.active();
+            let full = u64::from(position) + header.total_len() as u64 > u64::from(config.segment_bytes);
+            let far = header.last_offset() - active.base > i64::from(i32::MAX);
+            let old = now_ms.saturating_sub(active.created_ms) > config.segment_ms.max(1);
+            let index_len = active.index.as_ref().map_or(0, |index| index.index.len()) * 16;
+            full || far || old || index_len as u64 >= u64::from(config.segment_index_bytes)
+        };
+        if due {
+            self.roll(appender, appender.end.offset, now_ms);
+        }
+    }
+
+    /// Begins a new segment at the end of the log. Its file is made when something is written to it.
+    pub(crate) fn roll(&self, appender: &mut Appender, base: Offset, now_ms: i64) {
+        debug_assert_eq!(base, appender.end.offset);
+        appender.writer = None;
+        appender.end.segment = base;
+        appender.end.position = 0;
+        let interval = appender.config.index_interval_bytes.max(INDEX_INTERVAL_BYTES_MIN);
+        let segment = Segment {
+            base,
+            file: self.segment_file(base),
+            len: 0,
+            recovered: 0,
+            index: Some(IndexBuilder::new(base, interval)),
+            index_mark: IndexMark::default(),
+            tail: SegmentTail::default(),
+            created_ms: now_ms,
+        };
+        let mut state = self.state.lock();
+        state.segments.push_back(segment);
+        state.end = appender.end;
+        state.version += 1;
+    }
+
+    pub(crate) fn segment_file(&self, base: Offset) -> Arc<SegmentFile> {
+        let engine = &self.engine;
+        SegmentFile::new(Arc::clone(&engine.disk), Arc::clone(&engine.open_files), &self.dir, base)
+    }
+
+    /// Copies a batch whose header is final behind the end, and shows it to readers and committers.
+    pub(crate) fn append_one(&self, appender: &mut Appender, header: &BatchHeader, rest: &[u8], now_ms: i64) {
+        let position = appender.end.position;
+        let mut head = [0; HEADER_LEN];
+        header.write(&mut head);
+        let mut chunks = Vec::new();
+        self.copy(appender, &head, head.len() + rest.len(), &mut chunks);
+        self.copy(appender, rest, rest.len(), &mut chunks);
+
+        appender.producers.record(header, now_ms);
+        appender.epochs.record(LeaderEpoch(header.partition_leader_epoch), header.base_offset);
+        appender.end.offset = header.next_offset();
+        appender.end.total += (HEADER_LEN + rest.len()) as u64;
+
+        let mut state = self.state.lock();
+        state.end = appender.end;
+        state.version += 1;
+        let active = state.active();
+        active.tail.chunks.extend(chunks);
+        active.tail.batches.push_back(BatchRef { base_offset: header.base_offset, position });
+        active.len = appender.end.position;
+        if position == 0 {
+            active.created_ms = now_ms;
+        }
+        if let Some(index) = &mut active.index {
+            index.add(header, position);
+        }
+        self.log_end.store(appender.end.offset, Ordering::Release);
+        self.engine.pending_bytes.fetch_add((HEADER_LEN + rest.len()) as u64, Ordering::Relaxed);
+    }
+
+    /// Copies `bytes` to the end, into new chunks where the current one is full. `wanted` bytes are to come,
+    /// these included: the next chunk is as large, or twice the last.
+    fn copy(&self, appender: &mut Appender, mut bytes: &[u8], wanted: usize, made: &mut Vec<PlacedChunk>) {
+        while !bytes.is_empty() {
+            if appender.writer.as_ref().is_none_or(|writer| writer.room() == 0) {
+                let last = appender.writer.as_ref().map_or(0, |writer| writer.chunk().capacity());
+                let writer = self.engine.pool.chunk(wanted.max(last * 2).min(CHUNK_BYTES_MAX));
+                debug_assert!((appender.end.position as usize).is_multiple_of(IO_ALIGNMENT));
+                made.push(PlacedChunk { position: appender.end.position, chunk: Arc::clone(writer.chunk()) });
+                appender.writer = Some(writer);
+            }
+            let Some(writer) = &mut appender.writer else { unreachable!("made above") };
+            let copied = writer.append(bytes);
+            appender.end.position += copied as u32;
+            bytes = &bytes[copied..];
+        }
+    }
+}
+
+fn check_sizes(batches: &[Batch], config: &TopicConfig) -> Result<(), AppendError> {
+    if batches.is_empty() {
+        return Err(AppendError::Empty);
+    }
+    for batch in batches {
+        let bytes = batch.bytes.len();
+        let max = config.max_message_bytes as usize;
+        if bytes > max {
+            return Err(AppendError::RecordTooLarge { bytes, max });
+        }
+        let max = config.segment_bytes as usize;
+        if bytes > max {
+            return Err(AppendError::RecordListTooLarge { bytes, max });
+        }
+    }
+    Ok(())
+}
+
+/// KIP-937: how far a record's own time may be from the broker's. Batches name their earliest and latest.
+fn check_timestamps(batches: &[Batch], config: &TopicConfig, now_ms: i64) -> Result<(), AppendError> {
+    if config.message_timestamp_type == TimestampType::LogAppendTime {
+        return Ok(());
+    }
+    for header in batches.iter().map(|batch| &batch.header) {
+        for (timestamp_ms, age_ms, bound_ms) in [
+            (
+                header.max_timestamp,
+                header.max_timestamp.saturating_sub(now_ms),
+                config.message_timestamp_after_max_ms,
+            ),
+            (
+                header.base_timestamp,
+                now_ms.saturating_sub(header.base_timestamp),
+                config.message_timestamp_before_max_ms,
+            ),
+        ] {
+            if timestamp_ms >= 0 && age_ms > bound_ms {
+                return Err(AppendError::InvalidTimestamp { timestamp_ms, now_ms, bound_ms });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A replica's batches begin at the end of the log and follow each other.
+fn check_offsets(batches: &[Batch], end: Offset) -> Result<(), AppendError> {
+    let mut expected = end;
+    for header in batches.iter().map(|batch| &batch.header) {
+        if header.base_offset != expected {
+            return Err(AppendError::NotNext { base_offset: header.base_offset, end: expected });
+        }
+        expected = header.next_offset();
+    }
+    Ok(())
+}
+
+/// Attributes and maximum timestamp are under the checksum, so that is computed anew.
+fn stamp_log_append_time(header: &mut BatchHeader, bytes: &[u8], now_ms: i64) {
+    header.attributes = Attributes(header.attributes.0 | Attributes::TIMESTAMP_TYPE);
+    header.max_timestamp = now_ms;
+    let mut head = [0; HEADER_LEN];
+    header.write(&mut head);
+    let crc = crc32c::crc32c(&head[CRC_START..]);
+    header.crc = crc32c::crc32c_append(crc, &bytes[HEADER_LEN..]);
+}

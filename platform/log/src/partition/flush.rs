@@ -1,0 +1,222 @@
+//! Writing the tail to segments: for direct commits, checkpoints and before a segment is closed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use millrace_base::limits::IO_ALIGNMENT;
+
+use super::PartitionLog;
+use super::state::{FlushPlan, LogPosition};
+use crate::checkpoint::PartitionCheckpoint;
+use crate::disk::{AlignedBuffer, DiskFile};
+use crate::index::IndexMark;
+use crate::metrics::count;
+use crate::segment::{DiskFault, SegmentFile};
+
+/// How much of a partition's files is not durable. Its lock is held while segments are written.
+#[derive(Default)]
+pub(crate) struct SegmentIo {
+    logs: Vec<Arc<SegmentFile>>,
+    indexes: Vec<Arc<dyn DiskFile>>,
+    /// Files were made since the partition's directory was synced.
+    names: bool,
+    pub dir: DirState,
+}
+
+/// The partition's own directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum DirState {
+    /// There is none: it is made with the first segment.
+    #[default]
+    Missing,
+    /// Made, but its name is not durable yet.
+    Made,
+    Durable,
+}
+
+impl SegmentIo {
+    pub fn recovered(dir: DirState, unsynced: Vec<Arc<SegmentFile>>) -> Self {
+        Self { names: !unsynced.is_empty(), logs: unsynced, indexes: Vec::new(), dir }
+    }
+
+    pub fn unsynced_files(&self) -> usize {
+        let names = usize::from(self.names) + usize::from(self.dir == DirState::Made);
+        self.logs.len() + self.indexes.len() + names
+    }
+
+    /// Everything was made durable by a sync of the whole file system.
+    pub fn synced(&mut self) {
+        self.logs.clear();
+        self.indexes.clear();
+        self.names = false;
+        if self.dir == DirState::Made {
+            self.dir = DirState::Durable;
+        }
+    }
+
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// A partition as a checkpoint is to describe it, and how far it must be flushed before.
+pub(crate) struct Captured {
+    pub target: LogPosition,
+    pub version: u64,
+    pub checkpoint: PartitionCheckpoint,
+    segment: Arc<SegmentFile>,
+    mark_before: IndexMark,
+    index_entries: Vec<u8>,
+}
+
+impl PartitionLog {
+    /// Writes everything before `target` to segments and closes those that have ended. Durable after
+    /// [`Self::sync`].
+    pub(crate) fn flush_to(&self, io: &mut SegmentIo, target: LogPosition) -> Result<(), DiskFault> {
+        loop {
+            let Some(plan) = self.state.lock().plan_flush(target) else { break };
+            if io.dir == DirState::Missing {
+                let made = self.engine.disk.create_dir_all(&self.dir);
+                made.map_err(DiskFault::of("make directory", &self.dir))?;
+                io.dir = DirState::Made;
+            }
+            io.names |= plan.first || plan.closes;
+            self.write(&plan)?;
+            if !io.logs.iter().any(|log| Arc::ptr_eq(log, &plan.file)) {
+                io.logs.push(Arc::clone(&plan.file));
+            }
+            if plan.closes {
+                self.close_segment(&plan)?;
+                io.logs.retain(|log| !Arc::ptr_eq(log, &plan.file));
+            }
+            self.state.lock().flushed(&plan);
+        }
+        self.offer_chunks();
+        Ok(())
+    }
+
+    /// Whole blocks go to the disk from where they lie; the last, partial one is copied and padded with
+    /// zeros. The next write repeats it, so its old bytes stay what they are.
+    fn write(&self, plan: &FlushPlan) -> Result<(), DiskFault> {
+        if plan.pieces.is_empty() {
+            return Ok(());
+        }
+        let fault = || DiskFault::of("write segment", &plan.file.log_path);
+        let file = plan.file.log().map_err(fault())?;
+        let whole_end = plan.end - plan.end % IO_ALIGNMENT as u32;
+        let mut whole = Vec::with_capacity(plan.pieces.len() + 1);
+        let mut last_block = AlignedBuffer::zeroed(IO_ALIGNMENT);
+        let mut position = plan.start;
+        for (chunk, range) in &plan.pieces {
+            let bytes = chunk.bytes(range.clone());
+            let (blocks, partial) = bytes.split_at(bytes.len().min((whole_end - position) as usize));
+            if !blocks.is_empty() {
+                whole.push(blocks);
+            }
+            last_block.as_mut_slice()[..partial.len()].copy_from_slice(partial);
+            position += bytes.len() as u32;
+        }
+        if plan.end > whole_end {
+            whole.push(last_block.as_slice());
+        }
+        file.write_all_at(&whole, u64::from(plan.start)).map_err(fault())?;
+        let written: usize = whole.iter().map(|piece| piece.len()).sum();
+        count(&self.engine.counters.segment_bytes, written as u64);
+        Ok(())
+    }
+
+    fn close_segment(&self, plan: &FlushPlan) -> Result<(), DiskFault> {
+        let (index, max_timestamp_ms) = {
+            let state = self.state.lock();
+            let segment = &state.segments[state.segment_index(plan.segment)];
+            let index = segment.index.as_ref().expect("a segment that was active has its index loaded");
+            (index.index.clone(), index.max_timestamp_ms)
+        };
+        count(&self.engine.counters.syncs, 2);
+        plan.file.close(&index, plan.end, max_timestamp_ms)
+    }
+
+    /// Makes what was flushed durable, names included.
+    pub(crate) fn sync(&self, io: &mut SegmentIo) -> Result<(), DiskFault> {
+        let syncs = io.unsynced_files();
+        for log in &io.logs {
+            let fault = || DiskFault::of_sync("sync segment", &log.log_path);
+            log.log().map_err(fault())?.sync().map_err(fault())?;
+        }
+        for index in &io.indexes {
+            index.sync().map_err(DiskFault::of_sync("sync an index in", &self.dir))?;
+        }
+        if io.names {
+            self.engine.disk.sync_dir(&self.dir).map_err(DiskFault::of_sync("sync", &self.dir))?;
+        }
+        if io.dir == DirState::Made {
+            let topics = self.engine.topics_dir();
+            self.engine.disk.sync_dir(&topics).map_err(DiskFault::of_sync("sync", &topics))?;
+        }
+        count(&self.engine.counters.syncs, syncs as u64);
+        io.synced();
+        Ok(())
+    }
+
+    pub(crate) fn io(&self) -> parking_lot::MutexGuard<'_, SegmentIo> {
+        self.segment_io.lock()
+    }
+
+    /// The partition as of now; `None` if nothing changed since the last checkpoint.
+    pub(crate) fn capture(&self) -> Option<Captured> {
+        let appender = self.appender.lock();
+        let mut state = self.state.lock();
+        let version = state.version;
+        if version == self.checkpointed_version.load(Ordering::Relaxed) {
+            return None;
+        }
+        let target = state.end;
+        let active = state.active();
+        let index = active.index.as_ref().expect("the active segment has its index loaded");
+        let mark_before = active.index_mark;
+        let index_entries = index.index.encode_from(mark_before.count as usize);
+        let checkpoint = PartitionCheckpoint {
+            log_start: self.log_start_offset(),
+            offset: target.offset,
+            segment: target.segment,
+            position: target.position,
+            max_timestamp_ms: index.max_timestamp_ms,
+            index: mark_before.extended(&index_entries),
+            epochs: appender.epochs.clone(),
+            producers: appender.producers.clone(),
+        };
+        let segment = Arc::clone(&active.file);
+        Some(Captured { target, version, checkpoint, segment, mark_before, index_entries })
+    }
+
+    /// Writes what `captured` describes to its files. Returns how many of them wait for their sync; `None`
+    /// if the partition has been deleted.
+    pub(crate) fn flush_captured(&self, captured: &Captured) -> Result<Option<usize>, DiskFault> {
+        let mut io = self.segment_io.lock();
+        if self.state.lock().deleted {
+            return Ok(None);
+        }
+        self.flush_to(&mut io, captured.target)?;
+        if !captured.index_entries.is_empty() {
+            let index = captured
+                .segment
+                .append_index(captured.mark_before, &captured.index_entries)
+                .map_err(DiskFault::of("write index", &captured.segment.index_path))?;
+            io.names |= captured.mark_before.count == 0;
+            io.indexes.push(index);
+        }
+        Ok(Some(io.unsynced_files()))
+    }
+
+    /// Notes that a checkpoint with `captured` in it is durable.
+    pub(crate) fn checkpointed(&self, captured: &Captured) {
+        self.checkpointed_version.store(captured.version, Ordering::Relaxed);
+        self.checkpointed_segment.store(captured.target.segment, Ordering::Relaxed);
+        let mut state = self.state.lock();
+        let index = state.segment_index(captured.target.segment);
+        let segment = &mut state.segments[index];
+        if segment.base == captured.target.segment {
+            segment.index_mark = captured.checkpoint.index;
+        }
+    }
+}

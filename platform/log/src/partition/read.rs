@@ -1,0 +1,264 @@
+//! Reading batches: from memory as slices, from segments as ranges of files.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use millrace_base::{Offset, Payload, Piece};
+
+use super::state::State;
+use super::{PartitionLog, Read};
+use crate::disk::DiskFile;
+use crate::error::ReadError;
+use crate::index::IndexEntry;
+use crate::segment::{IndexBuilder, SegmentFile, Walk, WalkError};
+use crate::tail::{BatchRef, SegmentTail};
+
+/// What a read asks for.
+#[derive(Clone, Copy)]
+struct Wanted {
+    from: Offset,
+    up_to: Offset,
+    max_bytes: usize,
+    at_least_one: bool,
+}
+
+/// Where in a segment's file to look.
+struct FilePlan {
+    file: Arc<SegmentFile>,
+    /// A batch begins here, at or before the one that is wanted.
+    look_from: u32,
+    /// A batch begins here too, and all before it may be returned: none of them need be looked at.
+    skip_to: Option<IndexEntry>,
+    /// The end of what may be read.
+    end: u32,
+    base: Offset,
+}
+
+impl PartitionLog {
+    /// Reads whole batches from memory; never blocks. `None`: not there, ask [`Self::read`]. Only batches
+    /// that end at or below `up_to` are returned, `max_bytes` of them at most, but one if
+    /// `at_least_one_batch`.
+    pub fn read_tail(
+        &self,
+        from: Offset,
+        up_to: Offset,
+        max_bytes: usize,
+        at_least_one_batch: bool,
+    ) -> Result<Option<Read>, ReadError> {
+        let state = self.state.lock();
+        self.check_range(&state, from)?;
+        let wanted =
+            Wanted { from, up_to: up_to.min(state.end.offset), max_bytes, at_least_one: at_least_one_batch };
+        if from >= wanted.up_to {
+            return Ok(Some(nothing(from)));
+        }
+        Ok(read_memory(&state, wanted))
+    }
+
+    /// As [`Self::read_tail`], from disk where memory has it no longer. May block.
+    pub fn read(
+        &self,
+        from: Offset,
+        up_to: Offset,
+        max_bytes: usize,
+        at_least_one_batch: bool,
+    ) -> Result<Read, ReadError> {
+        loop {
+            if let Some(read) = self.read_tail(from, up_to, max_bytes, at_least_one_batch)? {
+                return Ok(read);
+            }
+            let wanted = Wanted {
+                from,
+                up_to: up_to.min(self.log_end_offset()),
+                max_bytes,
+                at_least_one: at_least_one_batch,
+            };
+            let plan = {
+                let state = self.state.lock();
+                self.check_range(&state, from)?;
+                plan_file(&state, wanted)
+            };
+            match plan {
+                Ok(plan) => return read_file(&plan, wanted),
+                Err(segment) => self.load_index(segment)?,
+            }
+        }
+    }
+
+    fn check_range(&self, state: &State, offset: Offset) -> Result<(), ReadError> {
+        let (start, end) = (self.log_start.load(Ordering::Acquire), state.end.offset);
+        if offset < start || offset > end {
+            return Err(ReadError::OutOfRange { offset, start, end });
+        }
+        Ok(())
+    }
+
+    /// Loads the index of the closed segment at `base`.
+    pub(super) fn load_index(&self, base: Offset) -> Result<(), ReadError> {
+        let (file, len) = {
+            let state = self.state.lock();
+            let segment = &state.segments[state.segment_index(base)];
+            if segment.base != base || segment.index.is_some() {
+                return Ok(());
+            }
+            (Arc::clone(&segment.file), segment.len)
+        };
+        let loaded = file.closed_index(len).map_err(|error| read_error(&file, error))?;
+        let mut state = self.state.lock();
+        let index = state.segment_index(base);
+        let segment = &mut state.segments[index];
+        if segment.base == base && segment.index.is_none() {
+            segment.index = Some(IndexBuilder::resume(loaded.index, loaded.max_timestamp_ms, base));
+        }
+        Ok(())
+    }
+}
+
+fn nothing(from: Offset) -> Read {
+    Read { payload: Payload::new(), first_offset: from, next_offset: from }
+}
+
+fn read_memory(state: &State, wanted: Wanted) -> Option<Read> {
+    let first = state.segment_index(wanted.from);
+    let mut read = nothing(wanted.from);
+    for index in first..state.segments.len() {
+        let segment = &state.segments[index];
+        let batches = &segment.tail.batches;
+        let start = if index == first {
+            batches.partition_point(|batch| batch.base_offset <= wanted.from).checked_sub(1)?
+        } else if batches.front().is_some_and(|batch| batch.position == 0) {
+            0
+        } else {
+            break;
+        };
+        let end_offset = state.segment_end(index);
+        let room = wanted.max_bytes.saturating_sub(read.payload.len());
+        let at_least_one = wanted.at_least_one && read.payload.is_empty();
+        let (range, next_offset) = choose(
+            &segment.tail,
+            start,
+            (end_offset, segment.len),
+            Wanted { max_bytes: room, at_least_one, ..wanted },
+        )?;
+        if range.is_empty() {
+            break;
+        }
+        if read.payload.is_empty() {
+            read.first_offset = batches[start].base_offset;
+        }
+        segment
+            .tail
+            .for_each_piece(range.clone(), |chunk, piece| read.payload.push_bytes(chunk.slice(piece)));
+        read.next_offset = next_offset;
+        if range.end < segment.len {
+            break;
+        }
+    }
+    Some(read)
+}
+
+/// The longest run of batches from number `start` on that is wanted: its bytes and the offset behind it.
+/// `segment_end` is where the tail's last batch ends.
+fn choose(
+    tail: &SegmentTail,
+    start: usize,
+    segment_end: (Offset, u32),
+    wanted: Wanted,
+) -> Option<(Range<u32>, Offset)> {
+    let batches = &tail.batches;
+    let begin = batches.get(start)?.position;
+    let end_of = |index: usize| {
+        batches.get(index + 1).map_or(segment_end, |next: &BatchRef| (next.base_offset, next.position))
+    };
+    // The end of batch `index` grows with it, so the last that fits is found by halving.
+    let fits = |index: usize| {
+        let (offset, position) = end_of(index);
+        let small = (position - begin) as usize <= wanted.max_bytes;
+        offset <= wanted.up_to && (small || (wanted.at_least_one && index == start))
+    };
+    let (mut low, mut high) = (start, batches.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if fits(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    if low == start {
+        return Some((begin..begin, batches[start].base_offset));
+    }
+    let (offset, position) = end_of(low - 1);
+    Some((begin..position, offset))
+}
+
+/// `Err`: the index of the segment with this base has to be loaded first.
+fn plan_file(state: &State, wanted: Wanted) -> Result<FilePlan, Offset> {
+    let segment = &state.segments[state.segment_index(wanted.from)];
+    let Some(index) = &segment.index else { return Err(segment.base) };
+    let relative = |offset: Offset| u32::try_from(offset - segment.base).unwrap_or(u32::MAX);
+    let flushed_here = segment.base == state.flushed.segment;
+    let look_from = index.index.position_of(relative(wanted.from));
+    let within = look_from.saturating_add(u32::try_from(wanted.max_bytes).unwrap_or(u32::MAX));
+    let end = if flushed_here { state.flushed.position } else { segment.len };
+    Ok(FilePlan {
+        file: Arc::clone(&segment.file),
+        look_from,
+        skip_to: index.index.last_before(within.min(end.saturating_sub(1)), relative(wanted.up_to)),
+        end,
+        base: segment.base,
+    })
+}
+
+fn read_file(plan: &FilePlan, wanted: Wanted) -> Result<Read, ReadError> {
+    let log = plan.file.log().map_err(|error| read_error(&plan.file, error.into()))?;
+    let (range, read) = choose_in_file(&*log, plan, wanted).map_err(|error| read_error(&plan.file, error))?;
+    let mut read = read;
+    let len = range.len();
+    read.payload.push(Piece::File { file: log, position: u64::from(range.start), len });
+    Ok(read)
+}
+
+fn choose_in_file(
+    log: &dyn DiskFile,
+    plan: &FilePlan,
+    wanted: Wanted,
+) -> Result<(Range<u32>, Read), WalkError> {
+    let mut walk = Walk::new(log, plan.look_from, plan.end);
+    let mut read = nothing(wanted.from);
+    let mut range = 0..0;
+    while let Some((position, header)) = walk.next_header()? {
+        if header.next_offset() <= wanted.from {
+            continue;
+        }
+        let end = position + header.total_len() as u32;
+        let first = range.is_empty();
+        let start = if first { position } else { range.start };
+        let small = (end - start) as usize <= wanted.max_bytes;
+        if header.next_offset() > wanted.up_to || !(small || (first && wanted.at_least_one)) {
+            break;
+        }
+        range = start..end;
+        read.next_offset = header.next_offset();
+        if first {
+            read.first_offset = header.base_offset;
+            if let Some(entry) = plan.skip_to.filter(|entry| entry.position > end) {
+                walk.skip_to(entry.position);
+                range.end = entry.position;
+                read.next_offset = plan.base + i64::from(entry.relative_offset);
+            }
+        }
+    }
+    Ok((range, read))
+}
+
+pub(super) fn read_error(file: &SegmentFile, error: WalkError) -> ReadError {
+    let path = file.log_path.clone();
+    match error {
+        WalkError::Io(source) => ReadError::Io { path, source },
+        WalkError::Damaged { position, reason } => {
+            ReadError::Corrupt { path, position: u64::from(position), reason }
+        }
+    }
+}

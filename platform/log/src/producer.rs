@@ -1,0 +1,330 @@
+//! What a partition remembers of its idempotent producers (KIP-98, KIP-360). Pure.
+//!
+//! A producer numbers its records a partition; a batch is taken if it follows the producer's last one,
+//! answered with its first offsets if it is one of the last five, refused otherwise. The state follows from
+//! the log: recovery rebuilds it from a checkpoint and the batches after it.
+//!
+//! As stored in a checkpoint, little-endian: producer count u32, then each
+//! `id i64 | epoch i16 | last timestamp i64 | batch count u8 | batches`, a batch being
+//! `base offset i64 | last offset delta i32 | last sequence i32 | timestamp i64`.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::{Buf, BufMut};
+use millrace_base::{Offset, ProducerId};
+use millrace_protocol::batch::{Batch, BatchHeader};
+
+use crate::error::AppendError;
+
+/// Batches remembered a producer: as many as Kafka's producers may have in flight.
+const BATCHES_MAX: usize = 5;
+
+/// A batch that a producer sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SentBatch {
+    pub base_offset: Offset,
+    pub last_offset_delta: i32,
+    pub last_sequence: i32,
+    pub timestamp_ms: i64,
+}
+
+impl SentBatch {
+    fn first_sequence(&self) -> i32 {
+        self.last_sequence.wrapping_sub(self.last_offset_delta) & i32::MAX
+    }
+
+    pub fn last_offset(&self) -> Offset {
+        self.base_offset + Offset::from(self.last_offset_delta)
+    }
+}
+
+/// One producer's epoch and latest batches, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Producer {
+    pub epoch: i16,
+    pub batches: VecDeque<SentBatch>,
+    /// When the partition last heard of it, by the broker's clock.
+    pub last_timestamp_ms: i64,
+}
+
+/// What is to be done with batches whose producers were checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Append,
+    Duplicate(SentBatch),
+}
+
+/// All producers of one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Producers(BTreeMap<i64, Producer>);
+
+impl Producers {
+    /// Whether `batches` may be appended, in this order, as one.
+    pub fn check(&self, batches: &[Batch]) -> Result<Verdict, AppendError> {
+        if let [batch] = batches {
+            return check_one(self.0.get(&batch.header.producer_id), &batch.header);
+        }
+        // Later batches are judged by what the earlier ones would leave behind.
+        let mut after = Self::default();
+        let mut first_duplicate = None;
+        for (index, batch) in batches.iter().enumerate() {
+            let header = &batch.header;
+            if !header.has_producer_id() {
+                continue;
+            }
+            let known = after.0.get(&header.producer_id).or_else(|| self.0.get(&header.producer_id));
+            match check_one(known, header)? {
+                Verdict::Duplicate(sent) if index == 0 => first_duplicate = Some(sent),
+                Verdict::Duplicate(_) if first_duplicate.is_some() => {}
+                Verdict::Duplicate(_) => return Err(out_of_order(header, known)),
+                Verdict::Append if first_duplicate.is_some() => return Err(out_of_order(header, known)),
+                Verdict::Append => {
+                    if let Some(known) = known.cloned() {
+                        after.0.insert(header.producer_id, known);
+                    }
+                    after.record(header, -1);
+                }
+            }
+        }
+        Ok(first_duplicate.map_or(Verdict::Append, Verdict::Duplicate))
+    }
+
+    /// Remembers an appended batch; `header` carries its final offsets.
+    pub fn record(&mut self, header: &BatchHeader, now_ms: i64) {
+        if !header.has_producer_id() {
+            return;
+        }
+        let producer = self.0.entry(header.producer_id).or_insert_with(|| Producer {
+            epoch: header.producer_epoch,
+            batches: VecDeque::new(),
+            last_timestamp_ms: now_ms,
+        });
+        if producer.epoch != header.producer_epoch {
+            producer.epoch = header.producer_epoch;
+            producer.batches.clear();
+        }
+        producer.last_timestamp_ms = producer.last_timestamp_ms.max(now_ms);
+        // A transaction marker has an epoch but no sequence.
+        if header.base_sequence < 0 {
+            return;
+        }
+        if producer.batches.len() == BATCHES_MAX {
+            producer.batches.pop_front();
+        }
+        producer.batches.push_back(SentBatch {
+            base_offset: header.base_offset,
+            last_offset_delta: header.last_offset_delta,
+            last_sequence: header.last_sequence(),
+            timestamp_ms: header.max_timestamp,
+        });
+    }
+
+    /// Forgets producers not heard of for `expiration_ms`.
+    pub fn expire(&mut self, now_ms: i64, expiration_ms: i64) {
+        self.0.retain(|_, producer| now_ms.saturating_sub(producer.last_timestamp_ms) < expiration_ms);
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (ProducerId, &Producer)> {
+        self.0.iter().map(|(id, producer)| (ProducerId(*id), producer))
+    }
+
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u32_le(u32::try_from(self.0.len()).expect("fewer producers than record offsets"));
+        for (id, producer) in &self.0 {
+            out.put_i64_le(*id);
+            out.put_i16_le(producer.epoch);
+            out.put_i64_le(producer.last_timestamp_ms);
+            out.put_u8(u8::try_from(producer.batches.len()).expect("five batches at most"));
+            for batch in &producer.batches {
+                out.put_i64_le(batch.base_offset);
+                out.put_i32_le(batch.last_offset_delta);
+                out.put_i32_le(batch.last_sequence);
+                out.put_i64_le(batch.timestamp_ms);
+            }
+        }
+    }
+
+    pub fn decode(from: &mut &[u8]) -> Result<Self, bytes::TryGetError> {
+        let mut producers = Self::default();
+        for _ in 0..from.try_get_u32_le()? {
+            let id = from.try_get_i64_le()?;
+            let epoch = from.try_get_i16_le()?;
+            let last_timestamp_ms = from.try_get_i64_le()?;
+            let mut batches = VecDeque::new();
+            for _ in 0..from.try_get_u8()? {
+                batches.push_back(SentBatch {
+                    base_offset: from.try_get_i64_le()?,
+                    last_offset_delta: from.try_get_i32_le()?,
+                    last_sequence: from.try_get_i32_le()?,
+                    timestamp_ms: from.try_get_i64_le()?,
+                });
+            }
+            producers.0.insert(id, Producer { epoch, batches, last_timestamp_ms });
+        }
+        Ok(producers)
+    }
+}
+
+fn check_one(known: Option<&Producer>, header: &BatchHeader) -> Result<Verdict, AppendError> {
+    // Of an unknown producer any sequence is taken: its state may have expired or been deleted (KIP-360).
+    let Some(producer) = known.filter(|_| header.has_producer_id()) else { return Ok(Verdict::Append) };
+    if header.producer_epoch < producer.epoch {
+        return Err(AppendError::InvalidProducerEpoch {
+            producer_id: ProducerId(header.producer_id),
+            epoch: header.producer_epoch,
+            current: producer.epoch,
+        });
+    }
+    let Some(last) = producer.batches.back().filter(|_| header.producer_epoch == producer.epoch) else {
+        let starts_anew = header.base_sequence == 0 || header.producer_epoch == producer.epoch;
+        return if starts_anew { Ok(Verdict::Append) } else { Err(out_of_order(header, known)) };
+    };
+    let (first, end) = (header.base_sequence, header.last_sequence());
+    let duplicate = |sent: &&SentBatch| sent.first_sequence() == first && sent.last_sequence == end;
+    if let Some(sent) = producer.batches.iter().find(duplicate) {
+        return Ok(Verdict::Duplicate(*sent));
+    }
+    if first == next_sequence(last.last_sequence) {
+        return Ok(Verdict::Append);
+    }
+    let oldest = producer.batches.front().map_or(0, SentBatch::first_sequence);
+    if end < oldest {
+        return Err(AppendError::DuplicateSequence {
+            producer_id: ProducerId(header.producer_id),
+            sequence: first,
+        });
+    }
+    Err(out_of_order(header, known))
+}
+
+fn out_of_order(header: &BatchHeader, known: Option<&Producer>) -> AppendError {
+    let last = known.filter(|producer| producer.epoch == header.producer_epoch);
+    AppendError::OutOfOrderSequence {
+        producer_id: ProducerId(header.producer_id),
+        sequence: header.base_sequence,
+        expected: last.and_then(|p| p.batches.back()).map_or(0, |sent| next_sequence(sent.last_sequence)),
+    }
+}
+
+/// Sequence numbers wrap around after `i32::MAX` to 0.
+fn next_sequence(sequence: i32) -> i32 {
+    sequence.wrapping_add(1) & i32::MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use millrace_protocol::batch::Attributes;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn batch(producer_id: i64, epoch: i16, sequence: i32, records: i32, base_offset: i64) -> Batch {
+        let header = BatchHeader {
+            base_offset,
+            batch_length: 49,
+            partition_leader_epoch: 0,
+            magic: 2,
+            crc: 0,
+            attributes: Attributes(0),
+            last_offset_delta: records - 1,
+            base_timestamp: 7,
+            max_timestamp: 7,
+            producer_id,
+            producer_epoch: epoch,
+            base_sequence: sequence,
+            record_count: records,
+        };
+        Batch { header, bytes: Bytes::new() }
+    }
+
+    /// Producers that sent the given (epoch, sequence, records), offsets counting from 0.
+    fn having(sent: &[(i16, i32, i32)]) -> Producers {
+        let mut producers = Producers::default();
+        let mut offset = 0;
+        for (epoch, sequence, records) in sent {
+            producers.record(&batch(1, *epoch, *sequence, *records, offset).header, 100);
+            offset += i64::from(*records);
+        }
+        producers
+    }
+
+    #[test]
+    fn the_sequence_that_follows_is_taken_and_a_gap_is_not() {
+        let producers = having(&[(0, 0, 10)]);
+        assert_eq!(producers.check(&[batch(1, 0, 10, 1, 0)]), Ok(Verdict::Append));
+        let gap = producers.check(&[batch(1, 0, 11, 1, 0)]);
+        assert!(matches!(gap, Err(AppendError::OutOfOrderSequence { expected: 10, .. })), "{gap:?}");
+    }
+
+    #[test]
+    fn each_of_the_last_five_batches_is_a_duplicate_with_its_first_offsets() {
+        let producers = having(&[(0, 0, 1), (0, 1, 2), (0, 3, 3), (0, 6, 1), (0, 7, 1), (0, 8, 2)]);
+        for (sequence, records, offset) in [(1, 2, 1), (3, 3, 3), (6, 1, 6), (7, 1, 7), (8, 2, 8)] {
+            let verdict = producers.check(&[batch(1, 0, sequence, records, 0)]).unwrap();
+            let Verdict::Duplicate(sent) = verdict else { panic!("{sequence} is a duplicate") };
+            assert_eq!((sent.base_offset, sent.last_offset()), (offset, offset + i64::from(records) - 1));
+        }
+        let forgotten = producers.check(&[batch(1, 0, 0, 1, 0)]);
+        assert!(matches!(forgotten, Err(AppendError::DuplicateSequence { .. })), "{forgotten:?}");
+    }
+
+    #[test]
+    fn epochs_fence_and_a_new_one_starts_at_sequence_zero() {
+        let producers = having(&[(3, 0, 4)]);
+        let old = producers.check(&[batch(1, 2, 4, 1, 0)]);
+        assert!(matches!(old, Err(AppendError::InvalidProducerEpoch { current: 3, .. })));
+        assert_eq!(producers.check(&[batch(1, 4, 0, 1, 0)]), Ok(Verdict::Append));
+        assert!(matches!(
+            producers.check(&[batch(1, 4, 4, 1, 0)]),
+            Err(AppendError::OutOfOrderSequence { .. })
+        ));
+    }
+
+    #[test]
+    fn an_unknown_producer_may_begin_anywhere_and_none_is_always_taken() {
+        let mut producers = having(&[(0, 0, 1)]);
+        assert_eq!(producers.check(&[batch(2, 5, 77, 1, 0)]), Ok(Verdict::Append));
+        assert_eq!(producers.check(&[batch(-1, -1, -1, 1, 0)]), Ok(Verdict::Append));
+        producers.expire(100 + 1000, 1000);
+        assert_eq!(producers.check(&[batch(1, 0, 500, 1, 0)]), Ok(Verdict::Append));
+    }
+
+    #[test]
+    fn sequences_wrap_around_to_zero() {
+        let producers = having(&[(0, i32::MAX - 1, 3)]);
+        assert_eq!(producers.check(&[batch(1, 0, 1, 1, 0)]), Ok(Verdict::Append));
+        let again = producers.check(&[batch(1, 0, i32::MAX - 1, 3, 0)]).unwrap();
+        assert!(matches!(again, Verdict::Duplicate(_)));
+    }
+
+    #[test]
+    fn batches_of_one_request_follow_each_other_and_are_all_or_none_duplicates() {
+        let producers = having(&[(0, 0, 1), (0, 1, 1)]);
+        assert_eq!(producers.check(&[batch(1, 0, 2, 1, 0), batch(1, 0, 3, 1, 0)]), Ok(Verdict::Append));
+        assert!(producers.check(&[batch(1, 0, 2, 1, 0), batch(1, 0, 4, 1, 0)]).is_err());
+        let both = producers.check(&[batch(1, 0, 0, 1, 0), batch(1, 0, 1, 1, 0)]).unwrap();
+        assert!(matches!(both, Verdict::Duplicate(SentBatch { base_offset: 0, .. })));
+        assert!(producers.check(&[batch(1, 0, 1, 1, 0), batch(1, 0, 2, 1, 0)]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encoded_decodes_to_the_same(sent in prop::collection::vec((0..3i64, 0..2i16, 0..99i32), 0..20)) {
+            let mut producers = Producers::default();
+            for (id, epoch, sequence) in sent {
+                producers.record(&batch(id, epoch, sequence, 2, 5).header, 9);
+            }
+            let mut bytes = Vec::new();
+            producers.encode(&mut bytes);
+            let mut rest = bytes.as_slice();
+            prop_assert_eq!(Producers::decode(&mut rest).unwrap(), producers);
+            prop_assert!(rest.is_empty());
+        }
+
+        #[test]
+        fn garbage_is_refused_or_decoded_but_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Producers::decode(&mut bytes.as_slice());
+        }
+    }
+}

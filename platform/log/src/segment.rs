@@ -1,0 +1,364 @@
+//! One segment's files: `<base offset>.log` with record batches back to back, `<base offset>.index` beside it.
+//!
+//! The log file of an active segment is written in whole blocks, so zeros may follow its last batch; a closed
+//! one is cut to its length. Positions are those of the first batch's first byte, 0, and so on.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+use millrace_base::Offset;
+use millrace_base::limits::{BATCH_BYTES_MAX, KIB, MIB};
+use millrace_protocol::batch::{BatchHeader, HEADER_LEN};
+use parking_lot::Mutex;
+
+use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::index::{ClosedIndex, IndexEntry, IndexMark, SparseIndex, file_header, file_position};
+
+/// Bytes between index entries, at least. Finding a batch reads that much, in microseconds; a gibibyte's
+/// index stays at 256 KiB.
+pub(crate) const INDEX_INTERVAL_BYTES_MIN: u32 = 64 * KIB as u32;
+
+/// A batch's checksum covers it from its attributes on.
+pub(crate) const CRC_START: usize = 21;
+
+/// Segments that are kept open; others are opened when needed. Ten thousand partitions are more files than
+/// a process may have by default.
+const OPEN_FILES_MAX: usize = 1024;
+
+/// The segments whose files are open, in the order in which they were opened.
+#[derive(Default)]
+pub(crate) struct OpenFiles(Mutex<VecDeque<Weak<SegmentFile>>>);
+
+impl OpenFiles {
+    fn note(&self, file: &Arc<SegmentFile>) {
+        let mut open = self.0.lock();
+        open.push_back(Arc::downgrade(file));
+        if open.len() <= OPEN_FILES_MAX {
+            return;
+        }
+        let oldest = open.pop_front();
+        drop(open);
+        if let Some(oldest) = oldest.and_then(|oldest| oldest.upgrade()) {
+            // Whoever uses the file right now has its own handle of it.
+            *oldest.handle.lock() = None;
+        }
+    }
+}
+
+/// A failure of the disk, with what was being done.
+#[derive(Debug)]
+pub(crate) struct DiskFault {
+    pub action: &'static str,
+    pub path: PathBuf,
+    pub source: io::Error,
+    /// It was a sync: what the disk holds is unknown, and a second one may claim what is not so.
+    pub in_sync: bool,
+}
+
+impl DiskFault {
+    pub fn of(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self { action, path, source, in_sync: false }
+    }
+
+    pub fn of_sync(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self { action, path, source, in_sync: true }
+    }
+
+    /// Nothing is lost: the write may be repeated when there is room.
+    pub fn is_disk_full(&self) -> bool {
+        !self.in_sync
+            && matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
+impl std::fmt::Display for DiskFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}: {}", self.action, self.path.display(), self.source)
+    }
+}
+
+/// A segment's files on disk.
+pub(crate) struct SegmentFile {
+    disk: Arc<dyn Disk>,
+    open: Arc<OpenFiles>,
+    pub log_path: PathBuf,
+    pub index_path: PathBuf,
+    base_offset: Offset,
+    handle: Mutex<Option<Arc<dyn DiskFile>>>,
+}
+
+impl SegmentFile {
+    pub fn new(disk: Arc<dyn Disk>, open: Arc<OpenFiles>, dir: &Path, base_offset: Offset) -> Arc<Self> {
+        Arc::new(Self {
+            disk,
+            open,
+            log_path: dir.join(format!("{base_offset:020}.log")),
+            index_path: dir.join(format!("{base_offset:020}.index")),
+            base_offset,
+            handle: Mutex::new(None),
+        })
+    }
+
+    /// The log file for reading and writing, made if there is none. The directory is not synced.
+    pub fn log(self: &Arc<Self>) -> io::Result<Arc<dyn DiskFile>> {
+        let mut handle = self.handle.lock();
+        if let Some(file) = &*handle {
+            return Ok(Arc::clone(file));
+        }
+        let mode = OpenMode { create: true, direct: true, ..OpenMode::default() };
+        let file = self.disk.open(&self.log_path, mode)?;
+        *handle = Some(Arc::clone(&file));
+        drop(handle);
+        self.open.note(self);
+        Ok(file)
+    }
+
+    /// Adds the bytes of `entries` to the index file behind the entries of `mark`; returns it for its sync.
+    pub fn append_index(&self, mark: IndexMark, entries: &[u8]) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.disk.open(&self.index_path, OpenMode { create: true, ..OpenMode::default() })?;
+        if mark.count == 0 {
+            file.write_all_at(&[&file_header(self.base_offset)], 0)?;
+        }
+        file.write_all_at(&[entries], file_position(mark.count))?;
+        Ok(file)
+    }
+
+    /// Cuts the log to its length, completes the index and makes both durable; not their names.
+    pub fn close(
+        self: &Arc<Self>,
+        index: &SparseIndex,
+        len: u32,
+        max_timestamp_ms: i64,
+    ) -> Result<(), DiskFault> {
+        let cut = || {
+            let log = self.log()?;
+            if log.len()? != u64::from(len) {
+                log.truncate(u64::from(len))?;
+            }
+            Ok(log)
+        };
+        let log = cut().map_err(DiskFault::of("cut segment", &self.log_path))?;
+        let index = self
+            .write_closed_index(index, len, max_timestamp_ms)
+            .map_err(DiskFault::of("write index", &self.index_path))?;
+        log.sync().map_err(DiskFault::of_sync("sync segment", &self.log_path))?;
+        index.sync().map_err(DiskFault::of_sync("sync index", &self.index_path))
+    }
+
+    fn write_closed_index(
+        &self,
+        index: &SparseIndex,
+        len: u32,
+        max_timestamp_ms: i64,
+    ) -> io::Result<Arc<dyn DiskFile>> {
+        let bytes = index.encode_closed(self.base_offset, len, max_timestamp_ms);
+        let file = self.disk.open(&self.index_path, OpenMode { create: true, ..OpenMode::default() })?;
+        file.write_all_at(&[&bytes], 0)?;
+        file.truncate(bytes.len() as u64)?;
+        Ok(file)
+    }
+
+    /// The index of a closed segment, from its file or else from the segment itself.
+    pub fn closed_index(self: &Arc<Self>, len: u32) -> Result<ClosedIndex, WalkError> {
+        let stored =
+            self.index_bytes().and_then(|bytes| SparseIndex::decode_closed(&bytes, self.base_offset));
+        if let Some(stored) = stored.filter(|stored| stored.segment_len == len) {
+            return Ok(stored);
+        }
+        let builder = self.walk_index(len)?;
+        // Only a cache of what the segment says: without it, the next process does this again.
+        let _ = self.write_closed_index(&builder.index, len, builder.max_timestamp_ms);
+        Ok(ClosedIndex { index: builder.index, segment_len: len, max_timestamp_ms: builder.max_timestamp_ms })
+    }
+
+    /// The index of the first `len` bytes of an active segment, and what its file has of it.
+    pub fn active_index(
+        self: &Arc<Self>,
+        len: u32,
+        mark: IndexMark,
+    ) -> Result<(SparseIndex, IndexMark), WalkError> {
+        if mark.count == 0 {
+            return Ok((SparseIndex::default(), mark));
+        }
+        let stored =
+            self.index_bytes().and_then(|bytes| SparseIndex::decode_active(&bytes, self.base_offset, mark));
+        match stored {
+            Some(stored) => Ok((stored, mark)),
+            None => Ok((self.walk_index(len)?.index, IndexMark::default())),
+        }
+    }
+
+    fn walk_index(self: &Arc<Self>, len: u32) -> Result<IndexBuilder, WalkError> {
+        let mut builder = IndexBuilder::new(self.base_offset, INDEX_INTERVAL_BYTES_MIN);
+        let log = self.log()?;
+        let mut walk = Walk::new(&*log, 0, len);
+        while let Some((position, header)) = walk.next_header()? {
+            builder.add(&header, position);
+        }
+        Ok(builder)
+    }
+
+    fn index_bytes(&self) -> Option<Vec<u8>> {
+        let file = self.disk.open(&self.index_path, OpenMode::default()).ok()?;
+        let mut bytes = vec![0; file.len().ok()? as usize];
+        file.read_exact_at(&mut bytes, 0).ok()?;
+        Some(bytes)
+    }
+
+    /// Closes the handle, if one is open.
+    pub fn forget(&self) {
+        *self.handle.lock() = None;
+    }
+
+    /// Removes both files. Their absence is durable when the directory is synced.
+    pub fn remove(&self) -> io::Result<()> {
+        *self.handle.lock() = None;
+        for path in [&self.index_path, &self.log_path] {
+            match self.disk.remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Index entries of batches that are added one after the other.
+#[derive(Debug)]
+pub(crate) struct IndexBuilder {
+    pub index: SparseIndex,
+    pub max_timestamp_ms: i64,
+    base_offset: Offset,
+    interval_bytes: u32,
+}
+
+impl IndexBuilder {
+    pub fn new(base_offset: Offset, interval_bytes: u32) -> Self {
+        Self { index: SparseIndex::default(), max_timestamp_ms: -1, base_offset, interval_bytes }
+    }
+
+    /// Goes on with an index of what is there already.
+    pub fn resume(index: SparseIndex, max_timestamp_ms: i64, base_offset: Offset) -> Self {
+        Self { index, max_timestamp_ms, base_offset, interval_bytes: INDEX_INTERVAL_BYTES_MIN }
+    }
+
+    pub fn add(&mut self, header: &BatchHeader, position: u32) {
+        // A segment ends before an offset is further from its base than 31 bits.
+        let relative_offset = u32::try_from(header.base_offset - self.base_offset).unwrap_or(u32::MAX);
+        let entry = IndexEntry { relative_offset, position, max_timestamp_before_ms: self.max_timestamp_ms };
+        self.index.note(entry, self.interval_bytes);
+        self.max_timestamp_ms = self.max_timestamp_ms.max(header.max_timestamp);
+    }
+}
+
+/// Batches that could not be walked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WalkError {
+    #[error("no batch header at byte {position}: {reason}")]
+    Damaged { position: u32, reason: String },
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Walks the headers of a file's batches, trusting what lies between them.
+pub(crate) struct Walk<'a> {
+    file: &'a dyn DiskFile,
+    position: u32,
+    end: u32,
+    window: Vec<u8>,
+    window_start: u32,
+}
+
+/// Bytes read at once: many headers of small batches, little waste for large ones.
+const WINDOW_BYTES: usize = 16 * KIB;
+
+impl<'a> Walk<'a> {
+    /// Batches that begin at `position` and after, up to `end`, where one must end.
+    pub fn new(file: &'a dyn DiskFile, position: u32, end: u32) -> Self {
+        Self { file, position, end, window: Vec::new(), window_start: position }
+    }
+
+    /// Goes on at `position`, where a batch begins.
+    pub fn skip_to(&mut self, position: u32) {
+        self.position = position;
+        self.window.clear();
+        self.window_start = position;
+    }
+
+    pub fn next_header(&mut self) -> Result<Option<(u32, BatchHeader)>, WalkError> {
+        if self.position >= self.end {
+            return Ok(None);
+        }
+        let position = self.position;
+        let damaged = |reason: String| WalkError::Damaged { position, reason };
+        let offset = (position - self.window_start) as usize;
+        if offset + HEADER_LEN > self.window.len() {
+            self.window.resize(WINDOW_BYTES, 0);
+            let read = self.file.read_at(&mut self.window, u64::from(position))?;
+            self.window.truncate(read);
+            self.window_start = position;
+        }
+        let bytes = &self.window[(position - self.window_start) as usize..];
+        let header = BatchHeader::parse(bytes).map_err(|error| damaged(error.to_string()))?;
+        let next = u64::from(position) + header.total_len() as u64;
+        if next > u64::from(self.end) {
+            return Err(damaged(format!("it reaches to byte {next}, behind {}", self.end)));
+        }
+        self.position = next as u32;
+        Ok(Some((position, header)))
+    }
+}
+
+/// Reads whole batches from `position` on, checking each; stops at the first that is not as it was written,
+/// or that does not begin at the offset where the last ended. Returns the position and offset of the end.
+pub(crate) fn scan_verified(
+    file: &dyn DiskFile,
+    mut position: u32,
+    mut offset: Offset,
+    mut visit: impl FnMut(u32, &BatchHeader),
+) -> io::Result<(u32, Offset)> {
+    let len = file.len()?;
+    let mut buffer: Vec<u8> = Vec::new();
+    let mut at = 0;
+    let mut wanted = HEADER_LEN;
+    loop {
+        if buffer.len() - at < wanted {
+            let read_from = u64::from(position) + (buffer.len() - at) as u64;
+            buffer.drain(..at);
+            at = 0;
+            let kept = buffer.len();
+            let ahead = wanted.max(MIB).min((len.saturating_sub(read_from)) as usize + kept);
+            if ahead < wanted {
+                return Ok((position, offset));
+            }
+            buffer.resize(ahead, 0);
+            let read = file.read_at(&mut buffer[kept..], read_from)?;
+            buffer.truncate(kept + read);
+            if buffer.len() < wanted {
+                return Ok((position, offset));
+            }
+        }
+        let Ok(header) = BatchHeader::parse(&buffer[at..]) else { return Ok((position, offset)) };
+        let total = header.total_len();
+        if header.base_offset != offset || total > BATCH_BYTES_MAX {
+            return Ok((position, offset));
+        }
+        if buffer.len() - at < total {
+            wanted = total;
+            continue;
+        }
+        let intact = crc32c::crc32c(&buffer[at + CRC_START..at + total]) == header.crc;
+        if !intact || header.last_offset_delta < 0 {
+            return Ok((position, offset));
+        }
+        visit(position, &header);
+        at += total;
+        position += total as u32;
+        offset = header.next_offset();
+        wanted = HEADER_LEN;
+    }
+}

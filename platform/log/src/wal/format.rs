@@ -1,0 +1,248 @@
+//! Bytes of the write-ahead log.
+//!
+//! A file is a sequence of groups, each at a multiple of 4096. A group is what one durable write commits.
+//! Little-endian, version 1:
+//!
+//! | group bytes | what |
+//! |---|---|
+//! | 0..4 | `MRWG` |
+//! | 4..6 | version u16 |
+//! | 6..8 | zero |
+//! | 8..12 | CRC-32C of bytes 12..length |
+//! | 12..16 | length u32: this header and all entries, without the padding to 4096 |
+//! | 16..24 | sequence u64 of the file's current life; groups of earlier lives have smaller ones |
+//! | 24..32 | number u64 of the group, one more than that of the group before, across files |
+//! | 32..36 | entry count u32 |
+//! | 36..64 | zero |
+//!
+//! | entry bytes | what |
+//! |---|---|
+//! | 0..16 | topic id |
+//! | 16..20 | partition i32 |
+//! | 20..24 | length u32 of the batches |
+//! | 24..32 | base offset i64 |
+//! | 32..40 | end offset i64, exclusive |
+//! | 40..48 | base offset i64 of the segment they belong into |
+//! | 48..52 | their position u32 there |
+//! | 52..56 | zero |
+//! | 56.. | record batches as they stand in the segment |
+
+use bytes::{Buf, BufMut};
+use millrace_base::limits::{IO_ALIGNMENT, KIB};
+use millrace_base::{Offset, TopicId, TopicPartition};
+
+pub(crate) const VERSION: u16 = 1;
+pub(crate) const GROUP_HEADER_LEN: usize = 64;
+pub(crate) const ENTRY_HEADER_LEN: usize = 56;
+/// Largest group. A bigger one would make lone records wait longer than it saves writes.
+pub(crate) const GROUP_BYTES_MAX: usize = 1024 * KIB;
+
+const MAGIC: u32 = u32::from_le_bytes(*b"MRWG");
+const CRC_START: usize = 12;
+
+/// Identity of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GroupId {
+    pub sequence: u64,
+    pub number: u64,
+}
+
+/// A stretch of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EntryHeader {
+    pub tp: TopicPartition,
+    pub len: u32,
+    pub base_offset: Offset,
+    pub end_offset: Offset,
+    pub segment: Offset,
+    pub position: u32,
+}
+
+impl EntryHeader {
+    pub fn encode(&self) -> [u8; ENTRY_HEADER_LEN] {
+        let mut bytes = [0; ENTRY_HEADER_LEN];
+        let mut out = bytes.as_mut_slice();
+        out.put_slice(self.tp.topic.0.as_bytes());
+        out.put_i32_le(self.tp.partition);
+        out.put_u32_le(self.len);
+        out.put_i64_le(self.base_offset);
+        out.put_i64_le(self.end_offset);
+        out.put_i64_le(self.segment);
+        out.put_u32_le(self.position);
+        bytes
+    }
+
+    fn decode(bytes: &mut &[u8]) -> Option<Self> {
+        if bytes.len() < ENTRY_HEADER_LEN {
+            return None;
+        }
+        let topic = uuid_from(bytes);
+        let header = Self {
+            tp: TopicPartition::new(topic, bytes.get_i32_le()),
+            len: bytes.get_u32_le(),
+            base_offset: bytes.get_i64_le(),
+            end_offset: bytes.get_i64_le(),
+            segment: bytes.get_i64_le(),
+            position: bytes.get_u32_le(),
+        };
+        bytes.advance(4);
+        Some(header)
+    }
+}
+
+/// Takes a topic id off the front of `bytes`, which has one.
+pub(crate) fn uuid_from(bytes: &mut &[u8]) -> TopicId {
+    let mut id = [0; 16];
+    bytes.copy_to_slice(&mut id);
+    TopicId(uuid::Uuid::from_bytes(id))
+}
+
+/// Writes the header over the first [`GROUP_HEADER_LEN`] bytes of `group`, whose entries follow it.
+pub(crate) fn seal(group: &mut [u8], id: GroupId, entry_count: u32) {
+    let len = u32::try_from(group.len()).expect("a group is at most GROUP_BYTES_MAX long");
+    let mut header = [0; GROUP_HEADER_LEN];
+    let mut out = header.as_mut_slice();
+    out.put_u32_le(MAGIC);
+    out.put_u16_le(VERSION);
+    out.put_u16_le(0);
+    out.put_u32_le(0);
+    out.put_u32_le(len);
+    out.put_u64_le(id.sequence);
+    out.put_u64_le(id.number);
+    out.put_u32_le(entry_count);
+    group[..GROUP_HEADER_LEN].copy_from_slice(&header);
+    let crc = crc32c::crc32c(&group[CRC_START..]);
+    group[8..CRC_START].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// What stands at the front of some bytes of a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Decoded<'a> {
+    Group {
+        id: GroupId,
+        /// With the padding: where the next group stands.
+        padded_len: usize,
+        entries: Entries<'a>,
+    },
+    /// A group of a version that this build does not read.
+    OtherVersion(u16),
+    /// No group, or one that was not written to its end.
+    Nothing,
+}
+
+/// Reads the group at the front of `bytes`.
+pub(crate) fn decode(bytes: &[u8]) -> Decoded<'_> {
+    if bytes.len() < GROUP_HEADER_LEN {
+        return Decoded::Nothing;
+    }
+    let mut header = &bytes[..GROUP_HEADER_LEN];
+    if header.get_u32_le() != MAGIC {
+        return Decoded::Nothing;
+    }
+    let version = header.get_u16_le();
+    header.advance(2);
+    let crc = header.get_u32_le();
+    let len = header.get_u32_le() as usize;
+    let id = GroupId { sequence: header.get_u64_le(), number: header.get_u64_le() };
+    let count = header.get_u32_le();
+    if len < GROUP_HEADER_LEN || len > bytes.len() || crc32c::crc32c(&bytes[CRC_START..len]) != crc {
+        return Decoded::Nothing;
+    }
+    if version != VERSION {
+        return Decoded::OtherVersion(version);
+    }
+    let entries = Entries { rest: &bytes[GROUP_HEADER_LEN..len], left: count };
+    Decoded::Group { id, padded_len: len.next_multiple_of(IO_ALIGNMENT), entries }
+}
+
+/// Walks a group's entries. A group's checksum was right, so `None` before its end means a writer's bug.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entries<'a> {
+    rest: &'a [u8],
+    left: u32,
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = (EntryHeader, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        self.left -= 1;
+        let header = EntryHeader::decode(&mut self.rest)?;
+        let batches = self.rest.split_off(..header.len as usize)?;
+        Some((header, batches))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn group(entries: &[Vec<u8>], id: GroupId) -> Vec<u8> {
+        let mut group = vec![0; GROUP_HEADER_LEN];
+        for (index, batches) in entries.iter().enumerate() {
+            group.extend(header(index, batches).encode());
+            group.extend(batches);
+        }
+        seal(&mut group, id, entries.len() as u32);
+        group
+    }
+
+    fn header(index: usize, batches: &[u8]) -> EntryHeader {
+        EntryHeader {
+            tp: TopicPartition::new(TopicId(uuid::Uuid::from_u128(index as u128)), 7),
+            len: batches.len() as u32,
+            base_offset: 10,
+            end_offset: 20,
+            segment: 5,
+            position: 99,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_group_decodes_to_what_was_sealed(
+            entries in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..6),
+            stale in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let id = GroupId { sequence: 3, number: 8 };
+            let mut bytes = group(&entries, id);
+            let padded = bytes.len().next_multiple_of(IO_ALIGNMENT);
+            bytes.extend(stale);
+            let Decoded::Group { id: found, padded_len, entries: walk } = decode(&bytes) else {
+                panic!("a sealed group")
+            };
+            prop_assert_eq!((found, padded_len), (id, padded));
+            let walked: Vec<_> = walk.map(|(header, batches)| (header, batches.to_vec())).collect();
+            let expected: Vec<_> =
+                entries.iter().enumerate().map(|(i, batches)| (header(i, batches), batches.clone())).collect();
+            prop_assert_eq!(walked, expected);
+        }
+
+        #[test]
+        fn a_group_with_any_byte_changed_is_none(at in 0..400usize, by in 1..=255u8) {
+            let mut bytes = group(&[vec![1; 200], vec![2; 100]], GroupId { sequence: 1, number: 1 });
+            let at = at % bytes.len();
+            // The version and the zeros after it are outside the checksum.
+            prop_assume!(!(4..8).contains(&at));
+            bytes[at] ^= by;
+            prop_assert_eq!(decode(&bytes), Decoded::Nothing);
+        }
+
+        #[test]
+        fn garbage_is_no_group(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
+            prop_assert_eq!(decode(&bytes), Decoded::Nothing);
+        }
+    }
+
+    #[test]
+    fn another_version_is_told_apart_from_damage() {
+        let mut bytes = group(&[], GroupId { sequence: 1, number: 1 });
+        bytes[4] = 2;
+        assert_eq!(decode(&bytes), Decoded::OtherVersion(2));
+    }
+}

@@ -1,0 +1,126 @@
+//! Reading what the write-ahead log held when the last process ended.
+
+use std::path::{Path, PathBuf};
+
+use millrace_base::limits::IO_ALIGNMENT;
+
+use super::format::{Decoded, Entries, GroupId, VERSION, decode};
+use crate::disk::{Disk, OpenMode};
+use crate::error::OpenError;
+
+/// A file, and what its first group says.
+struct Found {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    first: Option<GroupId>,
+}
+
+/// What [`replay`] went through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Replayed {
+    pub groups: u64,
+    /// Larger than any sequence that a group may have been written with.
+    pub next_sequence: u64,
+    pub next_number: u64,
+}
+
+/// Calls `take` with every group from `from_sequence` on, in the order of their commits.
+///
+/// Only the very last group may be incomplete, since each was durable before the next was written. A whole
+/// group after a damaged one means that acknowledged records were damaged: that is refused.
+pub(crate) fn replay(
+    disk: &dyn Disk,
+    dir: &Path,
+    from_sequence: u64,
+    mut take: impl FnMut(&Path, u64, Entries<'_>) -> Result<(), OpenError>,
+) -> Result<Replayed, OpenError> {
+    let mut files = read_files(disk, dir)?;
+    files.sort_by_key(|file| file.first.map(|id| (id.sequence, id.number)));
+    let mut replayed = Replayed { groups: 0, next_sequence: from_sequence, next_number: 0 };
+    let mut last: Option<(GroupId, PathBuf)> = None;
+    for file in &files {
+        let mut position = 0;
+        while let Some((id, padded_len, entries)) = group_at(file, position)? {
+            // Remains of an earlier life of the file.
+            if id.sequence < last.as_ref().map_or(from_sequence, |(before, _)| before.sequence) {
+                break;
+            }
+            if let Some((before, path)) = &last
+                && !follows(*before, id, position)
+            {
+                let reason = format!(
+                    "group {} stands here, after group {} in {}: committed records between them are missing",
+                    id.number,
+                    before.number,
+                    path.display()
+                );
+                return Err(OpenError::corrupt(&file.path, position as u64, reason));
+            }
+            take(&file.path, position as u64, entries)?;
+            replayed.groups += 1;
+            last = Some((id, file.path.clone()));
+            position += padded_len;
+        }
+        let sequence = last.as_ref().map_or(from_sequence, |(id, _)| id.sequence);
+        refuse_later_group(file, position, sequence.max(from_sequence))?;
+    }
+    if let Some((id, _)) = last {
+        // One more for a file whose first group was lost with its sequence.
+        replayed.next_sequence = id.sequence + 2;
+        replayed.next_number = id.number + 1;
+    } else {
+        replayed.next_sequence = from_sequence + 2;
+    }
+    Ok(replayed)
+}
+
+/// Whether `id`, at `position` of its file, is the group committed right after `before`.
+fn follows(before: GroupId, id: GroupId, position: usize) -> bool {
+    let next_file = position == 0 && id.sequence > before.sequence;
+    id.number == before.number + 1 && (id.sequence == before.sequence || next_file)
+}
+
+fn read_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<Found>, OpenError> {
+    let entries = disk.list(dir).map_err(OpenError::io("list", dir))?;
+    let mut files = Vec::new();
+    for entry in entries.into_iter().filter(|entry| entry.name.ends_with(".wal")) {
+        let path = dir.join(entry.name);
+        let file = disk.open(&path, OpenMode::default()).map_err(OpenError::io("open", &path))?;
+        let len = file.len().map_err(OpenError::io("read the length of", &path))?;
+        let mut bytes = vec![0; len as usize];
+        let read = file.read_at(&mut bytes, 0).map_err(OpenError::io("read", &path))?;
+        bytes.truncate(read);
+        let mut found = Found { path, bytes, first: None };
+        found.first = group_at(&found, 0)?.map(|(id, ..)| id);
+        files.push(found);
+    }
+    Ok(files)
+}
+
+fn group_at(file: &Found, position: usize) -> Result<Option<(GroupId, usize, Entries<'_>)>, OpenError> {
+    match decode(file.bytes.get(position..).unwrap_or_default()) {
+        Decoded::Group { id, padded_len, entries } => Ok(Some((id, padded_len, entries))),
+        Decoded::OtherVersion(found) => {
+            Err(OpenError::Version { path: file.path.clone(), found, supported: VERSION })
+        }
+        Decoded::Nothing => Ok(None),
+    }
+}
+
+/// Behind the last group, at `end`, there may be remains of the file's earlier lives but no group of this one.
+fn refuse_later_group(file: &Found, end: usize, sequence: u64) -> Result<(), OpenError> {
+    for position in (end..file.bytes.len()).step_by(IO_ALIGNMENT) {
+        if let Ok(Some((id, ..))) = group_at(file, position)
+            && id.sequence >= sequence
+            && position > end
+        {
+            let reason = format!(
+                "no valid group stands here, but group {} at byte {position} was committed after it; \
+                 acknowledged records are damaged. Restore the directory from a replica or a backup",
+                id.number
+            );
+            return Err(OpenError::corrupt(&file.path, end as u64, reason));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! Writing groups, and turning to the next file when one is full.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use millrace_base::limits::{IO_ALIGNMENT, MIB};
+
+use super::format::{ENTRY_HEADER_LEN, EntryHeader, GROUP_BYTES_MAX, GROUP_HEADER_LEN, GroupId, seal};
+use crate::disk::{AlignedBuffer, Disk, DiskFile, OpenMode};
+
+/// Files that the log's space is divided into: while one is written the others wait for their segments.
+const FILES: u64 = 4;
+/// Smallest file: a group of one entry has room in it.
+pub(crate) const FILE_BYTES_MIN: u64 = 16 * 1024;
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// Nothing that is still needed.
+    Free,
+    /// Groups of this life of the file.
+    Holds { sequence: u64 },
+}
+
+struct WalFile {
+    file: Arc<dyn DiskFile>,
+    usage: Use,
+}
+
+/// A group that is being collected.
+pub(crate) struct Group {
+    buffer: AlignedBuffer,
+    len: usize,
+    limit: usize,
+    entries: u32,
+}
+
+impl Group {
+    fn new(limit: usize) -> Self {
+        Self { buffer: AlignedBuffer::zeroed(limit), len: GROUP_HEADER_LEN, limit, entries: 0 }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+
+    pub fn entries(&self) -> u32 {
+        self.entries
+    }
+
+    /// Whether `entries` stretches of `bytes` together still fit.
+    pub fn has_room(&self, entries: usize, bytes: usize) -> bool {
+        self.len + entries * ENTRY_HEADER_LEN + bytes <= self.limit
+    }
+
+    /// Adds an entry, whose `header.len` bytes `copy` puts into the slice it is given.
+    pub fn push(&mut self, header: &EntryHeader, copy: impl FnOnce(&mut [u8])) {
+        let start = self.len + ENTRY_HEADER_LEN;
+        let end = start + header.len as usize;
+        let buffer = self.buffer.as_mut_slice();
+        buffer[self.len..start].copy_from_slice(&header.encode());
+        copy(&mut buffer[start..end]);
+        self.len = end;
+        self.entries += 1;
+    }
+
+    pub fn clear(&mut self) {
+        self.len = GROUP_HEADER_LEN;
+        self.entries = 0;
+    }
+
+    fn padded_len(&self) -> usize {
+        self.len.next_multiple_of(IO_ALIGNMENT)
+    }
+}
+
+/// The files and the place of the next group.
+pub(crate) struct WalWriter {
+    files: Vec<WalFile>,
+    file_bytes: u64,
+    current: usize,
+    position: u64,
+    next_number: u64,
+    next_sequence: u64,
+}
+
+impl WalWriter {
+    /// Makes the files where they are missing. Nothing in them is needed any more: recovery has put it into
+    /// segments. Groups written from here on have `sequence` or a larger one.
+    pub fn create(
+        disk: &dyn Disk,
+        dir: &Path,
+        wal_bytes: u64,
+        sequence: u64,
+        number: u64,
+    ) -> io::Result<Self> {
+        let file_bytes = (wal_bytes / FILES).next_multiple_of(IO_ALIGNMENT as u64).max(FILE_BYTES_MIN);
+        let mut made = false;
+        let mut files = Vec::new();
+        for index in 0..FILES {
+            let (file, is_new) = open_zeroed(disk, &file_path(dir, index), file_bytes)?;
+            made |= is_new;
+            files.push(WalFile { file, usage: Use::Free });
+        }
+        if made {
+            disk.sync_dir(dir)?;
+        }
+        files[0].usage = Use::Holds { sequence };
+        Ok(Self {
+            files,
+            file_bytes,
+            current: 0,
+            position: 0,
+            next_number: number,
+            next_sequence: sequence + 1,
+        })
+    }
+
+    /// A group as large as this log takes.
+    pub fn group(&self) -> Group {
+        Group::new(GROUP_BYTES_MAX.min(self.file_bytes as usize))
+    }
+
+    /// Bytes of one partition's batches that one group can always take, as two entries if need be.
+    pub fn entry_bytes_max(file_bytes_total: u64) -> usize {
+        let file_bytes = (file_bytes_total / FILES).max(FILE_BYTES_MIN) as usize;
+        GROUP_BYTES_MAX.min(file_bytes) - GROUP_HEADER_LEN - 2 * ENTRY_HEADER_LEN
+    }
+
+    /// Finds the place for `group`, in the next file if this one is full. False: that one is still needed;
+    /// a checkpoint has to [`Self::recycle`] it first.
+    pub fn make_room(&mut self, group: &Group) -> bool {
+        if self.position + group.padded_len() as u64 <= self.file_bytes {
+            return true;
+        }
+        self.rotate()
+    }
+
+    /// Writes `group` durably where [`Self::make_room`] found room, and returns the bytes written.
+    pub fn write(&mut self, group: &mut Group) -> io::Result<u64> {
+        let (len, padded) = (group.len, group.padded_len());
+        let file = &self.files[self.current];
+        let Use::Holds { sequence } = file.usage else { unreachable!("make_room has put the file to use") };
+        let buffer = group.buffer.as_mut_slice();
+        seal(&mut buffer[..len], GroupId { sequence, number: self.next_number }, group.entries);
+        buffer[len..padded].fill(0);
+        file.file.write_all_at(&[&buffer[..padded]], self.position)?;
+        self.position += padded as u64;
+        self.next_number += 1;
+        Ok(padded as u64)
+    }
+
+    /// The sequence of the file that is being written: all below are full.
+    pub fn current_sequence(&self) -> u64 {
+        match self.files[self.current].usage {
+            Use::Holds { sequence } => sequence,
+            Use::Free => unreachable!("the current file is in use"),
+        }
+    }
+
+    /// True when files other than the current one wait to be recycled.
+    pub fn has_full_files(&self) -> bool {
+        self.files.iter().filter(|file| file.usage != Use::Free).count() > 1
+    }
+
+    pub fn has_free_file(&self) -> bool {
+        self.files.iter().any(|file| file.usage == Use::Free)
+    }
+
+    pub fn next_number(&self) -> u64 {
+        self.next_number
+    }
+
+    /// Turns to the next file. False if that is still needed.
+    pub fn rotate(&mut self) -> bool {
+        let next = (self.current + 1) % self.files.len();
+        if self.files[next].usage != Use::Free {
+            return false;
+        }
+        self.files[next].usage = Use::Holds { sequence: self.next_sequence };
+        self.next_sequence += 1;
+        self.current = next;
+        self.position = 0;
+        true
+    }
+
+    /// Frees the files whose sequence is below `sequence`: their records are in segments, durably, and a
+    /// durable checkpoint says so.
+    pub fn recycle(&mut self, below: u64) {
+        for file in &mut self.files {
+            if matches!(file.usage, Use::Holds { sequence } if sequence < below) {
+                file.usage = Use::Free;
+            }
+        }
+    }
+}
+
+pub(crate) fn file_path(dir: &Path, index: u64) -> PathBuf {
+    dir.join(format!("{index:04}.wal"))
+}
+
+/// A file of `len` bytes that have all been written once: a commit into it moves no extent.
+fn open_zeroed(disk: &dyn Disk, path: &Path, len: u64) -> io::Result<(Arc<dyn DiskFile>, bool)> {
+    let in_place = OpenMode { create: true, direct: true, ..OpenMode::default() };
+    let file = disk.open(path, in_place)?;
+    let is_new = file.len()? != len;
+    if is_new {
+        file.truncate(0)?;
+        let zeros = AlignedBuffer::zeroed((len as usize).min(MIB));
+        let mut position = 0;
+        while position < len {
+            let part = (len - position).min(zeros.as_slice().len() as u64) as usize;
+            file.write_all_at(&[&zeros.as_slice()[..part]], position)?;
+            position += part as u64;
+        }
+        file.sync()?;
+    }
+    let durable = OpenMode { direct: true, durable: true, ..OpenMode::default() };
+    Ok((disk.open(path, durable)?, is_new))
+}
