@@ -3,6 +3,7 @@
 //! This crate is the only one that knows all others: it wires them into a node ([`node`]) and gives people
 //! the commands of [`cli`]. It holds no logic of the platform's own.
 
+mod bench;
 mod cli;
 mod logging;
 mod node;
@@ -22,11 +23,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: cli::Cli) -> anyhow::Result<()> {
-    // Commands talk over one connection: a second thread for the network is all that helps them.
-    let threads = if cli.command.is_broker() { None } else { Some(2) };
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if let Some(threads) = threads {
-        runtime.worker_threads(threads);
+    if cli.command.is_light() {
+        runtime.worker_threads(2);
     }
     let runtime = runtime.enable_all().thread_name("millrace").build()?;
     let result = runtime.block_on(cli::run(cli));

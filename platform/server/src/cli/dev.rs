@@ -39,7 +39,7 @@ fn announcement(node: &Node, started_ms: u128) -> String {
     let connection = connection_flags(listen, data_dir, node.ca_file().as_deref());
     let mut text = format!("Millrace {} is ready ({started_ms} ms)\n\n", env!("CARGO_PKG_VERSION"));
     let mut line = |name: &str, value: &dyn std::fmt::Display| {
-        writeln!(text, "  {name:22} {value}").expect("writing to a String does not fail");
+        writeln!(text, "  {name:24} {value}").expect("writing to a String does not fail");
     };
     line("Kafka clients (TCP)", &listen);
     line("Millrace clients (QUIC)", &listen);

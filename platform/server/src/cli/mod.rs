@@ -15,6 +15,7 @@ mod topic;
 use clap::{Parser, Subcommand};
 
 use crate::logging::LoggingArgs;
+pub use connect::ConnectArgs;
 pub use output::OutputFormat;
 
 /// A Kafka-compatible event platform: broker and command line in one binary
@@ -43,6 +44,9 @@ pub enum Command {
     Produce(produce::ProduceArgs),
     /// Print the records of a topic
     Consume(consume::ConsumeArgs),
+    /// Measure brokers, and what this machine can do at all
+    #[command(subcommand)]
+    Bench(crate::bench::BenchCommand),
     /// Explain and check configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -52,6 +56,11 @@ impl Command {
     /// Whether this process becomes a broker, as opposed to a client of one.
     pub const fn is_broker(&self) -> bool {
         matches!(self, Self::Dev(_) | Self::Server(_))
+    }
+
+    /// Whether two threads do: a command talks over one connection, and the second thread reads or prints.
+    pub const fn is_light(&self) -> bool {
+        !self.is_broker()
     }
 
     /// What is logged unless asked for otherwise. `dev` talks to a person by its announcement.
@@ -72,6 +81,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Topic(command) => topic::run(command, output).await,
         Command::Produce(args) => produce::run(args, output).await,
         Command::Consume(args) => consume::run(args, output).await,
+        Command::Bench(command) => crate::bench::run(command).await,
         Command::Config(command) => config::run(command, output),
     }
 }

@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
+use bytes::Bytes;
 use millrace_client::ConsumerRecord;
-use serde_json::{Map, Value, json};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// A way to print records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +71,7 @@ impl RecordFormat {
     pub fn write(&self, out: &mut impl Write, record: &ConsumerRecord) -> io::Result<()> {
         match self {
             Self::Json => {
-                serde_json::to_writer(&mut *out, &to_json(record))?;
+                serde_json::to_writer(&mut *out, &JsonRecord(record))?;
                 out.write_all(b"\n")
             }
             Self::Pattern(parts) => parts.iter().try_for_each(|part| write_part(out, part, record)),
@@ -124,34 +125,52 @@ fn write_part(out: &mut impl Write, part: &Part, record: &ConsumerRecord) -> io:
     }
 }
 
-fn to_json(record: &ConsumerRecord) -> Value {
-    let mut object = Map::new();
-    object.insert("topic".to_owned(), record.topic().into());
-    object.insert("partition".to_owned(), record.partition().into());
-    object.insert("offset".to_owned(), record.offset().into());
-    object.insert("timestamp".to_owned(), record.timestamp().into());
-    insert_bytes(&mut object, "key", record.key().map(|key| &key[..]));
-    insert_bytes(&mut object, "value", record.value().map(|value| &value[..]));
-    let headers = record.headers().iter().map(|(name, value)| {
-        let mut header = Map::new();
-        header.insert("name".to_owned(), json!(name));
-        insert_bytes(&mut header, "value", value.as_deref());
-        Value::Object(header)
-    });
-    object.insert("headers".to_owned(), headers.collect());
-    Value::Object(object)
+/// A record as a JSON object, its members in the order in which one reads them.
+struct JsonRecord<'a>(&'a ConsumerRecord);
+
+struct JsonHeader<'a>(&'a (String, Option<Bytes>));
+
+impl Serialize for JsonRecord<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let record = self.0;
+        let mut object = serializer.serialize_map(None)?;
+        object.serialize_entry("topic", record.topic())?;
+        object.serialize_entry("partition", &record.partition())?;
+        object.serialize_entry("offset", &record.offset())?;
+        object.serialize_entry("timestamp", &record.timestamp())?;
+        bytes_entry(&mut object, ["key", "key_hex"], record.key())?;
+        bytes_entry(&mut object, ["value", "value_hex"], record.value())?;
+        let headers: Vec<JsonHeader<'_>> = record.headers().iter().map(JsonHeader).collect();
+        object.serialize_entry("headers", &headers)?;
+        object.end()
+    }
+}
+
+impl Serialize for JsonHeader<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (name, value) = self.0;
+        let mut object = serializer.serialize_map(None)?;
+        object.serialize_entry("name", name)?;
+        bytes_entry(&mut object, ["value", "value_hex"], value.as_ref())?;
+        object.end()
+    }
 }
 
 /// Text as it is; bytes that are none under a name of their own, in hexadecimal.
-fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {
-    match bytes.map(|bytes| std::str::from_utf8(bytes).map_err(|_| bytes)) {
-        None => object.insert(name.to_owned(), Value::Null),
-        Some(Ok(text)) => object.insert(name.to_owned(), text.into()),
-        Some(Err(bytes)) => {
-            let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            object.insert(format!("{name}_hex"), digits.into())
+fn bytes_entry<M: SerializeMap>(
+    object: &mut M,
+    [text_name, hex_name]: [&str; 2],
+    bytes: Option<&Bytes>,
+) -> Result<(), M::Error> {
+    match bytes.map(|bytes| std::str::from_utf8(bytes)) {
+        None => object.serialize_entry(text_name, &()),
+        Some(Ok(text)) => object.serialize_entry(text_name, text),
+        Some(Err(_)) => {
+            let digits: String =
+                bytes.iter().flat_map(|bytes| bytes.iter()).map(|byte| format!("{byte:02x}")).collect();
+            object.serialize_entry(hex_name, &digits)
         }
-    };
+    }
 }
 
 #[cfg(test)]
@@ -175,10 +194,13 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text_are_hexadecimal() {
-        let mut object = Map::new();
-        insert_bytes(&mut object, "key", None);
-        insert_bytes(&mut object, "value", Some(&[0xff, 0x01]));
-        insert_bytes(&mut object, "other", Some(b"text"));
-        assert_eq!(Value::Object(object), json!({ "key": null, "value_hex": "ff01", "other": "text" }));
+        for (value, json) in [
+            (None, r#"{"name":"h","value":null}"#),
+            (Some(&b"text"[..]), r#"{"name":"h","value":"text"}"#),
+            (Some(&[0xff, 0x01]), r#"{"name":"h","value_hex":"ff01"}"#),
+        ] {
+            let header = ("h".to_owned(), value.map(Bytes::from_static));
+            assert_eq!(serde_json::to_string(&JsonHeader(&header)).unwrap(), json);
+        }
     }
 }
