@@ -23,10 +23,8 @@ pub struct TestProgram {
 
 pub struct Programs {
     pub tests: Vec<TestProgram>,
-    /// The broker that the tests start.
+    /// The broker that the tests start; the examples' programs lie beside it.
     pub millrace: PathBuf,
-    /// Where the programs under `examples/` lie.
-    pub examples: PathBuf,
 }
 
 impl TestProgram {
@@ -35,8 +33,7 @@ impl TestProgram {
         command
             .current_dir(&self.directory)
             .env("CARGO_MANIFEST_DIR", &self.directory)
-            .env("MILLRACE_BIN", &programs.millrace)
-            .env("MILLRACE_EXAMPLES", &programs.examples)
+            .env("MILLRACE_BIN_DIR", programs.millrace.parent().unwrap_or(&self.directory))
             .env("MILLRACE_TOOLS", workspace.tools())
             .stdin(Stdio::null());
         command
@@ -80,8 +77,7 @@ fn build(workspace: &Workspace) -> anyhow::Result<Programs> {
     }
     tests.sort_by(|a, b| (&a.package, &a.name).cmp(&(&b.package, &b.name)));
     let millrace = millrace.context("the build made no `millrace` program")?;
-    let examples = millrace.with_file_name("examples");
-    Ok(Programs { tests, millrace, examples })
+    Ok(Programs { tests, millrace })
 }
 
 fn test_program(message: &Value, name: &str, executable: &str) -> anyhow::Result<TestProgram> {

@@ -14,7 +14,7 @@ mod program;
 mod skip;
 mod wait;
 
-pub use binary::millrace_binary;
+pub use binary::{example_binary, millrace_binary};
 pub use broker::Broker;
 pub use builder::{BrokerBuilder, Refusal};
 pub use program::{Finished, Program, tool};
