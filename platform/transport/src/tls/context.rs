@@ -93,7 +93,8 @@ impl TlsContext {
         Arc::clone(&self.0.tcp)
     }
 
-    pub(crate) fn quic(&self) -> Arc<QuicServerConfig> {
+    /// The configuration of QUIC listeners.
+    pub fn quic(&self) -> Arc<QuicServerConfig> {
         Arc::clone(&self.0.quic)
     }
 }
