@@ -8,12 +8,12 @@ use quinn::Endpoint;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::connection::{Account, Shared};
+use crate::connection::{Account, Handshaking, Shared};
 use crate::limits::TLS_HANDSHAKE;
 use crate::listener::TcpTls;
 use crate::phase::Phase;
 use crate::pipeline;
-use crate::quic::{self, Handshaking};
+use crate::quic;
 use crate::secure::{TlsSink, TlsSource};
 use crate::service::{CloseReason, TransportKind};
 use crate::tcp::{TcpSink, TcpSource};
@@ -64,13 +64,15 @@ pub(crate) async fn quic(shared: Arc<Shared>, endpoint: Endpoint) {
         let crowded =
             usize::try_from(shared.metrics.handshakes.get()).unwrap_or(0) >= shared.limits.retry_above;
         if crowded && incoming.may_retry() && !incoming.remote_address_validated() {
+            shared.metrics.retries.inc();
             // Only fails for a validated address.
             let _ = incoming.retry();
             continue;
         }
         match shared.admit(incoming.remote_address(), TransportKind::Quic) {
             Some(account) => {
-                tokio::spawn(quic::serve(incoming, account));
+                let handshaking = Handshaking::begin(&shared);
+                tokio::spawn(quic::serve(incoming, account, handshaking));
             }
             None => incoming.refuse(),
         }
@@ -127,10 +129,13 @@ async fn serve_tls(
     if let Err(source) = stream.set_nodelay(true) {
         return CloseReason::Io { action: "set TCP_NODELAY", source };
     }
-    let shaken = {
-        let _gauge = Handshaking::new(shared);
-        tokio::time::timeout_at(deadline, tls.accept(stream)).await
+    let mut phase = shared.phase();
+    let handshaking = Handshaking::begin(shared);
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout_at(deadline, tls.accept(stream)) => shaken,
+        () = phase.reached(Phase::Draining) => return CloseReason::Shutdown,
     };
+    drop(handshaking);
     let stream = match shaken {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return CloseReason::HandshakeFailed(error.to_string()),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use prometheus::IntGauge;
 use tokio::sync::{Notify, watch};
 
 use crate::limits::TransportLimits;
@@ -195,5 +196,21 @@ impl Drop for Account {
             }
         }
         self.shared.leave();
+    }
+}
+
+/// Counts a handshake in progress.
+pub(crate) struct Handshaking(IntGauge);
+
+impl Handshaking {
+    pub(crate) fn begin(shared: &Shared) -> Self {
+        shared.metrics.handshakes.inc();
+        Self(shared.metrics.handshakes.clone())
+    }
+}
+
+impl Drop for Handshaking {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

@@ -82,7 +82,14 @@ pub fn listen(
     let (tcp, udp) = bind(address)?;
     let setup = |action| move |source| ListenError::Setup { action, source };
     let local_addr = tcp.local_addr().map_err(setup("read the port that was picked"))?;
-    quic.size_buffers(&udp).map_err(setup("size the UDP socket's buffers"))?;
+    let buffer_bytes = quic.size_buffers(&udp).map_err(setup("size the UDP socket's buffers"))?;
+    if buffer_bytes < quic.socket_buffer_bytes {
+        tracing::warn!(
+            "the UDP socket's buffers are {buffer_bytes} bytes, not {}: QUIC will lose packets under load; raise \
+             net.core.rmem_max and net.core.wmem_max",
+            quic.socket_buffer_bytes
+        );
+    }
     let mut server = ServerConfig::with_crypto(tls.quic());
     server.transport_config(Arc::new(quic.transport_config(limits.streams_max)));
     let endpoint = Endpoint::new(quic.endpoint_config(), Some(server), udp, Arc::new(TokioRuntime))

@@ -19,6 +19,7 @@ pub struct TransportMetrics {
     pub(crate) handshakes: IntGauge,
     pub(crate) receive_bytes: IntGauge,
     pub(crate) accept_errors: IntCounter,
+    pub(crate) retries: IntCounter,
 }
 
 /// The counters of one transport.
@@ -80,6 +81,13 @@ impl TransportMetrics {
             receive_bytes: registered(
                 registry,
                 IntGauge::with_opts(opts("receive_buffer_bytes", "Receive buffers in use"))?,
+            )?,
+            retries: registered(
+                registry,
+                IntCounter::with_opts(opts(
+                    "quic_retries_total",
+                    "QUIC clients told to prove their address first",
+                ))?,
             )?,
             accept_errors: registered(
                 registry,

@@ -63,14 +63,13 @@ pub(crate) async fn serve<R: ByteSource, W: ByteSink>(
     mut pipeline: Box<dyn Pipeline>,
 ) -> CloseReason {
     let PipelineContext { limits, memory, metrics, transport, phase } = context;
-    metrics.pipelines.inc();
+    let _open = OpenPipeline::count(metrics);
     let flow = Mutex::new(Flow::new(limits, transport, Instant::now()));
     let reason = {
         let reading = read_requests(&flow, &phase, limits, memory, metrics, &mut source, pipeline.as_mut());
         let writing = write_replies(&flow, metrics, &mut sink);
         drive(&flow, &phase, reading, writing).await
     };
-    metrics.pipelines.dec();
     metrics.protocol_error(&reason);
     reason
 }
@@ -227,6 +226,22 @@ async fn write_replies<W: ByteSink>(
         }
         metrics.replies.inc_by(replies as u64);
         flow.lock().end_write(replies, bytes, Instant::now());
+    }
+}
+
+/// Counts an open pipeline, also through cancellation.
+struct OpenPipeline<'a>(&'a PerTransport);
+
+impl<'a> OpenPipeline<'a> {
+    fn count(metrics: &'a PerTransport) -> Self {
+        metrics.pipelines.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for OpenPipeline<'_> {
+    fn drop(&mut self) {
+        self.0.pipelines.dec();
     }
 }
 

@@ -9,12 +9,12 @@ use bytes::Bytes;
 use millrace_base::Piece;
 use millrace_base::limits::MIB;
 use quinn::{
-    AckFrequencyConfig, ConnectionError, EndpointConfig, Incoming, MtuDiscoveryConfig, RecvStream,
-    SendStream, TransportConfig, VarInt,
+    ConnectionError, EndpointConfig, Incoming, MtuDiscoveryConfig, RecvStream, SendStream, TransportConfig,
+    VarInt,
 };
 use rustls_pki_types::CertificateDer;
 
-use crate::connection::{Account, Shared};
+use crate::connection::{Account, Handshaking, Shared};
 use crate::file;
 use crate::framing::Assembler;
 use crate::outgoing::Outgoing;
@@ -36,8 +36,11 @@ pub mod code {
     pub const SHUTDOWN: u32 = 2;
 }
 
-/// What QUIC's speed depends on, each with its reason. Figures are of one machine with two cores, client and
-/// server together, on loopback.
+/// What QUIC's speed depends on, each with its reason. `examples/raw_quic.rs` measures them.
+///
+/// Left as quinn has them, because nothing was gained: cubic (BBR was slower on loopback), and acknowledging
+/// every second packet (every tenth or thirtieth saved nothing measurable, and slows the start of a
+/// connection).
 #[derive(Clone, Debug)]
 pub struct QuicTuning {
     /// Socket buffers each way. With the usual 208 KiB a burst is dropped before the endpoint's task gets
@@ -50,15 +53,13 @@ pub struct QuicTuning {
     /// Unread bytes per stream. Enough for a 1 MiB batch in flight while the one before it is read; 16 MiB
     /// made loopback slower, because more data leaves the CPU's cache before it is read.
     pub stream_window_bytes: u32,
-    /// Unread bytes of all streams of a connection: what one peer can make us hold.
+    /// Unread bytes of all streams of a connection: what one peer can make us hold besides the budget of
+    /// receive buffers.
     pub connection_window_bytes: u32,
     /// Unacknowledged bytes kept for resending: the most that is in flight to one peer.
     pub send_window_bytes: u64,
     /// A peer that is silent for this long is gone. Clients that stay send keep-alives.
     pub peer_timeout: Duration,
-    /// Packets that a peer may receive before it acknowledges (the ACK frequency extension). Acknowledging
-    /// every second packet, the standard's default, costs a fifth of the goodput.
-    pub ack_every_packets: u32,
 }
 
 impl Default for QuicTuning {
@@ -70,7 +71,6 @@ impl Default for QuicTuning {
             connection_window_bytes: 16 * MIB as u32,
             send_window_bytes: 8 * MIB as u64,
             peer_timeout: Duration::from_secs(30),
-            ack_every_packets: 10,
         }
     }
 }
@@ -80,8 +80,6 @@ impl QuicTuning {
     pub fn transport_config(&self, streams_max: u32) -> TransportConfig {
         let mut mtu = MtuDiscoveryConfig::default();
         mtu.upper_bound(self.mtu_upper_bound);
-        let mut acks = AckFrequencyConfig::default();
-        acks.ack_eliciting_threshold(VarInt::from_u32(self.ack_every_packets));
         let mut config = TransportConfig::default();
         config
             .max_concurrent_bidi_streams(VarInt::from_u32(streams_max))
@@ -91,8 +89,7 @@ impl QuicTuning {
             .receive_window(VarInt::from_u32(self.connection_window_bytes))
             .send_window(self.send_window_bytes)
             .max_idle_timeout(self.peer_timeout.try_into().ok())
-            .mtu_discovery_config(Some(mtu))
-            .ack_frequency_config(Some(acks));
+            .mtu_discovery_config(Some(mtu));
         config
     }
 
@@ -104,29 +101,29 @@ impl QuicTuning {
         config
     }
 
-    /// Gives a UDP socket its buffers: beyond the system's limit where we may, else as far as it goes.
-    pub fn size_buffers(&self, socket: &UdpSocket) -> io::Result<()> {
+    /// Gives a UDP socket its buffers: beyond the system's limit where we may, else as far as it goes. Returns
+    /// the size of the smaller one.
+    pub fn size_buffers(&self, socket: &UdpSocket) -> io::Result<usize> {
         use rustix::net::sockopt;
         let bytes = self.socket_buffer_bytes;
         if sockopt::set_socket_recv_buffer_size_force(socket, bytes).is_err() {
             sockopt::set_socket_recv_buffer_size(socket, bytes)?;
         }
         sockopt::set_socket_send_buffer_size(socket, bytes)?;
-        Ok(())
+        // The kernel doubles what is asked, for its own accounts, and reports the double.
+        Ok(sockopt::socket_recv_buffer_size(socket)?.min(sockopt::socket_send_buffer_size(socket)?) / 2)
     }
 }
 
 /// Serves one QUIC connection from its handshake to its end.
-pub(crate) async fn serve(incoming: Incoming, mut account: Account) {
+pub(crate) async fn serve(incoming: Incoming, mut account: Account, handshaking: Handshaking) {
     let shared = Arc::clone(&account.shared);
     let mut phase = shared.phase();
-    let shaken = {
-        let _gauge = Handshaking::new(&shared);
-        tokio::select! {
-            shaken = tokio::time::timeout(shared.limits.handshake_timeout, handshake(incoming)) => shaken,
-            () = phase.reached(Phase::Draining) => return account.close(CloseReason::Shutdown),
-        }
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(shared.limits.handshake_timeout, handshake(incoming)) => shaken,
+        () = phase.reached(Phase::Draining) => return account.close(CloseReason::Shutdown),
     };
+    drop(handshaking);
     let connection = match shaken {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return account.close(CloseReason::HandshakeFailed(error.to_string())),
@@ -261,21 +258,5 @@ impl ByteSink for QuicSink {
             let _ = self.stream.stopped().await;
         }
         Ok(())
-    }
-}
-
-/// Counts a handshake in progress.
-pub(crate) struct Handshaking<'a>(&'a Shared);
-
-impl<'a> Handshaking<'a> {
-    pub(crate) fn new(shared: &'a Shared) -> Self {
-        shared.metrics.handshakes.inc();
-        Self(shared)
-    }
-}
-
-impl Drop for Handshaking<'_> {
-    fn drop(&mut self) {
-        self.0.metrics.handshakes.dec();
     }
 }

@@ -192,6 +192,45 @@ async fn connections_over_the_limits_are_turned_away() {
     assert_eq!(server.metric("rejected_total", &["connections_per_ip_max"]), 1);
 }
 
+#[tokio::test]
+async fn a_crowd_of_quic_handshakes_makes_clients_prove_their_address() {
+    let server = limited(|limits| limits.retry_above = 0).start();
+    let (_endpoint, connection) = server.quic(server.client_config(None), quic::ALPN).await.unwrap();
+    let (mut request, mut reply) = connection.open_bi().await.unwrap();
+    send(&mut request, b"e").await;
+    assert_eq!(receive(&mut reply).await, b"e");
+    assert_eq!(server.metric("quic_retries_total", &[]), 1);
+}
+
+#[tokio::test]
+async fn a_lost_quic_connection_leaves_nothing_behind() {
+    let server = Setup::default().start();
+    let (endpoint, connection) = server.quic(server.client_config(None), quic::ALPN).await.unwrap();
+    let (mut request, _reply) = connection.open_bi().await.unwrap();
+    send(&mut request, b"later").await;
+    server.until_metric("pipelines", &["quic"], 1).await;
+    endpoint.close(0u32.into(), b"gone");
+    server.until_metric("connections", &[], 0).await;
+    server.until_metric("pipelines", &[], 0).await;
+    server.until_metric("receive_buffer_bytes", &[], 0).await;
+}
+
+/// Datagrams that are no QUIC are dropped, and cost no connection.
+#[tokio::test]
+async fn garbage_datagrams_are_ignored() {
+    let server = Setup::default().start();
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for seed in 0..500u32 {
+        let garbage: Vec<u8> = (0..1200u32).map(|i| (i.wrapping_mul(seed + 7) >> 3) as u8).collect();
+        socket.send_to(&garbage, server.address).await.unwrap();
+    }
+    let (_endpoint, connection) = server.quic(server.client_config(None), quic::ALPN).await.unwrap();
+    let (mut request, mut reply) = connection.open_bi().await.unwrap();
+    send(&mut request, b"e").await;
+    assert_eq!(receive(&mut reply).await, b"e");
+    server.until_metric("handshakes", &[], 0).await;
+}
+
 /// Opens as many connections as descriptors allow here, none of which says anything.
 async fn half_open(address: SocketAddr, count: usize) -> Vec<TcpStream> {
     let mut streams = Vec::with_capacity(count);
