@@ -1,0 +1,1 @@
+//! Runs users' WebAssembly.
