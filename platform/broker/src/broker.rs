@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use millrace_base::{BrokerId, Clock};
 use millrace_config::BrokerConfig;
-use millrace_log::LogManager;
+use millrace_log::{Health, LogManager};
 use millrace_metadata::Metadata;
+use millrace_protocol::ErrorCode;
 use parking_lot::Mutex;
 use prometheus::Registry;
 use tokio::sync::watch;
@@ -49,6 +51,8 @@ pub(crate) struct State {
     pub(crate) producer_ids: ProducerIds,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Long polls are over: the broker is about to stop.
+    pub(crate) draining: AtomicBool,
 }
 
 /// One broker; serves connections as a [`millrace_transport::Service`].
@@ -91,13 +95,22 @@ impl Broker {
             producer_ids: ProducerIds::default(),
             metrics,
             clock,
+            draining: AtomicBool::new(false),
         });
         let (stop, stopped) = watch::channel(false);
         let tasks = vec![
             tokio::spawn(follow_metadata(state.clone(), stopped.clone())),
+            tokio::spawn(watch_health(state.clone(), stopped.clone())),
             tokio::spawn(enforce_retention(state.clone(), stopped)),
         ];
         Ok(Arc::new(Self { state, stop, tasks: Mutex::new(tasks) }))
+    }
+
+    /// Answers long polls with what there is, those waiting and those to come, so that a listener that is
+    /// shut down next has not to wait for them.
+    pub fn drain(&self) {
+        self.state.draining.store(true, Ordering::Release);
+        self.state.partitions.wake_fetches();
     }
 
     /// Stops the background tasks and answers everything that waits. To be called after the listener has
@@ -130,6 +143,38 @@ async fn follow_metadata(state: Arc<State>, mut stopped: watch::Receiver<bool>) 
                 _ = stopped.wait_for(|stop| *stop) => return,
             }
         }
+    }
+}
+
+/// Looks after the log: says when it stops taking records and when it takes them again, and tells producers
+/// that wait for a failed one, which will not acknowledge them any more.
+async fn watch_health(state: Arc<State>, mut stopped: watch::Receiver<bool>) {
+    const INTERVAL: Duration = Duration::from_millis(500);
+    let mut before = Health::Ok;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(INTERVAL) => {}
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+        let health = state.log.health();
+        if let Health::Failed(_) = &health {
+            state.partitions.fail_acks(ErrorCode::KafkaStorageError);
+        }
+        if health == before {
+            continue;
+        }
+        match &health {
+            Health::Ok => tracing::info!("the log takes records again"),
+            Health::DiskFull => tracing::error!(
+                dir = %state.data_dir.display(),
+                "the disk is full: free space or lower retention, records are taken again as soon as there is room"
+            ),
+            Health::Failed(reason) => tracing::error!(
+                dir = %state.data_dir.display(), reason,
+                "the log has failed and takes no more records: check the disk, then restart the broker"
+            ),
+        }
+        before = health;
     }
 }
 

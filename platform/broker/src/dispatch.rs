@@ -10,6 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use millrace_base::Payload;
+use millrace_base::limits::MIB;
 use millrace_protocol::api::{ApiSpec, SERVED};
 use millrace_protocol::frame::{EncodeError, RequestFrame, decode_body, encode_response};
 use millrace_protocol::layout::Guarded;
@@ -68,6 +69,10 @@ impl Call {
         })
     }
 }
+
+/// Largest body of a request that carries no records. What such a request makes the broker hold is a
+/// multiple of its size; honest ones name some ten thousand partitions in one mebibyte.
+const BODY_BYTES_MAX: usize = 8 * MIB;
 
 type Started = BoxFuture<'static, Result<Reply, CloseReason>>;
 
@@ -156,6 +161,12 @@ async fn start_counted(state: &Arc<State>, frame: Bytes) -> Result<Reply, CloseR
         metrics: state.metrics.api(position).clone(),
     };
     let metrics = call.metrics.clone();
+    let len = frame.body.len();
+    if spec.key != ApiKey::Produce && len > BODY_BYTES_MAX {
+        let key = spec.key;
+        let message = format!("{key:?} request of {len} bytes: the limit is {BODY_BYTES_MAX}, ask for less");
+        return Err(CloseReason::Service(message));
+    }
     if !spec.serves(frame.api_version) {
         let reply = refuse_version(call, spec)?;
         metrics.answered(started.elapsed());

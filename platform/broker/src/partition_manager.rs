@@ -11,6 +11,7 @@ use millrace_base::{BrokerId, TopicId, TopicPartition};
 use millrace_config::{BrokerConfig, SettingError, TopicConfig};
 use millrace_log::{LogError, LogManager};
 use millrace_metadata::{Image, Topic};
+use millrace_protocol::ErrorCode;
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
 
@@ -74,6 +75,20 @@ impl PartitionManager {
         tokio::task::spawn_blocking(move || shared.apply(before.as_deref(), &next)).await??;
         *applied = Some(image);
         Ok(())
+    }
+
+    /// Has every waiting fetch look again at whether to wait.
+    pub(crate) fn wake_fetches(&self) {
+        for partition in self.all() {
+            partition.wake_fetches();
+        }
+    }
+
+    /// Tells producers that wait for a partition that they will not be acknowledged.
+    pub(crate) fn fail_acks(&self, error: ErrorCode) {
+        for partition in self.all() {
+            partition.fail_acks(error);
+        }
     }
 
     /// Answers everything that waits on a partition.

@@ -240,6 +240,19 @@ async fn a_deleted_topic_ends_a_long_poll() {
 }
 
 #[tokio::test]
+async fn a_broker_that_is_about_to_stop_ends_long_polls() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.client();
+    client.create_topic("t", 1, &[]).await;
+    let request = || fetch("t", vec![fetch_partition(0, 0)]).with_max_wait_ms(60_000);
+    let mut polling = client.start(11, request()).await.later();
+    assert!((&mut polling).now_or_never().is_none());
+    broker.broker.drain();
+    assert_eq!(fetched(&polling.await).error_code, 0);
+    assert!(client.start(11, request()).await.is_ready(), "and does not begin new ones");
+}
+
+#[tokio::test]
 async fn what_left_the_memory_is_read_from_disk() {
     let broker = TestBroker::start_with(|config| config.log.tail_bytes = 1 << 20).await;
     let mut client = broker.client();

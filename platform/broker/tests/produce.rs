@@ -210,6 +210,25 @@ async fn a_relaxed_flush_policy_is_not_made_to_wait() {
     let answer = sent.later();
     let response = futures::FutureExt::now_or_never(answer).expect("acknowledged with the append");
     assert_eq!(produced(&response).error_code, 0);
+    assert_eq!(client.read("t", 0, 0).await, ["a"], "what is acknowledged can be read");
+}
+
+#[tokio::test]
+async fn a_producer_without_patience_is_told_that_its_time_is_up() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.client();
+    client.create_topic("t", 1, &[]).await;
+    let mut timed_out = false;
+    for _ in 0..1_000 {
+        let request = produce("t", 0, -1, batch(&["a"])).with_timeout_ms(0);
+        let code = produced(&client.call(9, request).await).error_code;
+        assert!(code == 0 || code == ErrorCode::RequestTimedOut.code());
+        timed_out |= code != 0;
+        if timed_out {
+            break;
+        }
+    }
+    assert!(timed_out, "no disk is as quick as that a thousand times");
 }
 
 #[tokio::test]

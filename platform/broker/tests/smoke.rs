@@ -106,6 +106,8 @@ async fn what_is_no_request_closes_the_connection() {
             assert!(matches!(outcome, Ok(_) | Err(CloseReason::MalformedRequest(_))), "{:?}", spec.key);
         }
     }
+    let large = client.start_frame(frame(ApiKey::Metadata as i16, 9, &vec![0; 9 << 20])).await;
+    assert!(matches!(large, Err(CloseReason::Service(_))), "only records take that much room");
     assert!(matches!(client.start_frame(Bytes::new()).await, Err(CloseReason::MalformedRequest(_))));
     assert!(broker.metric("millrace_bad_requests_total", &[]) > 2.0);
 }

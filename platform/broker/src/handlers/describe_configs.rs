@@ -22,6 +22,8 @@ pub(super) mod resource {
     pub(crate) const BROKER: i8 = 4;
 }
 
+/// Resources in one request: each is answered with some kilobytes.
+const RESOURCES_MAX: usize = 10_000;
 /// From this version on types and documentation are told (KIP-226, KIP-569).
 const TELLS_TYPE: i16 = 3;
 
@@ -41,11 +43,17 @@ pub(crate) async fn handle(call: &Call, request: DescribeConfigsRequest) -> Desc
         types,
     };
     let mut response = DescribeConfigsResponse::default();
-    for asked in request.resources {
+    for (position, asked) in request.resources.into_iter().enumerate() {
         let mut result = DescribeConfigsResult::default()
             .with_resource_type(asked.resource_type)
             .with_resource_name(asked.resource_name.clone());
-        match describe(call, &asked, detail) {
+        let described = if position < RESOURCES_MAX {
+            describe(call, &asked, detail)
+        } else {
+            let message = format!("one request may ask for {RESOURCES_MAX} resources");
+            Err(Refusal::new(ErrorCode::InvalidRequest, message))
+        };
+        match described {
             Ok(configs) => result.configs = configs,
             Err(refusal) => {
                 result.error_code = call.fail(refusal.code);

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashSet;
 use millrace_metadata::{Image, Topic};
 use millrace_protocol::messages::metadata_request::MetadataRequestTopic;
 use millrace_protocol::messages::metadata_response::{
@@ -35,9 +36,14 @@ pub(crate) async fn handle(call: &Call, request: MetadataRequest) -> MetadataRes
     let topics = match &request.topics {
         None => None,
         Some(topics) if topics.is_empty() && call.version <= EMPTY_MEANS_ALL => None,
-        Some(topics) => Some(topics.as_slice()),
+        // Each once, however often it is named.
+        Some(topics) => {
+            let mut seen = HashSet::new();
+            let once = topics.iter().filter(|topic| seen.insert((topic.name.as_deref(), topic.topic_id)));
+            Some(once.collect::<Vec<_>>())
+        }
     };
-    if let Some(topics) = topics {
+    if let Some(topics) = &topics {
         create_missing(call, &request, topics).await;
     }
     let state = &call.state;
@@ -53,7 +59,7 @@ pub(crate) async fn handle(call: &Call, request: MetadataRequest) -> MetadataRes
     let operations = told_if(request.include_topic_authorized_operations, ON_TOPIC);
     response.topics = match topics {
         None => image.topics().map(|topic| describe(call, &image, topic, operations)).collect(),
-        Some(topics) => topics.iter().map(|asked| answer(call, &image, asked, operations)).collect(),
+        Some(topics) => topics.into_iter().map(|asked| answer(call, &image, asked, operations)).collect(),
     };
     response
 }
@@ -68,7 +74,7 @@ fn wire_broker(broker: &millrace_metadata::BrokerRegistration) -> MetadataRespon
 
 /// Creates the topics that are asked for by name and do not exist, where that is allowed. One that cannot
 /// be created is answered as unknown; why is for those who create it on purpose to hear.
-async fn create_missing(call: &Call, request: &MetadataRequest, topics: &[MetadataRequestTopic]) {
+async fn create_missing(call: &Call, request: &MetadataRequest, topics: &[&MetadataRequestTopic]) {
     let allowed = request.allow_auto_topic_creation || call.version < MAY_FORBID_CREATION;
     if !allowed || !call.state.config.topics.auto_create {
         return;

@@ -219,6 +219,14 @@ impl Partition {
         waiting.fetches.notify_all();
     }
 
+    pub(crate) fn wake_fetches(&self) {
+        self.waiting.lock().fetches.notify_all();
+    }
+
+    pub(crate) fn fail_acks(&self, error: ErrorCode) {
+        self.waiting.lock().acks.fail_all(error.code());
+    }
+
     /// Answers everything that waits: the partition is not served here any more.
     pub(crate) fn close(&self) {
         let mut waiting = self.waiting.lock();

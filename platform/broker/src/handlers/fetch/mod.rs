@@ -10,6 +10,7 @@ mod read;
 mod reply;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -117,6 +118,7 @@ impl Fetch {
             || self.reading.has_news()
             || self.max_wait.is_zero()
             || self.reading.is_empty()
+            || self.call.state.draining.load(Ordering::Acquire)
     }
 
     /// The fetch when it is worth an answer or has waited long enough; `None` if a read panicked.

@@ -27,6 +27,9 @@ use response::{Answers, Place};
 /// From this version on topics are named by their ids.
 const NAMES_TOPICS_BY_ID: i16 = 13;
 
+/// Partitions of one request; beyond, its answer would take more memory than its records.
+const PARTITIONS_MAX: usize = 100_000;
+
 const ACKS_NONE: i16 = 0;
 const ACKS_LEADER: i16 = 1;
 const ACKS_ALL: i16 = -1;
@@ -41,6 +44,11 @@ struct Waiting {
 pub(crate) async fn start(call: Call, body: Bytes) -> Result<Reply, CloseReason> {
     let bytes = body.len();
     let request: ProduceRequest = call.decode(body)?;
+    let partitions: usize = request.topic_data.iter().map(|topic| topic.partition_data.len()).sum();
+    if partitions > PARTITIONS_MAX {
+        let message = format!("a produce request for {partitions} partitions: the limit is {PARTITIONS_MAX}");
+        return Err(CloseReason::Service(message));
+    }
     call.state.log.admit(bytes).await;
     let (acks, timeout_ms) = (request.acks, request.timeout_ms);
     let mut answers = Answers::new(&call, request.topic_data.len());
