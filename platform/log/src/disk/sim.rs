@@ -1,1 +1,0 @@
-//! A disk in memory that loses power when told to.

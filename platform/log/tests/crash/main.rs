@@ -1,0 +1,99 @@
+//! The power is lost at every single disk operation of a random workload: what was acknowledged is there
+//! afterwards, once, in order, byte for byte; what was not is there whole or not at all.
+
+#[path = "../support/mod.rs"]
+mod support;
+mod world;
+
+use world::{Dice, World};
+
+const ACTIONS: usize = 60;
+
+/// Says which run failed.
+struct Run {
+    seed: u64,
+    operation: u64,
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("seed {}, power lost at operation {}", self.seed, self.operation);
+        }
+    }
+}
+
+fn crash_at_every_operation(seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        let operations = undisturbed(seed).0;
+        for operation in 0..operations {
+            let _run = Run { seed, operation };
+            crash_at(seed, operation);
+        }
+    }
+}
+
+/// Operations and trace of the workload when nothing goes wrong.
+fn undisturbed(seed: u64) -> (u64, u64) {
+    let _run = Run { seed, operation: u64::MAX };
+    let mut world = World::new(seed);
+    world.open().unwrap();
+    world.run(ACTIONS);
+    world.settle();
+    (world.disk.operations(), world.disk.trace())
+}
+
+fn crash_at(seed: u64, operation: u64) {
+    let mut dice = Dice(seed ^ operation << 20);
+    let mut world = World::new(seed);
+    world.disk.crash_at(operation);
+    if world.open().is_ok() {
+        world.run(ACTIONS);
+        if !world.disk.has_crashed() {
+            world.disk.crash();
+        }
+    }
+    // Recovery is interrupted as well, then goes through; life goes on until the next crash.
+    for _ in 0..2 {
+        world.restart();
+        world.disk.crash_at(world.disk.operations() + dice.below(25));
+        if world.open().is_ok() {
+            world.disk.crash();
+        }
+        world.restart();
+        world.open().expect("a sound disk");
+        world.disk.crash_at(world.disk.operations() + dice.below(60));
+        world.run(ACTIONS / 2);
+        world.disk.crash();
+    }
+    world.restart();
+    world.open().expect("a sound disk");
+    world.settle();
+}
+
+// Seeds are spread over tests so that these run side by side.
+
+#[test]
+fn nothing_acknowledged_is_lost_first_seeds() {
+    crash_at_every_operation(0..3);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_second_seeds() {
+    crash_at_every_operation(100..103);
+}
+
+#[test]
+fn the_same_seed_does_the_same() {
+    assert_eq!(undisturbed(5), undisturbed(5));
+    assert_ne!(undisturbed(5).1, undisturbed(6).1);
+}
+
+/// For long runs: `CRASH_SEEDS=1000..1100 cargo test --release -p millrace-log --test crash -- --ignored`.
+#[test]
+#[ignore = "runs as long as it is told to"]
+fn nothing_acknowledged_is_lost_many_seeds() {
+    let seeds = std::env::var("CRASH_SEEDS").expect("CRASH_SEEDS=<first>..<end>");
+    let (first, end) = seeds.split_once("..").expect("CRASH_SEEDS=<first>..<end>");
+    crash_at_every_operation(first.parse().unwrap()..end.parse().unwrap());
+}

@@ -1,0 +1,287 @@
+//! A log on a simulated disk, and a model of what it must hold.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use millrace_base::ManualClock;
+use millrace_log::disk::Disk;
+use millrace_log::disk::sim::SimDisk;
+use millrace_log::{EngineStep, LogManager, LogOptions, OpenError, PartitionLog, Threading};
+use millrace_protocol::batch::Batch;
+
+use crate::support::*;
+
+pub const PARTITIONS: usize = 4;
+
+/// A batch as it was sent.
+#[derive(Clone)]
+struct Sent {
+    base_offset: i64,
+    values: Vec<Vec<u8>>,
+    sequence: i32,
+}
+
+impl Sent {
+    fn end(&self) -> i64 {
+        self.base_offset + self.values.len() as i64
+    }
+
+    fn batch(&self, producer_id: i64) -> Batch {
+        let values: Vec<&[u8]> = self.values.iter().map(Vec::as_slice).collect();
+        batch_of(&values, NOW_MS, producer(producer_id, 0, self.sequence))
+    }
+}
+
+/// What one partition was told and has told.
+#[derive(Default)]
+struct Model {
+    sent: Vec<Sent>,
+    /// The durable end that the listener heard of.
+    acknowledged: Arc<AtomicI64>,
+    /// The log start is somewhere between: the one is durable, the other was asked for.
+    start_durable: i64,
+    start_wanted: i64,
+    /// Deleted, and perhaps come back in a crash.
+    deleted: bool,
+}
+
+impl Model {
+    fn end(&self) -> i64 {
+        self.sent.last().map_or(0, Sent::end)
+    }
+
+    fn next_sequence(&self) -> i32 {
+        self.sent.last().map_or(0, |last| last.sequence + last.values.len() as i32)
+    }
+}
+
+/// SplitMix64.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
+pub struct World {
+    pub disk: SimDisk,
+    clock: Arc<ManualClock>,
+    manager: Option<LogManager>,
+    models: Vec<Model>,
+    dice: Dice,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let models = (0..PARTITIONS).map(|_| Model::default()).collect();
+        Self { disk: SimDisk::new(seed), clock: clock(), manager: None, models, dice: Dice(seed) }
+    }
+
+    /// Opens the directory. `Err`: the disk crashed meanwhile.
+    pub fn open(&mut self) -> Result<(), ()> {
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let options = LogOptions {
+            wal_bytes: 64 * 1024,
+            tail_bytes: 200 * 1024,
+            threading: Threading::Stepped,
+            ..LogOptions::default()
+        };
+        match LogManager::open(disk, Path::new("/data"), options, self.clock.clone()) {
+            Ok((manager, _)) => self.manager = Some(manager),
+            Err(OpenError::Io { .. }) if self.disk.has_crashed() => return Err(()),
+            Err(error) => panic!("the directory does not open: {error}"),
+        }
+        for number in 0..PARTITIONS {
+            self.check(number)?;
+        }
+        Ok(())
+    }
+
+    fn manager(&self) -> &LogManager {
+        self.manager.as_ref().expect("open")
+    }
+
+    fn create(&self, number: usize) -> Result<Arc<PartitionLog>, ()> {
+        let config = segments_of(50_000, &[("retention.bytes", "150000")]);
+        let log = self.manager().create(tp(number as i32), config).map_err(|_| self.crashed())?;
+        let told = Arc::clone(&self.models[number].acknowledged);
+        log.on_durable(Arc::new(move |end| {
+            let before = told.swap(end, Ordering::SeqCst);
+            assert!(before <= end, "the durable end went from {before} to {end}");
+        }));
+        Ok(log)
+    }
+
+    /// An operation failed: that must be the crash.
+    fn crashed(&self) {
+        assert!(self.disk.has_crashed(), "an operation failed on a sound disk");
+    }
+
+    /// Compares a recovered partition with its model, and makes the model what was recovered.
+    fn check(&mut self, number: usize) -> Result<(), ()> {
+        let id = tp(number as i32);
+        if self.models[number].deleted && self.manager().partition(&id).is_some() {
+            self.manager().delete(&id).map_err(|_| self.crashed())?;
+        }
+        let existed = self.manager().partition(&id).is_some();
+        let log = self.create(number)?;
+        let model = &mut self.models[number];
+        if std::mem::take(&mut model.deleted) {
+            assert_eq!(log.log_end_offset(), 0);
+            return Ok(());
+        }
+        let (start, end) = (log.log_start_offset(), log.log_end_offset());
+        let acknowledged = model.acknowledged.load(Ordering::SeqCst);
+        assert!(existed || acknowledged == 0, "partition {number} is gone, with {acknowledged} records");
+        assert_eq!(log.durable_end_offset(), end);
+        assert!(end >= acknowledged, "partition {number} ends at {end}; {acknowledged} was acknowledged");
+        assert!(end <= model.end(), "partition {number} ends at {end}, {} was sent", model.end());
+        let bounds = model.start_durable..=model.start_wanted;
+        assert!(bounds.contains(&start), "partition {number} starts at {start}, not in {bounds:?}");
+        model.sent.retain(|sent| sent.end() <= end);
+        assert_eq!(model.end(), end, "partition {number} ends within a batch");
+        (model.start_durable, model.start_wanted) = (start, start);
+        model.acknowledged.store(end, Ordering::SeqCst);
+        log.set_high_watermark(end);
+        let expected: Vec<_> = model
+            .sent
+            .iter()
+            .flat_map(|sent| (sent.base_offset..).zip(sent.values.iter().cloned()))
+            .filter(|(offset, _)| *offset >= start)
+            .collect();
+        let mut found = records(&log, start);
+        found.retain(|(offset, _)| *offset >= start);
+        assert!(found == expected, "partition {number} holds other records than were sent");
+        if let Some(last) = model.sent.last() {
+            let again = append(&log, last.batch(100 + number as i64)).expect("a retry is a duplicate");
+            assert!(again.duplicate && again.base_offset == last.base_offset);
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, number: usize) {
+        let dice = &mut self.dice;
+        let (records, bytes) = match dice.below(100) {
+            0..60 => (1 + dice.below(3), 1 + dice.below(200)),
+            60..85 => (1 + dice.below(2), 1000 + dice.below(5000)),
+            _ => (1, 17_000 + dice.below(25_000)),
+        };
+        let model = &self.models[number];
+        let fill = dice.below(200) as u8;
+        let values = (0..records).map(|record| vec![fill + record as u8; bytes as usize]).collect();
+        let sent = Sent { base_offset: model.end(), values, sequence: model.next_sequence() };
+        let log = self.manager().partition(&tp(number as i32)).expect("created at opening");
+        let appended = append(&log, sent.batch(100 + number as i64)).expect("an append touches no disk");
+        assert!(!appended.duplicate);
+        assert_eq!(appended.base_offset, sent.base_offset, "partition {number}");
+        self.models[number].sent.push(sent);
+    }
+
+    fn retain(&mut self) {
+        self.manager().enforce_retention();
+        let sound = !self.disk.has_crashed();
+        for (number, model) in self.models.iter_mut().enumerate() {
+            let manager = self.manager.as_ref().expect("open");
+            let start = manager.partition(&tp(number as i32)).map_or(0, |log| log.log_start_offset());
+            model.start_wanted = start;
+            if sound {
+                model.start_durable = start;
+            }
+        }
+    }
+
+    fn delete_records(&mut self, number: usize) {
+        let log = self.manager().partition(&tp(number as i32)).expect("created at opening");
+        let (start, end) = (log.log_start_offset(), log.high_watermark());
+        let before = start + self.dice.below((end - start) as u64 + 1) as i64;
+        let model = &mut self.models[number];
+        model.start_wanted = before;
+        match log.delete_records(before) {
+            Ok(reached) => model.start_durable = reached,
+            Err(_) => self.crashed(),
+        }
+    }
+
+    fn delete_and_create(&mut self, number: usize) {
+        self.models[number] = Model { deleted: true, ..Model::default() };
+        if self.manager().delete(&tp(number as i32)).is_err() {
+            return self.crashed();
+        }
+        if self.create(number).is_ok() {
+            self.models[number].deleted = false;
+        }
+    }
+
+    fn set_high_watermarks(&self) {
+        for number in 0..PARTITIONS {
+            if let Some(log) = self.manager().partition(&tp(number as i32)) {
+                log.set_high_watermark(log.durable_end_offset());
+            }
+        }
+    }
+
+    /// Does something at random.
+    fn act(&mut self) {
+        let number = self.dice.below(PARTITIONS as u64) as usize;
+        self.set_high_watermarks();
+        match self.dice.below(100) {
+            0..45 => self.append(number),
+            45..65 => drop(self.manager().step(EngineStep::Wal)),
+            65..85 => drop(self.manager().step(EngineStep::Direct)),
+            85..89 => drop(self.manager().step(EngineStep::Checkpoint)),
+            89..92 => self.retain(),
+            92..95 => self.delete_records(number),
+            95..97 => self.delete_and_create(number),
+            _ => self.reopen(),
+        }
+    }
+
+    fn reopen(&mut self) {
+        let closing = self.dice.below(2) == 0;
+        let manager = self.manager.take().expect("open");
+        if closing && manager.close().is_err() {
+            self.crashed();
+        }
+        drop(manager);
+        if !self.disk.has_crashed() {
+            let _ = self.open();
+        }
+    }
+
+    /// Acts `count` times, or until the disk crashes.
+    pub fn run(&mut self, count: usize) {
+        for _ in 0..count {
+            if self.disk.has_crashed() {
+                return;
+            }
+            self.act();
+        }
+    }
+
+    /// Commits everything, and expects that it is acknowledged.
+    pub fn settle(&mut self) {
+        loop {
+            let moved = self.manager().step(EngineStep::Wal) | self.manager().step(EngineStep::Direct);
+            let pending = self.manager().metrics().pending_bytes;
+            if pending == 0 {
+                break;
+            }
+            assert!(moved || self.manager().step(EngineStep::Checkpoint), "{pending} bytes stay pending");
+        }
+        for model in &self.models {
+            assert_eq!(model.acknowledged.load(Ordering::SeqCst), model.end());
+        }
+    }
+
+    /// The power comes back after a crash.
+    pub fn restart(&mut self) {
+        self.manager = None;
+        self.disk.restart();
+    }
+}
