@@ -5,6 +5,7 @@
 //! context; see [`lane`]. Numbers, order and retries are decided by [`core`], which does no I/O.
 
 mod budget;
+mod buffers;
 mod config;
 mod core;
 mod delivery;
@@ -21,7 +22,6 @@ use std::sync::atomic::Ordering;
 
 pub use config::{Acks, ProducerBuilder};
 pub use delivery::{BatchDelivery, Delivery, Stored, StoredRange};
-use millrace_base::{Clock, SystemClock};
 use millrace_protocol::batch::{BatchBuilder, HEADER_LEN};
 pub use millrace_protocol::compression::Codec as Compression;
 use millrace_protocol::messages::ApiVersionsRequest;
@@ -52,26 +52,30 @@ impl Producer {
     /// the producer's buffer is full or the topic is not known yet.
     pub async fn send(&self, topic: &str, record: Record<'_>) -> Result<Delivery, SendError> {
         let size = self.check(topic, &record)?;
-        let known = match self.shared.topic(topic) {
-            Some(known) => known,
-            None => self.shared.learn(topic).await?,
-        };
         if !self.shared.budget.try_take(size) {
             self.shared.budget.take(size).await;
         }
-        self.place(topic, &known, &record, size)
+        if let Some(delivery) = self.place(topic, &record, size) {
+            return delivery;
+        }
+        if let Err(error) = self.shared.learn(topic).await {
+            self.shared.budget.release(size);
+            return Err(error);
+        }
+        self.place(topic, &record, size).unwrap_or(Err(SendError::Closed))
     }
 
     /// As [`Producer::send`], but never waits: [`SendError::BufferFull`] says that there is no room, and a
     /// topic that was not used before is [`RequestError::UnknownTopic`] until [`Producer::warm_up`].
     pub fn try_send(&self, topic: &str, record: Record<'_>) -> Result<Delivery, SendError> {
         let size = self.check(topic, &record)?;
-        let unknown = || RequestError::UnknownTopic { topic: topic.to_owned() };
-        let known = self.shared.topic(topic).ok_or_else(unknown)?;
         if !self.shared.budget.try_take(size) {
             return Err(SendError::BufferFull { limit: self.shared.budget.limit() });
         }
-        self.place(topic, &known, &record, size)
+        self.place(topic, &record, size).unwrap_or_else(|| {
+            self.shared.budget.release(size);
+            Err(SendError::Request(RequestError::UnknownTopic { topic: topic.to_owned() }))
+        })
     }
 
     /// Queues many records and returns one delivery for all of them. Records of one partition keep their
@@ -85,7 +89,6 @@ impl Producer {
             Some(known) => known,
             None => self.shared.learn(topic).await?,
         };
-        let now_ms = SystemClock.now_ms();
         let mut delivery = BatchDelivery::new();
         let mut touched: Vec<Arc<Partition>> = Vec::new();
         let home = known.sticky.current(known.partitions.len());
@@ -107,7 +110,7 @@ impl Producer {
                     return Err(error);
                 }
             };
-            let placed = self.append(partition, &record, now_ms, size).0;
+            let placed = self.append(partition, &record, size).0;
             delivery.add(&placed.delivery, placed.index);
             if !touched.iter().rev().any(|known| Arc::ptr_eq(known, partition)) {
                 touched.push(Arc::clone(partition));
@@ -178,20 +181,18 @@ impl Producer {
         Ok(size)
     }
 
-    /// Puts a record, for which room was taken, into its batch and sends what became due.
-    fn place(
-        &self,
-        name: &str,
-        topic: &Topic,
-        record: &Record<'_>,
-        size: usize,
-    ) -> Result<Delivery, SendError> {
-        let partition = self.choose(name, topic, record, size)?;
-        let (placed, due) = self.append(partition, record, SystemClock.now_ms(), size);
-        if due {
-            self.dispatch(std::iter::once(Arc::clone(partition)));
-        }
-        Ok(Delivery::new(placed.delivery, placed.index))
+    /// Puts a record, for which room was taken, into its batch and sends what became due. None if the topic
+    /// is not known yet.
+    fn place(&self, topic: &str, record: &Record<'_>, size: usize) -> Option<Result<Delivery, SendError>> {
+        let placed = self.shared.with_topic(topic, |known| {
+            let partition = self.choose(topic, known, record, size)?;
+            let (placed, due) = self.append(partition, record, size);
+            Ok((placed, due.then(|| Arc::clone(partition))))
+        })?;
+        Some(placed.map(|(placed, due)| {
+            self.dispatch(due.into_iter());
+            Delivery::new(placed.delivery, placed.index)
+        }))
     }
 
     fn choose<'a>(
@@ -212,17 +213,10 @@ impl Producer {
     }
 
     /// Encodes the record and tells whether the partition has something due that is not queued yet.
-    fn append(
-        &self,
-        partition: &Arc<Partition>,
-        record: &Record<'_>,
-        now_ms: i64,
-        size: usize,
-    ) -> (Placed, bool) {
+    fn append(&self, partition: &Arc<Partition>, record: &Record<'_>, size: usize) -> (Placed, bool) {
         let pace = self.shared.pace;
-        let timestamp = record.timestamp.unwrap_or(now_ms);
         let mut state = partition.state.lock();
-        let placed = state.append(partition.index, record, timestamp, size, pace);
+        let placed = state.append(partition.index, record, size, pace, &self.shared.buffers);
         let due = state.is_due_at_once(pace);
         drop(state);
         if placed.opened && !pace.linger.is_zero() {

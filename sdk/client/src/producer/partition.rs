@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use millrace_base::TopicId;
+use millrace_base::{Clock, SystemClock, TopicId};
 use millrace_protocol::StrBytes;
 use millrace_protocol::batch::{BatchBuilder, HEADER_LEN};
 use parking_lot::Mutex;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::error::SendError;
+use crate::producer::buffers::Buffers;
 use crate::producer::core::{Core, FlightId, Identity, Stamp};
 use crate::producer::delivery::BatchState;
 use crate::producer::lane::ProduceLane;
@@ -44,6 +46,7 @@ pub(crate) struct Pending {
     pub(crate) builder: BatchBuilder,
     pub(crate) delivery: Arc<BatchState>,
     pub(crate) since: Instant,
+    last_timestamp_ms: i64,
     /// Taken from the producer's budget.
     pub(crate) reserved: usize,
 }
@@ -94,15 +97,28 @@ impl Partition {
     }
 }
 
+impl Pending {
+    /// The time, exact for a batch's first record. The clock is half the cost of a small record, so those that
+    /// follow take the system's coarse one (a few milliseconds), which does not go back behind the first.
+    fn now_ms(&mut self, first: bool) -> i64 {
+        if !first {
+            let now = clock_gettime(ClockId::RealtimeCoarse);
+            let now_ms = now.tv_sec * 1000 + now.tv_nsec / 1_000_000;
+            self.last_timestamp_ms = self.last_timestamp_ms.max(now_ms);
+        }
+        self.last_timestamp_ms
+    }
+}
+
 impl PartitionState {
     /// Encodes a record into the open batch, which is closed first if the record does not fit.
     pub(crate) fn append(
         &mut self,
         partition: i32,
         record: &Record<'_>,
-        timestamp_ms: i64,
         size: usize,
         pace: Pace,
+        buffers: &Buffers,
     ) -> Placed {
         if self.open.as_ref().is_some_and(|open| open.builder.len_bytes() + size > pace.batch_bytes) {
             self.close_open();
@@ -110,11 +126,13 @@ impl PartitionState {
         let opened = self.open.is_none();
         let capacity = self.last_batch_bytes;
         let open = self.open.get_or_insert_with(|| Pending {
-            builder: BatchBuilder::with_capacity(capacity.max(HEADER_LEN + size)),
+            builder: BatchBuilder::with_buffer(buffers.take(capacity.max(HEADER_LEN + size))),
             delivery: BatchState::new(partition),
             since: Instant::now(),
+            last_timestamp_ms: SystemClock.now_ms(),
             reserved: 0,
         });
+        let timestamp_ms = record.timestamp.unwrap_or_else(|| open.now_ms(opened));
         let index = record.with_wire_headers(|headers| {
             open.builder.append(timestamp_ms, record.key, record.value, headers)
         });

@@ -122,6 +122,9 @@ impl Shared {
             match command {
                 Command::Complete { batch, outcome } => {
                     self.budget.release(batch.reserved);
+                    if let Some((_, bytes)) = batch.wire.lock().take() {
+                        self.buffers.give_back(bytes);
+                    }
                     batch.delivery.complete(match outcome {
                         Outcome::Stored { base_offset } => Ok(base_offset),
                         Outcome::Rejected => Err(rejection.clone().unwrap_or(SendError::Closed)),

@@ -1,6 +1,6 @@
 //! What all clones of a producer and its tasks share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use crate::cluster::{Cluster, TopicImage};
 use crate::error::{RequestError, SendError, check};
 use crate::producer::Compression;
 use crate::producer::budget::Budget;
+use crate::producer::buffers::Buffers;
 use crate::producer::config::{Acks, ProducerBuilder};
 use crate::producer::core::{Core, Identity};
 use crate::producer::lane::ProduceLane;
@@ -33,9 +34,10 @@ pub(crate) struct Shared {
     pub(crate) pace: Pace,
     pub(crate) max_request_bytes: usize,
     pub(crate) budget: Budget,
+    pub(crate) buffers: Buffers,
     max_in_flight: usize,
     retry_backoff: Duration,
-    topics: RwLock<HashMap<Arc<str>, Arc<Topic>>>,
+    topics: RwLock<hashbrown::HashMap<Arc<str>, Arc<Topic>>>,
     lanes: Mutex<HashMap<String, Arc<ProduceLane>>>,
     identity: RwLock<Option<Identity>>,
     /// An identity is being asked for.
@@ -45,7 +47,7 @@ pub(crate) struct Shared {
     /// Partitions that upkeep looks after: they retry, or have no leader.
     pub(crate) watched: Mutex<Vec<Arc<Partition>>>,
     /// Open batches that linger, oldest first.
-    pub(crate) lingering: Mutex<std::collections::VecDeque<(Instant, Arc<Partition>)>>,
+    pub(crate) lingering: Mutex<VecDeque<(Instant, Arc<Partition>)>>,
     pub(crate) upkeep: Arc<Notify>,
     last_trouble: Mutex<String>,
 }
@@ -94,6 +96,7 @@ impl Shared {
             },
             max_request_bytes: builder.max_request_bytes,
             budget: Budget::new(builder.buffer_bytes),
+            buffers: Buffers::default(),
             max_in_flight: if idempotent { builder.max_in_flight.min(5) } else { builder.max_in_flight }
                 .max(1),
             retry_backoff: builder.retry_backoff,
@@ -112,6 +115,11 @@ impl Shared {
 
     pub(crate) fn topic(&self, name: &str) -> Option<Arc<Topic>> {
         self.topics.read().get(name).cloned()
+    }
+
+    /// Works with a topic without counting a reference to it; None if it is not known yet.
+    pub(crate) fn with_topic<T>(&self, name: &str, work: impl FnOnce(&Topic) -> T) -> Option<T> {
+        self.topics.read().get(name).map(|topic| work(topic))
     }
 
     pub(crate) fn topics(&self) -> Vec<Arc<Topic>> {
