@@ -120,6 +120,8 @@ pub struct TopicsConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitsConfig {
     pub max_connections: u32,
+    /// `None`: as many as `max_connections`.
+    pub max_connections_per_ip: Option<u32>,
     pub max_request_bytes: u32,
     /// Requests of one TCP connection or QUIC stream that are answered at the same time.
     pub requests_in_flight: u32,
@@ -227,6 +229,7 @@ impl BrokerConfig {
             topics: TopicsConfig { num_partitions: 0, default_replication_factor: 0, auto_create: false },
             limits: LimitsConfig {
                 max_connections: 0,
+                max_connections_per_ip: None,
                 max_request_bytes: 0,
                 requests_in_flight: 0,
                 request_memory_bytes: 0,

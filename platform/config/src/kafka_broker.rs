@@ -108,6 +108,12 @@ pub const KAFKA_BROKER_SETTINGS: &[KafkaBrokerSetting] = &[
         value: |c| c.limits.max_connections.to_string(),
     },
     KafkaBrokerSetting {
+        name: "max.connections.per.ip",
+        kind: Kind::Int,
+        doc: "Connections from one address at a time.",
+        value: |c| c.limits.max_connections_per_ip.unwrap_or(i32::MAX.unsigned_abs()).to_string(),
+    },
+    KafkaBrokerSetting {
         name: "max.incremental.fetch.session.cache.slots",
         kind: Kind::Int,
         doc: "Incremental fetch sessions kept.",

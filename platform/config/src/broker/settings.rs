@@ -304,6 +304,15 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         },
     },
     Setting {
+        name: "limits.max_connections_per_ip",
+        kind: Kind::Int,
+        default: "",
+        check: Check::Range(1, i32::MAX as i64),
+        effect: Applied,
+        doc: "Connections from one address at a time. Not given: as many as `limits.max_connections`, since many clients can share an address behind a gateway.",
+        assign: |c, v| c.limits.max_connections_per_ip = Some(v.small()),
+    },
+    Setting {
         name: "limits.max_request_bytes",
         kind: Kind::Size,
         default: "100MiB",
