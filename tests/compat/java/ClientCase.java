@@ -123,6 +123,8 @@ public final class ClientCase {
             try (KafkaProducer<byte[], byte[]> producer = producer(Map.of("max.request.size", "1000000"))) {
                 refused(RecordTooLargeException.class, producer.send(new ProducerRecord<>("java-admin", new byte[5000])));
             }
+            // The client splits batches that are too large, but never below its own batch.size.
+            alter(admin, resource, AlterConfigOp.OpType.DELETE, "max.message.bytes", "").get();
             send(partition, 40, Map.of());
             expect(admin.deleteRecords(Map.of(partition, RecordsToDelete.beforeOffset(25)))
                 .lowWatermarks().get(partition).get().lowWatermark(), 25L, "low watermark");

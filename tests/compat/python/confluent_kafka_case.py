@@ -16,6 +16,7 @@ CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 
 
 def admin():
+    # To be kept as long as its futures: they end with it.
     return AdminClient({"bootstrap.servers": BOOTSTRAP})
 
 
@@ -24,7 +25,8 @@ def wait(futures):
 
 
 def create(topic, partitions=1, **config):
-    wait(admin().create_topics([NewTopic(topic, partitions, 1, config=config)]))
+    client = admin()
+    wait(client.create_topics([NewTopic(topic, partitions, 1, config=config)]))
 
 
 def consumer(topic, offset, partitions=(0,)):
@@ -117,12 +119,13 @@ def timestamps():
         found = reading.offsets_for_times([TopicPartition("timestamps", 0, timestamp)], timeout=20)[0]
         assert found.error is None, found.error
         expect(found.offset, offset, f"offset for {timestamp}")
+    client = admin()
     for spec, offset in [
         (OffsetSpec.earliest(), 0), (OffsetSpec.latest(), 100), (OffsetSpec.max_timestamp(), 99),
         (OffsetSpec.for_timestamp(1_007_000), 7),
     ]:
         request = {TopicPartition("timestamps", 0): spec}
-        found = wait(admin().list_offsets(request, isolation_level=IsolationLevel.READ_UNCOMMITTED))[0]
+        found = wait(client.list_offsets(request, isolation_level=IsolationLevel.READ_UNCOMMITTED))[0]
         expect(found.offset, offset, f"list_offsets {spec}")
 
 
@@ -176,7 +179,8 @@ def settings():
 def delete_records():
     create("delete-records")
     fill("delete-records", 100)
-    deleted = wait(admin().delete_records([TopicPartition("delete-records", 0, 60)]))[0]
+    client = admin()
+    deleted = wait(client.delete_records([TopicPartition("delete-records", 0, 60)]))[0]
     expect(deleted.low_watermark, 60, "low watermark")
     reading = consumer("delete-records", 10)
     expect(read(reading, 1)[0].offset(), 60, "first record after an offset that is gone")
@@ -186,7 +190,8 @@ def delete_records():
 def partitions():
     create("partitions", 1)
     fill("partitions", 1)
-    wait(admin().create_partitions([NewPartitions("partitions", 3)]))
+    client = admin()
+    wait(client.create_partitions([NewPartitions("partitions", 3)]))
     for partition in range(3):
         fill("partitions", 1, partition)
     found = sorted(r.partition() for r in read(consumer("partitions", 0, range(3)), 4))

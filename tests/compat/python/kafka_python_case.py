@@ -70,6 +70,9 @@ def round_trip():
                 sending.send("round-trip", value, key, headers=headers, partition=1, timestamp_ms=5_000 + number)
                 sent.append((key, value, headers, 5_000 + number))
             sending.flush(30)
+            if acks == 0 and SERIES < 3:
+                # A defect of this series: what awaits no answer leaves only with the next request that does.
+                sending.partitions_for("another")
             sending.close()
     reading = consumer("round-trip", [1], auto_offset_reset="earliest")
     records = read(reading, len(sent))

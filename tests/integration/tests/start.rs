@@ -21,14 +21,16 @@ fn files_below(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A data directory with one topic of ten records, left behind by a clean stop or a crash.
+const RECORDS: i64 = 12;
+
+/// A data directory with one topic of [`RECORDS`] records in several segments, left behind by a clean stop or a crash.
 fn used_directory(crash: bool) -> TempDir {
     let directory = TempDir::with_prefix("millrace-start-").unwrap();
     let mut broker = Broker::builder().data_dir(directory.path()).start().unwrap();
     let mut connection = Connection::open(broker.address()).unwrap();
-    connection.create_topic("orders", &[]);
-    for number in 0..10 {
-        assert_eq!(connection.produce("orders", &batch(&[b'x'; 2_000], Codec::None)), (0, number));
+    connection.create_topic("orders", &[("segment.bytes", "1048576")]);
+    for number in 0..RECORDS {
+        assert_eq!(connection.produce("orders", &batch(&[b'x'; 300_000], Codec::None)), (0, number));
     }
     if crash {
         broker.kill().unwrap();
@@ -47,20 +49,23 @@ fn end_offset(directory: &TempDir) -> i64 {
 fn records_outlive_a_stop_and_a_crash() {
     for crash in [false, true] {
         let directory = used_directory(crash);
-        assert_eq!(end_offset(&directory), 10);
-        assert_eq!(end_offset(&directory), 10, "after the second start");
+        assert_eq!(end_offset(&directory), RECORDS);
+        assert_eq!(end_offset(&directory), RECORDS, "after the second start");
     }
 }
 
 #[test]
 fn lost_indexes_are_built_again() {
     let directory = used_directory(false);
-    for file in files_below(directory.path()) {
-        if file.extension().is_some_and(|extension| extension.to_string_lossy().contains("index")) {
-            fs::remove_file(file).unwrap();
-        }
+    let indexes: Vec<PathBuf> = files_below(directory.path())
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|extension| extension == "index"))
+        .collect();
+    assert!(indexes.len() > 1, "{indexes:?}");
+    for index in indexes {
+        fs::remove_file(index).unwrap();
     }
-    assert_eq!(end_offset(&directory), 10);
+    assert_eq!(end_offset(&directory), RECORDS);
 }
 
 #[test]
@@ -74,7 +79,7 @@ fn a_directory_that_cannot_be_written_is_refused_by_name() {
 }
 
 #[test]
-fn every_damaged_file_is_survived_or_refused_never_a_panic() {
+fn a_damaged_file_is_survived_with_all_records_or_refused_by_name() {
     let pristine = used_directory(false);
     for file in files_below(pristine.path()) {
         let directory = TempDir::with_prefix("millrace-start-").unwrap();
@@ -85,8 +90,17 @@ fn every_damaged_file_is_survived_or_refused_never_a_panic() {
         bytes.iter_mut().take(64).for_each(|byte| *byte ^= 0x55);
         fs::write(&damaged, bytes).unwrap();
         let log = match Broker::builder().data_dir(directory.path()).start() {
-            Ok(broker) => broker.log(),
-            Err(refusal) => format!("{refusal:#}"),
+            Ok(broker) => {
+                let end = Connection::open(broker.address()).unwrap().end_offset("orders");
+                assert_eq!(end, RECORDS, "'{}' damaged", damaged.display());
+                broker.log()
+            }
+            Err(refusal) => {
+                let refusal = format!("{refusal:#}");
+                let name = damaged.display().to_string();
+                assert!(refusal.contains(&name), "'{name}' damaged, but refused with:\n{refusal}");
+                refusal
+            }
         };
         assert!(!log.contains("panicked"), "'{}' damaged:\n{log}", damaged.display());
     }
