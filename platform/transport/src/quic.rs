@@ -210,6 +210,8 @@ async fn serve_stream(
     pipeline::serve(context, source, sink, pipeline).await
 }
 
+/// For the peer to acknowledge a stream's end. One that has vanished must not hold up a listener that drains.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Chunks moved per call: each call takes the connection's lock once.
 const CHUNKS: usize = 32;
 
@@ -255,7 +257,7 @@ impl ByteSink for QuicSink {
     async fn finish(&mut self) -> io::Result<()> {
         // A stream that the peer has stopped needs no end.
         if self.stream.finish().is_ok() {
-            let _ = self.stream.stopped().await;
+            let _ = tokio::time::timeout(FINISH_TIMEOUT, self.stream.stopped()).await;
         }
         Ok(())
     }
