@@ -4,6 +4,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use support::{Broker, Home, millrace, run, stderr};
 
@@ -43,6 +44,24 @@ fn a_data_directory_has_one_process() {
         format!("data directory {} is in use by process {}", home.data_dir().display(), broker.pid());
     assert!(said.contains(&expected) && said.contains("choose another directory"), "{said}");
     assert_eq!(broker.json(&["topic", "list"]), serde_json::json!([]), "the first one is undisturbed");
+}
+
+#[test]
+fn a_client_that_vanished_does_not_hold_up_a_stop() {
+    let home = Home::new();
+    let broker = home.start();
+    broker.stdout(&["topic", "create", "t"], b"");
+    let mut reader = broker.command(&["consume", "t", "--from-beginning"]);
+    let mut reader = reader.stdout(std::process::Stdio::piped()).spawn().expect("start a reader");
+    broker.stdout(&["produce", "t"], b"seen\n");
+    let mut seen = [0; 5];
+    reader.stdout.as_mut().expect("its output").read_exact(&mut seen).expect("the record");
+    reader.kill().expect("kill the reader");
+    reader.wait().expect("wait for the reader");
+    let begun = Instant::now();
+    let (status, log) = broker.terminate();
+    assert!(status.success(), "{status}: {log}");
+    assert!(begun.elapsed() < Duration::from_secs(8), "it took {:?}: {log}", begun.elapsed());
 }
 
 #[test]

@@ -26,6 +26,23 @@ fn records_come_back_over_every_transport() {
 }
 
 #[test]
+fn every_way_to_acknowledge_stores_everything() {
+    let home = Home::new();
+    let broker = home.start();
+    broker.stdout(&["topic", "create", "t"], b"");
+    let input: String = (0..20_000).map(|number| format!("{number}\n")).collect();
+    let mut expected = String::new();
+    for acks in ["0", "1", "all"] {
+        broker.stdout(&["produce", "t", "--acks", acks], input.as_bytes());
+        expected.push_str(&input);
+        // Nothing tells when a record sent with acks=0 is durable, hence readable.
+        let count = expected.lines().count().to_string();
+        let read = ["consume", "t", "--from-beginning", "-n", &count, "--timeout", "20s"];
+        assert!(broker.stdout(&read, b"") == expected, "acks={acks}: the records differ from what was sent");
+    }
+}
+
+#[test]
 fn keys_headers_and_nulls_survive() {
     let home = Home::new();
     let broker = home.start();

@@ -48,6 +48,15 @@ pub struct ConnectArgs {
     pub connect_timeout: Duration,
 }
 
+/// How long the brokers' goodbye is waited for. QUIC sends it at once and would then linger for three probe
+/// timeouts in case it was lost, which only spares the broker an idle timeout.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(30);
+
+/// Tells the brokers that this client goes.
+pub async fn close(client: &Client) {
+    tokio::time::timeout(CLOSE_TIMEOUT, client.close()).await.ok();
+}
+
 impl ConnectArgs {
     pub async fn connect(&self) -> anyhow::Result<Client> {
         let transport = match self.transport {

@@ -53,21 +53,17 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether this process becomes a broker, as opposed to a client of one.
-    pub const fn is_broker(&self) -> bool {
-        matches!(self, Self::Dev(_) | Self::Server(_))
-    }
-
     /// Whether two threads do: a command talks over one connection, and the second thread reads or prints.
     pub const fn is_light(&self) -> bool {
-        !self.is_broker()
+        !matches!(self, Self::Dev(_) | Self::Server(_) | Self::Bench(_))
     }
 
     /// What is logged unless asked for otherwise. `dev` talks to a person by its announcement.
     pub const fn default_log(&self) -> &'static str {
         match self {
-            Self::Server(_) => "info",
-            Self::Dev(_) => "warn",
+            // openraft tells of its every step; what matters of it the metadata reports itself.
+            Self::Server(_) => "info,openraft=error",
+            Self::Dev(_) => "warn,openraft=error",
             _ => "error",
         }
     }

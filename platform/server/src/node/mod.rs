@@ -98,7 +98,7 @@ impl Node {
         let listen_options = listen_options(&config, advertised.listen, tls);
         let listener = millrace_transport::listen(listen_options, broker.clone(), transport_metrics)?;
         let stopping = Arc::new(AtomicBool::new(false));
-        let readiness = readiness(log.clone(), stopping.clone());
+        let readiness = readiness(log.clone(), metadata.clone(), stopping.clone());
         let admin = millrace_admin::serve(config.http.address, AdminOptions { registry, readiness }).await?;
         Ok(Self { config, log, metadata, broker, listener, admin, advertised, stopping })
     }
@@ -239,6 +239,7 @@ fn listen_options(config: &BrokerConfig, address: SocketAddr, tls: TlsContext) -
         },
         limits: TransportLimits {
             connections_max: limits.max_connections as usize,
+            connections_per_ip_max: limits.max_connections_per_ip.map(|max| max as usize),
             frame_bytes_max: limits.max_request_bytes as usize,
             in_flight_max: limits.requests_in_flight as usize,
             receive_bytes_max: usize::try_from(limits.request_memory_bytes).unwrap_or(usize::MAX),
@@ -249,10 +250,17 @@ fn listen_options(config: &BrokerConfig, address: SocketAddr, tls: TlsContext) -
     }
 }
 
-fn readiness(log: LogManager, stopping: Arc<AtomicBool>) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
+fn readiness(
+    log: LogManager,
+    metadata: Metadata,
+    stopping: Arc<AtomicBool>,
+) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
     Arc::new(move || {
         if stopping.load(Ordering::SeqCst) {
             return Readiness::NotReady("the broker is stopping".to_owned());
+        }
+        if let Some(reason) = metadata.failure() {
+            return Readiness::NotReady(format!("the metadata has stopped: {reason}"));
         }
         match log.health() {
             Health::Ok => Readiness::Ready,

@@ -103,7 +103,7 @@ impl Home {
 impl Broker {
     pub fn spawn(mut command: Command) -> Self {
         let mut child = command
-            .args(["--output", "json", "--log", "info"])
+            .args(["--output", "json", "--log", "info,openraft=error"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -12,7 +12,7 @@ use millrace_client::{Client, Consumer, Isolation, StartAt};
 use tokio::time::Instant;
 
 use super::OutputFormat;
-use super::connect::ConnectArgs;
+use super::connect::{ConnectArgs, close};
 use super::output::note;
 use super::topic::count;
 use format::RecordFormat;
@@ -71,7 +71,7 @@ pub async fn run(args: ConsumeArgs, output: OutputFormat) -> anyhow::Result<()> 
     let outcome = print_records(&mut consumer, &args, &ends, &mut printer).await;
     printer.flush()?;
     consumer.close().await;
-    client.close().await;
+    close(&client).await;
     outcome?;
     match (args.max_messages, args.timeout) {
         (Some(wanted), Some(timeout)) if printer.printed() < wanted && !args.exit_at_end => bail!(

@@ -10,7 +10,7 @@ use millrace_client::{Acks, Compression};
 use serde_json::json;
 
 use super::OutputFormat;
-use super::connect::ConnectArgs;
+use super::connect::{ConnectArgs, close};
 use super::output::{note, print};
 use super::topic::count;
 pub use lines::{LineFormat, parse_headers};
@@ -109,9 +109,13 @@ pub async fn run(args: ProduceArgs, output: OutputFormat) -> anyhow::Result<()> 
         null_value: args.null_value,
         partition: args.partition,
     };
-    let sent = send::send_lines(&producer, &args.topic, &format, args.max_bytes).await?;
-    producer.close().await;
-    client.close().await;
+    let sent = send::send_lines(&producer, &args.topic, &format, args.max_bytes).await;
+    if sent.is_ok() {
+        // With acks=0 nothing has been answered; this waits until everything has been read.
+        producer.close().await;
+    }
+    close(&client).await;
+    let sent = sent?;
     match output {
         OutputFormat::Json => print(
             output,

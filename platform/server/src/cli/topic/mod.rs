@@ -9,7 +9,7 @@ use millrace_client::{Admin, RequestError};
 use serde_json::json;
 
 use super::OutputFormat;
-use super::connect::ConnectArgs;
+use super::connect::{ConnectArgs, close};
 use super::output::{print, table};
 
 /// Kafka's TOPIC_ALREADY_EXISTS.
@@ -102,27 +102,39 @@ pub struct DeleteArgs {
 }
 
 pub async fn run(command: TopicCommand, output: OutputFormat) -> anyhow::Result<()> {
-    match command {
-        TopicCommand::Create(args) => create(args, output).await,
-        TopicCommand::List(args) => list(args, output).await,
-        TopicCommand::Describe(args) => {
-            let client = args.connect.connect().await?;
-            describe::run(&client.admin(), args.names, args.all, output).await
+    let client = command.connect().connect().await?;
+    let admin = client.admin();
+    let done = match command {
+        TopicCommand::Create(args) => create(&admin, args, output).await,
+        TopicCommand::List(args) => list(&admin, &args, output).await,
+        TopicCommand::Describe(args) => describe::run(&admin, args.names, args.all, output).await,
+        TopicCommand::Alter(args) => alter(&admin, args, output).await,
+        TopicCommand::Delete(args) => delete(&admin, &args, output).await,
+    };
+    close(&client).await;
+    done
+}
+
+impl TopicCommand {
+    const fn connect(&self) -> &ConnectArgs {
+        match self {
+            Self::Create(args) => &args.connect,
+            Self::List(args) => &args.connect,
+            Self::Describe(args) => &args.connect,
+            Self::Alter(args) => &args.connect,
+            Self::Delete(args) => &args.connect,
         }
-        TopicCommand::Alter(args) => alter(args, output).await,
-        TopicCommand::Delete(args) => delete(args, output).await,
     }
 }
 
-async fn create(args: CreateArgs, output: OutputFormat) -> anyhow::Result<()> {
-    let client = args.connect.connect().await?;
+async fn create(admin: &Admin, args: CreateArgs, output: OutputFormat) -> anyhow::Result<()> {
     let topic = NewTopic {
         name: args.name.clone(),
         partitions: args.partitions.unwrap_or(-1),
         replication_factor: args.replication_factor.unwrap_or(-1),
         configs: args.config.into_iter().collect(),
     };
-    match client.admin().create_topic(topic).await {
+    match admin.create_topic(topic).await {
         Ok(info) => {
             let partitions = info.partitions.len();
             let json =
@@ -140,9 +152,8 @@ async fn create(args: CreateArgs, output: OutputFormat) -> anyhow::Result<()> {
     }
 }
 
-async fn list(args: ListArgs, output: OutputFormat) -> anyhow::Result<()> {
-    let client = args.connect.connect().await?;
-    let topics = client.admin().list_topics(args.internal).await.context("list topics")?;
+async fn list(admin: &Admin, args: &ListArgs, output: OutputFormat) -> anyhow::Result<()> {
+    let topics = admin.list_topics(args.internal).await.context("list topics")?;
     let json: Vec<_> = topics
         .iter()
         .map(|topic| {
@@ -162,9 +173,7 @@ async fn list(args: ListArgs, output: OutputFormat) -> anyhow::Result<()> {
     })
 }
 
-async fn alter(args: AlterArgs, output: OutputFormat) -> anyhow::Result<()> {
-    let client = args.connect.connect().await?;
-    let admin = client.admin();
+async fn alter(admin: &Admin, args: AlterArgs, output: OutputFormat) -> anyhow::Result<()> {
     let mut changes: Vec<ConfigChange> = Vec::new();
     changes.extend(args.config.iter().map(|(name, value)| ConfigChange::set(name, value)));
     changes.extend(args.delete_config.iter().map(ConfigChange::delete));
@@ -177,7 +186,7 @@ async fn alter(args: AlterArgs, output: OutputFormat) -> anyhow::Result<()> {
             .with_context(|| format!("change settings of topic '{}'", args.name))?;
     }
     if let Some(total) = args.partitions {
-        grow(&admin, &args.name, total).await?;
+        grow(admin, &args.name, total).await?;
     }
     let settings: serde_json::Map<_, _> =
         args.config.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
@@ -200,9 +209,7 @@ async fn grow(admin: &Admin, topic: &str, total: i32) -> anyhow::Result<()> {
     }
 }
 
-async fn delete(args: DeleteArgs, output: OutputFormat) -> anyhow::Result<()> {
-    let client = args.connect.connect().await?;
-    let admin = client.admin();
+async fn delete(admin: &Admin, args: &DeleteArgs, output: OutputFormat) -> anyhow::Result<()> {
     let mut deleted = Vec::new();
     for name in &args.names {
         match admin.delete_topic(name).await {
