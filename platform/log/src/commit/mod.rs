@@ -184,10 +184,9 @@ impl Engine {
 
     /// Accounts for `bytes` that were pending and are so no more.
     pub fn committed(&self, bytes: u64) {
-        let before = self.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        if before >= self.options.pending_bytes {
-            self.admitted.notify_waiters();
-        }
+        self.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        // Always: who waits for more room than there was may be waiting below the limit.
+        self.admitted.notify_waiters();
     }
 
     /// Waits while too much that was appended is not yet durable.
