@@ -1,0 +1,92 @@
+//! `wasi:http`: requests to the hosts that were granted, over connections that are kept and shared.
+//!
+//! The check is here, where a request leaves, and nowhere else: whatever the guest's library does, it ends
+//! up in [`WasiHttpHooks::send_request`]. Redirects are the guest's affair and are checked like any request.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use hyper::{Request, Response, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+use crate::grants::HttpTarget;
+
+/// A peer that does not accept a connection by then is taken for dead.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most servers close idle connections after a minute; ours goes first.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+const IDLE_PER_HOST_MAX: usize = 32;
+
+/// The connections of all deployments.
+#[derive(Clone, Debug)]
+pub(crate) struct HttpClient(Client<HttpsConnector<HttpConnector>, WasiBody>);
+
+impl HttpClient {
+    /// A client that trusts the system's certificate authorities.
+    pub fn new() -> io::Result<Self> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let connector = HttpsConnectorBuilder::new().with_native_roots()?;
+        let connector = connector.https_or_http().enable_http1().wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+            .build(connector);
+        Ok(Self(client))
+    }
+}
+
+/// One instance's way out.
+pub(crate) struct Egress {
+    /// `None` where nothing is granted; such an instance cannot send either, as nothing is linked.
+    pub client: Option<HttpClient>,
+    pub allowed: Arc<[HttpTarget]>,
+}
+
+impl Egress {
+    fn allows(&self, uri: &Uri) -> bool {
+        let (Some(scheme), Some(host)) = (uri.scheme_str(), uri.host()) else { return false };
+        self.allowed.iter().any(|target| target.allows(scheme, host, uri.port_u16()))
+    }
+}
+
+type Worker = Box<dyn Future<Output = Result<(), Error>> + Send>;
+type Sent = Result<(Response<WasiBody>, Worker), Error>;
+
+impl WasiHttpHooks for Egress {
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _errors: Worker,
+    ) -> Box<dyn Future<Output = wasmtime_wasi_http::Result<(Response<WasiBody>, Worker)>> + Send> {
+        let client = self.client.clone().filter(|_| self.allows(request.uri()));
+        Box::new(async move {
+            let client = client.ok_or(Error::HttpRequestDenied)?;
+            send(client, request, options.unwrap_or_default()).await
+        })
+    }
+}
+
+async fn send(client: HttpClient, request: Request<WasiBody>, options: RequestOptions) -> Sent {
+    let response = client.0.request(request);
+    let answered = match options.first_byte_timeout {
+        Some(limit) => tokio::time::timeout(limit, response).await.map_err(|_| Error::HttpResponseTimeout)?,
+        None => response.await,
+    };
+    let response = answered.map_err(|error| {
+        tracing::debug!(%error, "a plugin's HTTP request fails");
+        if error.is_connect() { Error::ConnectionRefused } else { Error::ConnectionTerminated }
+    })?;
+    let nothing_left: Worker = Box::new(async { Ok(()) });
+    Ok((response.map(|body| body.map_err(Error::Hyper).boxed_unsync()), nothing_left))
+}
