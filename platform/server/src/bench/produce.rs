@@ -9,12 +9,12 @@ use clap::{Args, ValueEnum};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
-use kafka_protocol::messages::{ApiKey, ProduceResponse};
-use kafka_protocol::protocol::StrBytes;
 use millrace_base::{Payload, Piece, TopicId};
 use millrace_client::raw::FrameLane;
 use millrace_client::{Acks, Client, Delivery, Record};
+use millrace_protocol::StrBytes;
 use millrace_protocol::frame::{decode_body, decode_response_header};
+use millrace_protocol::messages::{ApiKey, ProduceResponse};
 use millrace_protocol::produce::{ProduceBody, ProducePartition, ProduceTopic, encode_produce_request};
 use serde::Serialize;
 
