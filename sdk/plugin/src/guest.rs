@@ -1,0 +1,131 @@
+//! The bindings to the host, and what the attribute macros' exports call. Compiled for guests only.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::context::Context;
+use crate::error::DeliveryError;
+use crate::partitioner::{Partitioner, PartitionerInstance};
+use crate::sink::{Sink, SinkInstance};
+use crate::transform::{Transform, TransformInstance};
+
+#[allow(unsafe_code, reason = "generated; the canonical ABI passes pointers")]
+#[allow(missing_docs, unused_qualifications, clippy::all, clippy::pedantic)]
+pub mod sink {
+    wit_bindgen::generate!({
+        path: "../wit/plugin.wit",
+        world: "sink",
+        pub_export_macro: true,
+        generate_all,
+    });
+}
+
+#[allow(unsafe_code, reason = "generated; the canonical ABI passes pointers")]
+#[allow(missing_docs, unused_qualifications, clippy::all, clippy::pedantic)]
+pub mod transform {
+    wit_bindgen::generate!({
+        path: "../wit/plugin.wit",
+        world: "transform",
+        pub_export_macro: true,
+        with: {
+            "millrace:plugin/types@0.1.0": super::sink::millrace::plugin::types,
+            "millrace:plugin/log@0.1.0": super::sink::millrace::plugin::log,
+            "millrace:plugin/secrets@0.1.0": super::sink::millrace::plugin::secrets,
+        },
+        generate_all,
+    });
+}
+
+#[allow(unsafe_code, reason = "generated; the canonical ABI passes pointers")]
+#[allow(missing_docs, unused_qualifications, clippy::all, clippy::pedantic)]
+pub mod partitioner {
+    wit_bindgen::generate!({
+        path: "../wit/plugin.wit",
+        world: "partitioner",
+        pub_export_macro: true,
+        with: {
+            "millrace:plugin/types@0.1.0": super::sink::millrace::plugin::types,
+            "millrace:plugin/log@0.1.0": super::sink::millrace::plugin::log,
+            "millrace:plugin/secrets@0.1.0": super::sink::millrace::plugin::secrets,
+        },
+    });
+}
+
+pub(crate) use sink::millrace::plugin::{
+    log as host_log, postgres as host_postgres, secrets as host_secrets,
+};
+
+pub(crate) use transform::millrace::plugin::output as host_output;
+
+use sink::millrace::plugin::types;
+
+/// Where the one instance of a guest lives.
+pub type Slot<T> = RefCell<Option<T>>;
+
+const NOT_STARTED: &str = "the plugin was not started";
+
+fn context(from: types::Context) -> Context {
+    Context {
+        deployment: from.deployment,
+        version: from.version,
+        topic: from.topic,
+        partition: from.partition,
+        outputs: Rc::from(from.outputs),
+        config: from.config.into_iter().collect(),
+        block_bytes_max: from.block_bytes_max,
+    }
+}
+
+pub fn start_transform<T: Transform>(
+    slot: &Slot<TransformInstance<T>>,
+    from: types::Context,
+) -> Result<(), String> {
+    let started = TransformInstance::start(&context(from)).map_err(crate::Error::into_message)?;
+    *slot.borrow_mut() = Some(started);
+    Ok(())
+}
+
+pub fn transform_batch<T: Transform>(
+    slot: &Slot<TransformInstance<T>>,
+    batch: Vec<u8>,
+) -> Result<(), String> {
+    let mut slot = slot.borrow_mut();
+    slot.as_mut().ok_or(NOT_STARTED)?.run(batch).map_err(crate::Error::into_message)
+}
+
+pub fn start_partitioner<T: Partitioner>(
+    slot: &Slot<PartitionerInstance<T>>,
+    from: types::Context,
+) -> Result<(), String> {
+    let started = PartitionerInstance::start(&context(from)).map_err(crate::Error::into_message)?;
+    *slot.borrow_mut() = Some(started);
+    Ok(())
+}
+
+pub fn partition<T: Partitioner>(
+    slot: &Slot<PartitionerInstance<T>>,
+    batch: &[u8],
+    partitions: u32,
+) -> Result<Vec<u32>, String> {
+    let slot = slot.borrow();
+    slot.as_ref().ok_or(NOT_STARTED)?.run(batch, partitions).map_err(crate::Error::into_message)
+}
+
+pub fn start_sink<T: Sink>(slot: &Slot<SinkInstance<T>>, from: types::Context) -> Result<(), String> {
+    let started = SinkInstance::start(&context(from)).map_err(crate::Error::into_message)?;
+    *slot.borrow_mut() = Some(started);
+    Ok(())
+}
+
+pub fn deliver<T: Sink>(
+    slot: &Slot<SinkInstance<T>>,
+    batch: &[u8],
+    token: &str,
+) -> Result<(), types::DeliveryError> {
+    let mut slot = slot.borrow_mut();
+    let started = slot.as_mut().ok_or_else(|| types::DeliveryError::Permanent(NOT_STARTED.to_owned()))?;
+    started.run(batch, token).map_err(|error| match error {
+        DeliveryError::Retryable(message) => types::DeliveryError::Retryable(message),
+        DeliveryError::Permanent(message) => types::DeliveryError::Permanent(message),
+    })
+}
