@@ -4,17 +4,20 @@
 pub(crate) const MAX_LEN: usize = 10;
 
 /// Maps a signed value to an unsigned one that is small when the value is near zero.
+#[inline]
 pub(crate) const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
 /// Bytes that `value` takes, zigzag-encoded.
+#[inline]
 pub(crate) const fn len(value: i64) -> usize {
     let bits = 64 - (zigzag(value) | 1).leading_zeros() as usize;
     bits.div_ceil(7)
 }
 
 /// Writes `value`, zigzag-encoded, at `at` and returns the position after it.
+#[inline]
 pub(crate) fn put(buffer: &mut [u8], at: usize, value: i64) -> usize {
     let mut rest = zigzag(value);
     let mut at = at;
@@ -29,6 +32,7 @@ pub(crate) fn put(buffer: &mut [u8], at: usize, value: i64) -> usize {
 
 /// Takes a zigzag-encoded 32-bit value off the front of `bytes`; `None` if it ends early or has more than
 /// five bytes.
+#[inline]
 pub(crate) fn take_i32(bytes: &mut &[u8]) -> Option<i32> {
     let raw = take::<5>(bytes)? as u32;
     Some((raw >> 1) as i32 ^ -((raw & 1) as i32))
@@ -36,11 +40,13 @@ pub(crate) fn take_i32(bytes: &mut &[u8]) -> Option<i32> {
 
 /// Takes a zigzag-encoded 64-bit value off the front of `bytes`; `None` if it ends early or has more than
 /// ten bytes.
+#[inline]
 pub(crate) fn take_i64(bytes: &mut &[u8]) -> Option<i64> {
     let raw = take::<MAX_LEN>(bytes)?;
     Some((raw >> 1) as i64 ^ -((raw & 1) as i64))
 }
 
+#[inline]
 fn take<const MAX: usize>(bytes: &mut &[u8]) -> Option<u64> {
     let (&first, rest) = bytes.split_first()?;
     if first < 0x80 {
