@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use millrace_client::admin::{ConfigChange, ConfigResource, NewTopic};
-use millrace_client::{Client, Record, StartAt};
+use millrace_client::{Client, Record, RecordBatch, StartAt};
 
 const TOPIC: &str = "example-throughput";
 const PARTITIONS: i32 = 4;
@@ -62,7 +62,7 @@ async fn consume(client: Client, count: usize) -> anyhow::Result<Duration> {
     while records < count {
         let batch = consumer.poll_batch(Duration::from_secs(5)).await?;
         ensure!(batch.is_some(), "read {records} of {count} records, then nothing for 5 seconds");
-        for record in batch.iter().flat_map(|batch| batch.iter()) {
+        for record in batch.iter().flat_map(RecordBatch::iter) {
             records += 1;
             bytes += record.value.map_or(0, <[u8]>::len);
         }

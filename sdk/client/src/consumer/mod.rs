@@ -112,19 +112,15 @@ impl Consumer {
         state.assigned.keys().map(|(topic, partition)| (topic.to_string(), *partition)).collect()
     }
 
-    /// Stops returning records of partitions until [`Consumer::resume`]; their position stays.
+    /// Stops returning records of partitions until [`Consumer::resume`]; their position stays. What was
+    /// prefetched of them is dropped, so that it takes no room from the others.
     pub fn pause(&mut self, topic: &str, partitions: &[i32]) {
         for &partition in partitions {
-            // A batch that is handed out half stays where it is: it is fetched again from there.
-            let rest =
-                self.current.front().filter(|next| next.partition() == partition && next.topic() == topic);
-            let from = rest.map(ConsumerRecord::offset);
-            if from.is_some() {
-                self.current.clear();
-            }
+            let position = self.position(topic, partition);
+            self.current.retain(|record| record.topic() != topic || record.partition() != partition);
             let mut state = self.shared.state.lock();
             let key: Key = (Arc::from(topic), partition);
-            if let (Some(from), Some(id)) = (from, state.assigned.get(&key).map(|one| one.topic_id)) {
+            if let (Some(from), Some(id)) = (position, state.assigned.get(&key).map(|one| one.topic_id)) {
                 state.start_at(key.clone(), id, from);
             }
             set_paused(&mut state, &key, true);

@@ -20,7 +20,7 @@ use crate::net::wire::{Inbound, Outbound};
 enum Kind {
     Tcp,
     Tls(TlsConnector),
-    Quic(QuicDialer),
+    Quic(Box<QuicDialer>),
 }
 
 /// Makes links and lanes; one per client.
@@ -51,7 +51,7 @@ impl Dialer {
             Transport::Tcp => Kind::Tcp,
             Transport::Tls => Kind::Tls(tls::client_config(settings, false)?.into()),
             Transport::Quic => {
-                Kind::Quic(QuicDialer::new(&settings.quic, tls::client_config(settings, true)?)?)
+                Kind::Quic(Box::new(QuicDialer::new(&settings.quic, tls::client_config(settings, true)?)?))
             }
         };
         Ok(Self {
@@ -76,7 +76,7 @@ impl Dialer {
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.unwrap_or_else(|| ConnectError::BadAddress { address: name }))
+        Err(last.unwrap_or(ConnectError::BadAddress { address: name }))
     }
 
     async fn connect_to(&self, to: SocketAddr, host: &str, name: &str) -> Result<(Link, Lane), ConnectError> {

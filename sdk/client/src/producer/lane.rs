@@ -73,6 +73,12 @@ impl ProduceLane {
         self.due.lock().push_back(partition);
     }
 
+    /// Lets go of what waits here: its producer is gone.
+    pub(crate) fn abandon(&self) {
+        let due = std::mem::take(&mut *self.due.lock());
+        drop(due);
+    }
+
     /// Sends what is due, unless somebody else is at it: then they look again.
     pub(crate) fn kick(self: &Arc<Self>) {
         self.marked.store(true, Ordering::SeqCst);
@@ -85,7 +91,7 @@ impl ProduceLane {
     }
 
     fn dispatch(self: &Arc<Self>) {
-        let Some(producer) = self.producer.upgrade() else { return };
+        let Some(producer) = self.producer.upgrade() else { return self.abandon() };
         let Some((lane, version)) = self.open_wire() else { return };
         loop {
             let gathered = self.gather(&producer);

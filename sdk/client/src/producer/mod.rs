@@ -32,7 +32,8 @@ use crate::error::{RequestError, SendError};
 use partition::{Partition, Placed};
 use shared::Topic;
 
-/// Sends records; cheap to clone, clones share buffers and order.
+/// Sends records; cheap to clone, clones share buffers and order. Close or flush before dropping the last one:
+/// what is not on its way then may not go out, and its delivery says so.
 #[derive(Clone)]
 pub struct Producer {
     shared: Arc<Shared>,

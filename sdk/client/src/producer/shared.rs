@@ -324,6 +324,15 @@ impl Shared {
     }
 }
 
+/// Partitions that wait in a lane hold on to it and it to them.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        for lane in self.lanes.get_mut().values() {
+            lane.abandon();
+        }
+    }
+}
+
 /// Different for each producer; that is all that is asked of it.
 fn random_start() -> u32 {
     use std::hash::{BuildHasher, RandomState};
