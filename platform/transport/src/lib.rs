@@ -26,6 +26,7 @@ mod outgoing;
 mod phase;
 mod pipeline;
 pub mod quic;
+mod reset;
 mod secure;
 pub mod service;
 mod tcp;

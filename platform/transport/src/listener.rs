@@ -92,7 +92,9 @@ pub fn listen(
     }
     let mut server = ServerConfig::with_crypto(tls.quic());
     server.transport_config(Arc::new(quic.transport_config(limits.streams_max)));
-    let endpoint = Endpoint::new(quic.endpoint_config(), Some(server), udp, Arc::new(TokioRuntime))
+    let mut endpoint_config = quic.endpoint_config();
+    tls.reset_key().install(&mut endpoint_config);
+    let endpoint = Endpoint::new(endpoint_config, Some(server), udp, Arc::new(TokioRuntime))
         .map_err(setup("start the QUIC endpoint"))?;
     let tcp = tokio::net::TcpListener::from_std(tcp).map_err(setup("register the TCP listener"))?;
     let shared = Shared::new(service, metrics, limits);

@@ -19,6 +19,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use super::generate::{self, file_error, pem_error};
 use super::{CertificateSource, ClientAuth, TlsError, TlsOptions, x509};
 use crate::quic::ALPN;
+use crate::reset::ResetKey;
 
 /// The TLS configurations of a listener. Cheap to clone; a renewal reaches every clone.
 #[derive(Clone)]
@@ -32,6 +33,7 @@ struct Inner {
     modified: Mutex<Vec<Option<SystemTime>>>,
     tcp: Arc<ServerConfig>,
     quic: Arc<QuicServerConfig>,
+    reset_key: ResetKey,
 }
 
 /// The certificate that new connections are shown.
@@ -50,6 +52,7 @@ impl TlsContext {
         let TlsOptions { certificate: source, client_auth, client_ca } = options;
         let (certified, paths) = obtain(&source, clock.as_ref())?;
         let modified = modification_times(&paths);
+        let reset_key = ResetKey::derive(&private_key(&paths[1])?);
         let current = Arc::new(Current(RwLock::new(certified)));
         let clients = client_verifier(client_auth, client_ca.as_deref(), &source)?;
         let tcp = server_config(clients.clone(), Arc::clone(&current))?;
@@ -63,6 +66,7 @@ impl TlsContext {
             modified: Mutex::new(modified),
             tcp: Arc::new(tcp),
             quic: Arc::new(quic),
+            reset_key,
         })))
     }
 
@@ -91,6 +95,11 @@ impl TlsContext {
 
     pub(crate) fn tcp(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.0.tcp)
+    }
+
+    /// Of the certificate that was loaded first; a renewal leaves a running listener's as it is.
+    pub(crate) fn reset_key(&self) -> ResetKey {
+        self.0.reset_key.clone()
     }
 
     /// The configuration of QUIC listeners.
@@ -157,8 +166,7 @@ fn obtain(
     let files = paths(source);
     let [certificate, key] = &files;
     let chain = certificates(certificate)?;
-    let private =
-        PrivateKeyDer::from_pem_file(key).map_err(|error| pem_error(key, "a private key", error))?;
+    let private = private_key(key)?;
     let expired_ms = chain
         .first()
         .and_then(|own| x509::read(own))
@@ -173,6 +181,10 @@ fn obtain(
         error => pem_error(key, "a usable private key", error),
     })?;
     Ok((Arc::new(certified), files))
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| pem_error(path, "a private key", error))
 }
 
 fn paths(source: &CertificateSource) -> [PathBuf; 2] {
