@@ -135,6 +135,7 @@ impl Node {
     pub async fn shutdown(self) {
         self.stopping.store(true, Ordering::SeqCst);
         let deadline = self.config.node.shutdown_timeout;
+        self.broker.drain();
         self.listener.shutdown(deadline).await;
         self.broker.shutdown().await;
         self.metadata.shutdown().await;
