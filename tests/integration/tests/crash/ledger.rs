@@ -1,6 +1,8 @@
 //! What one writer sent and what it was told became of it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use millrace_client::{Client, Delivery, Record};
@@ -17,14 +19,22 @@ pub struct Ledger {
     pub partition: i32,
     bytes: usize,
     pause: Duration,
+    /// Records that all writers together have seen acknowledged.
+    progress: Arc<AtomicU64>,
     sent: u64,
     /// Offset by number of record; -1 where the broker no longer knew it.
     acknowledged: BTreeMap<u64, i64>,
 }
 
 impl Ledger {
-    pub const fn new(writer: usize, partition: i32, bytes: usize, pause: Duration) -> Self {
-        Self { writer, partition, bytes, pause, sent: 0, acknowledged: BTreeMap::new() }
+    pub const fn new(
+        writer: usize,
+        partition: i32,
+        bytes: usize,
+        pause: Duration,
+        progress: Arc<AtomicU64>,
+    ) -> Self {
+        Self { writer, partition, bytes, pause, progress, sent: 0, acknowledged: BTreeMap::new() }
     }
 
     pub fn acknowledged(&self) -> usize {
@@ -73,7 +83,7 @@ impl std::fmt::Display for Ledger {
 pub async fn write(client: Client, mut ledger: Ledger, stopped: watch::Receiver<bool>) -> Ledger {
     let producer = client.producer().build().await.unwrap();
     let (deliveries, collected) = mpsc::channel(IN_FLIGHT_MAX);
-    let collector = tokio::spawn(collect(collected));
+    let collector = tokio::spawn(collect(collected, Arc::clone(&ledger.progress)));
     while !*stopped.borrow() {
         let value = ledger.value(ledger.sent);
         let record = Record::value(&value).with_partition(ledger.partition);
@@ -89,11 +99,15 @@ pub async fn write(client: Client, mut ledger: Ledger, stopped: watch::Receiver<
     ledger
 }
 
-async fn collect(mut deliveries: mpsc::Receiver<(u64, Delivery)>) -> BTreeMap<u64, i64> {
+async fn collect(
+    mut deliveries: mpsc::Receiver<(u64, Delivery)>,
+    progress: Arc<AtomicU64>,
+) -> BTreeMap<u64, i64> {
     let mut acknowledged = BTreeMap::new();
     while let Some((number, delivery)) = deliveries.recv().await {
         let stored = delivery.await.unwrap_or_else(|error| panic!("record {number} was given up: {error}"));
         acknowledged.insert(number, stored.offset);
+        progress.fetch_add(1, Ordering::Relaxed);
     }
     acknowledged
 }

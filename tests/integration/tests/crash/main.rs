@@ -7,26 +7,31 @@
 mod ledger;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ledger::{Ledger, write};
 use millrace_client::admin::{NewTopic, OffsetSpec};
 use millrace_client::{Client, FetchError, StartAt, Transport};
 use millrace_integration_tests::Random;
-use millrace_test_harness::{Broker, a_while, long_tests};
+use millrace_test_harness::{Broker, a_while, eventually_async, long_tests};
 use tokio::sync::watch;
 
 const TOPIC: &str = "ledger";
 const PARTITIONS: i32 = 3;
 
-/// Partition, size of values, pause between records: quiet partitions share the write-ahead log, the heavy
-/// one goes past it, and one partition has two writers.
-const WRITERS: [(i32, usize, Duration); 4] = [
-    (0, 100, Duration::from_millis(1)),
-    (1, 1_000, Duration::from_millis(1)),
-    (1, 200, Duration::from_millis(2)),
-    (2, 50_000, Duration::ZERO),
+/// Transport, partition, size of values, pause between records: quiet partitions share the write-ahead log,
+/// the heavy one goes past it, and one partition has two writers.
+const WRITERS: [(Transport, i32, usize, Duration); 4] = [
+    (Transport::Quic, 0, 100, Duration::from_millis(1)),
+    (Transport::Tcp, 1, 1_000, Duration::ZERO),
+    (Transport::Quic, 1, 200, Duration::from_millis(2)),
+    (Transport::Tcp, 2, 50_000, Duration::ZERO),
 ];
+
+/// Records acknowledged between two crashes, at most: a crash comes in the middle of the load.
+const RECORDS_PER_LIFE: u64 = 3_000;
 
 /// A partition's records by offset.
 type Records = BTreeMap<i64, Vec<u8>>;
@@ -42,19 +47,18 @@ async fn acknowledged_records_survive_sigkill_exactly_once() {
     let topic = NewTopic::new(TOPIC, PARTITIONS).config("segment.bytes", "4194304");
     client.admin().create_topic(topic).await.unwrap();
     let (stop, stopped) = watch::channel(false);
-    let writers: Vec<_> = WRITERS
-        .iter()
-        .enumerate()
-        .map(|(number, &(partition, bytes, pause))| {
-            let ledger = Ledger::new(number, partition, bytes, pause);
-            tokio::spawn(write(client.clone(), ledger, stopped.clone()))
-        })
-        .collect();
+    let progress = Arc::new(AtomicU64::new(0));
+    let mut writers = Vec::new();
+    for (number, (transport, partition, bytes, pause)) in WRITERS.into_iter().enumerate() {
+        let client = broker.client(transport).connect().await.unwrap();
+        let ledger = Ledger::new(number, partition, bytes, pause, Arc::clone(&progress));
+        writers.push(tokio::spawn(write(client, ledger, stopped.clone())));
+    }
     let reader = tokio::spawn(read_along(client.clone(), stopped.clone()));
 
     let crashes = if long_tests() { 1_000 } else { 60 };
     for _ in 0..crashes {
-        crash(&mut broker, &mut random).await;
+        crash(&mut broker, &mut random, &progress).await;
     }
     stop.send(true).unwrap();
 
@@ -82,11 +86,16 @@ async fn acknowledged_records_survive_sigkill_exactly_once() {
     let acknowledged: usize = ledgers.iter().map(Ledger::acknowledged).sum();
     let seen: usize = seen.values().map(BTreeMap::len).sum();
     println!("{crashes} crashes, {acknowledged} records acknowledged, {seen} seen by the consumer");
-    assert!(acknowledged > 20 * crashes, "too little load to prove anything");
+    assert!(acknowledged > 500 * crashes, "too little load to prove anything");
 }
 
-async fn crash(broker: &mut Broker, random: &mut Random) {
-    a_while(Duration::from_millis(random.below(600))).await;
+async fn crash(broker: &mut Broker, random: &mut Random, progress: &AtomicU64) {
+    let crash_at = progress.load(Ordering::Relaxed) + random.below(RECORDS_PER_LIFE);
+    eventually_async("records to be acknowledged", Duration::from_secs(60), || async {
+        (progress.load(Ordering::Relaxed) >= crash_at).then_some(())
+    })
+    .await;
+    a_while(Duration::from_millis(random.below(50))).await;
     broker.kill().unwrap();
     if random.below(4) == 0 {
         // Killed once more while it recovers.
