@@ -135,7 +135,8 @@ mod tests {
 
     #[test]
     fn the_thread_sleeps_while_nothing_runs_and_wakes_for_the_next() {
-        let ticker = Ticker::start(&Engine::default()).unwrap();
+        let engine = Engine::default();
+        let ticker = Ticker::start(&engine).unwrap();
         eventually(|| ticker.is_parked());
         let running = ticker.running();
         eventually(|| !ticker.is_parked());

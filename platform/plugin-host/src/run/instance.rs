@@ -98,7 +98,7 @@ impl Instance {
             Some(live) => live,
             None => {
                 usage.cold_start = true;
-                match self.start(&mut usage).await {
+                match Self::start(&self.deployment, self.partition, self.seed, &mut usage).await {
                     Ok(live) => live,
                     Err(failure) => {
                         usage.elapsed = began.elapsed();
@@ -125,14 +125,20 @@ impl Instance {
         Call { result, usage }
     }
 
-    async fn start(&self, usage: &mut Usage) -> Result<Live, Failure> {
-        let host = self.deployment.host();
-        let loaded = host.library().get(self.deployment.module()).await.map_err(Failure::Load)?;
-        let linked = self.deployment.link(&loaded).map_err(Failure::Load)?.clone();
+    /// Starts an instance and tells it where it is. Apart from `self`, which no two threads may share.
+    async fn start(
+        deployment: &Arc<Deployment>,
+        partition: u32,
+        seed: u64,
+        usage: &mut Usage,
+    ) -> Result<Live, Failure> {
+        let host = deployment.host();
+        let loaded = host.library().get(deployment.module()).await.map_err(Failure::Load)?;
+        let linked = deployment.link(&loaded).map_err(Failure::Load)?.clone();
 
-        let mut store = Store::new(&host.engine().engine, State::new(&self.deployment, self.partition));
+        let mut store = Store::new(&host.engine().engine, State::new(deployment, partition));
         store.limiter(|state| &mut state.memory);
-        let busy_limit = self.deployment.limits().busy;
+        let busy_limit = deployment.limits().busy;
         store.epoch_deadline_callback(move |store| {
             if store.data().meter.call_busy_now() > busy_limit {
                 return Err(Stop::Timeout.into());
@@ -141,10 +147,10 @@ impl Instance {
             Ok(UpdateDeadline::Yield(1))
         });
         // Before the first batch there is no record whose time it could be.
-        store.data().scope.set(0, self.seed);
+        store.data().scope.set(0, seed);
         let meter = Arc::clone(&store.data().meter);
 
-        let deadline = self.deployment.limits().elapsed;
+        let deadline = deployment.limits().elapsed;
         let instantiated = async {
             store.set_epoch_deadline(1);
             meter.begin_call();
@@ -159,21 +165,21 @@ impl Instance {
                 return Err(Failure::Busy(error.to_string()));
             }
             Ok(Err(error)) => {
-                return Err(failure(&error, self.deployment.limits(), store.data().memory.refused));
+                return Err(failure(&error, deployment.limits(), store.data().memory.refused));
             }
         };
         usage.busy += meter.call_busy();
         host.count_start();
 
         let missing = |name| Failure::Malformed(format!("the module has no export `{name}`"));
-        let export = self.deployment.kind().export();
+        let export = deployment.kind().export();
         let start = instance.get_func(&mut store, "start").ok_or_else(|| missing("start"))?;
         let export = instance.get_func(&mut store, export).ok_or_else(|| missing(export))?;
         let mut live = Live { store, export, meter, _loaded: loaded };
-        let (deployment, partition) = (Arc::clone(&self.deployment), self.partition);
-        let told = bounded(&self.deployment, &mut live, usage, |live| {
+        let own = Arc::clone(deployment);
+        let told = bounded(deployment, &mut live, usage, |live| {
             Box::pin(async move {
-                let context = deployment.context(partition);
+                let context = own.context(partition);
                 let start = start.typed::<(Context<'_>,), (Result<(), String>,)>(&live.store)?;
                 Ok(start.call_async(&mut live.store, (context,)).await?.0)
             })

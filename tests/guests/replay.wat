@@ -1,0 +1,17 @@
+;; Transform: emits a record whose value is the clock's seconds and two random numbers.
+(import "wasi:clocks/wall-clock@0.2.0" "now" (func $now (param i32)))
+(import "wasi:random/random@0.2.0" "get-random-u64" (func $random (result i64)))
+(func (export "cabi_post_transform") (param i32) (call $forget))
+(func (export "transform") (param i32 i32) (result i32)
+  (i32.store offset=4 (i32.const 1024) (i32.const 1))
+  (i32.store offset=8 (i32.const 1024) (i32.const 31))
+  ;; A record of 30 bytes: no key, a value of 24 bytes, no headers.
+  (i32.store offset=20 (i32.const 1024) (i32.const 0x0000003c))
+  (i32.store offset=24 (i32.const 1024) (i32.const 0x00003001))
+  (call $now (i32.const 256))
+  (i64.store offset=26 (i32.const 1024) (i64.load (i32.const 256)))
+  (i64.store offset=34 (i32.const 1024) (call $random))
+  (i64.store offset=42 (i32.const 1024) (call $random))
+  (i32.store8 offset=50 (i32.const 1024) (i32.const 0))
+  (call $emit (i32.const 1024) (i32.const 51))
+  (call $ok))
