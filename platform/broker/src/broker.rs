@@ -129,19 +129,22 @@ impl Broker {
 
 /// Applies each new metadata image to the local partitions.
 async fn follow_metadata(state: Arc<State>, mut stopped: watch::Receiver<bool>) {
-    const RETRY: Duration = Duration::from_secs(1);
+    const RETRY_MIN: Duration = Duration::from_secs(1);
+    const RETRY_MAX: Duration = Duration::from_secs(60);
     let mut images = state.metadata.watch();
     loop {
         tokio::select! {
             changed = images.changed() => if changed.is_err() { return },
             _ = stopped.wait_for(|stop| *stop) => return,
         }
+        let mut retry = RETRY_MIN;
         while let Err(error) = state.partitions.catch_up(state.metadata.image()).await {
-            tracing::error!(%error, "cannot apply the metadata to this broker's logs, trying again");
+            tracing::error!(%error, ?retry, "cannot apply the metadata to this broker's logs, trying again");
             tokio::select! {
-                () = tokio::time::sleep(RETRY) => {}
+                () = tokio::time::sleep(retry) => {}
                 _ = stopped.wait_for(|stop| *stop) => return,
             }
+            retry = RETRY_MAX.min(retry * 2);
         }
     }
 }

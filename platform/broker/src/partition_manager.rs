@@ -129,6 +129,7 @@ impl Shared {
         let config: Arc<TopicConfig> = Arc::new(self.config.topic_config(&topic.configs).map_err(failed)?);
         for (index, partition) in (0i32..).zip(&topic.partitions) {
             if !partition.replicas.contains(&self.local) {
+                self.remove(topic, index)?;
                 continue;
             }
             let role = Role {
@@ -139,7 +140,8 @@ impl Shared {
                 config: config.clone(),
             };
             let id = TopicPartition::new(topic.id, index);
-            if let Some(open) = self.open.read().get(&id) {
+            let open = self.open.read().get(&id).cloned();
+            if let Some(open) = open {
                 open.apply(role);
                 continue;
             }
@@ -153,18 +155,22 @@ impl Shared {
 
     fn delete(&self, topic: &Topic) -> Result<(), ApplyError> {
         for (index, _) in (0i32..).zip(&topic.partitions) {
-            let id = TopicPartition::new(topic.id, index);
-            let Some(partition) = self.open.write().remove(&id) else { continue };
-            partition.close();
-            match self.log.delete(&id) {
-                Ok(()) | Err(LogError::UnknownPartition(_)) => {}
-                Err(source) => {
-                    return Err(ApplyError::Log { topic: topic.name.clone(), partition: index, source });
-                }
-            }
+            self.remove(topic, index)?;
         }
         self.metrics.forget_topic(&topic.name);
         Ok(())
+    }
+
+    /// Closes and deletes one partition, if it is here.
+    fn remove(&self, topic: &Topic, index: i32) -> Result<(), ApplyError> {
+        let id = TopicPartition::new(topic.id, index);
+        if let Some(partition) = self.open.write().remove(&id) {
+            partition.close();
+        }
+        match self.log.delete(&id) {
+            Ok(()) | Err(LogError::UnknownPartition(_)) => Ok(()),
+            Err(source) => Err(ApplyError::Log { topic: topic.name.clone(), partition: index, source }),
+        }
     }
 
     /// Removes logs of topics that were deleted while this broker was down. Where the metadata knows no
