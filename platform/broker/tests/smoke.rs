@@ -11,7 +11,7 @@ use millrace_transport::{CloseReason, Reply};
 
 /// Sends a default request in every served version; `adapt` makes one that the version can express.
 async fn smoke<R: Request + Default>(client: &mut Client, tried: &mut Vec<ApiKey>, adapt: fn(i16) -> R) {
-    let key = ApiKey::try_from(R::KEY).unwrap();
+    let key = ApiKey::try_from(R::KEY).expect("a key of Kafka");
     let spec = served(R::KEY).unwrap_or_else(|| panic!("{key:?} is not served"));
     for version in spec.min..=spec.max {
         client.call(version, adapt(version)).await;

@@ -38,7 +38,7 @@ impl Asked {
 }
 
 async fn ask<R: Request>(client: &mut Client, asked: Asked, request: fn(i16, Asked) -> R) {
-    let spec = served(R::KEY).unwrap();
+    let spec = served(R::KEY).expect("a served API");
     for version in spec.min..=spec.max {
         client.call(version, request(version, asked)).await;
     }
