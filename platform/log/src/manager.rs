@@ -99,7 +99,12 @@ impl LogManager {
         };
         let report = recover(&engine)?;
         match engine.options.threading {
-            Threading::Threads => *inner.threads.lock() = spawn(&engine),
+            Threading::Threads => {
+                *inner.threads.lock() = spawn(&engine);
+                if engine.wal.lock().as_ref().is_some_and(|writer| writer.missing().is_some()) {
+                    engine.queues.request_checkpoint();
+                }
+            }
             Threading::Stepped => *inner.stepped.lock() = WalCommitter::new(&engine),
         }
         Ok((Self { inner: Arc::new(inner) }, report))

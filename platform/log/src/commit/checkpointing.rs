@@ -10,6 +10,7 @@ use crate::error::LogError;
 use crate::metrics::count;
 use crate::partition::PartitionLog;
 use crate::segment::DiskFault;
+use crate::wal::writer::WalWriter;
 
 /// Files that are synced one by one. For more, one sync of the whole file system costs less, and what a
 /// checkpoint costs does not grow with the partitions.
@@ -18,8 +19,24 @@ const SYNC_EACH_MAX: usize = 8;
 impl Engine {
     /// Takes a checkpoint of all partitions. `clean`: nothing follows before the directory is closed.
     pub fn run_checkpoint(&self, clean: bool) -> Result<(), DiskFault> {
+        if !clean {
+            self.complete_wal()?;
+        }
         let mut last = self.checkpoint.lock();
         self.checkpoint_locked(&mut last, clean)
+    }
+
+    /// Makes the files of the write-ahead log that the first start has put off.
+    fn complete_wal(&self) -> Result<(), DiskFault> {
+        let dir = self.wal_dir();
+        loop {
+            let missing = self.wal.lock().as_ref().and_then(WalWriter::missing);
+            let Some(missing) = missing else { return Ok(()) };
+            let file = missing.make(&*self.disk, &dir).map_err(DiskFault::of("make a file in", &dir))?;
+            if let Some(writer) = self.wal.lock().as_mut() {
+                writer.made(&missing, file);
+            }
+        }
     }
 
     fn checkpoint_locked(&self, last: &mut Checkpoint, clean: bool) -> Result<(), DiskFault> {
@@ -126,6 +143,7 @@ impl Engine {
 
     /// Makes sure that no record from before a partition's deletion is replayed into one of the same name.
     pub fn forget_deleted(&self) -> Result<(), DiskFault> {
+        self.complete_wal()?;
         let mut last = self.checkpoint.lock();
         self.checkpoint_locked(&mut last, false)?;
         let rotated = self.wal.lock().as_mut().is_none_or(|writer| writer.rotate());

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use millrace_base::limits::IO_ALIGNMENT;
 
-use super::format::{Decoded, Entries, GroupId, VERSION, decode};
-use crate::disk::{Disk, OpenMode};
+use super::format::{Decoded, Entries, GROUP_BYTES_MAX, GroupId, VERSION, decode};
+use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::OpenError;
 
 /// A file, and what its first group says.
@@ -15,6 +15,18 @@ struct Found {
     first: Option<GroupId>,
 }
 
+impl Found {
+    /// Reads on until `len` bytes are there, or the file ends.
+    fn read_up_to(&mut self, file: &dyn DiskFile, len: u64) -> Result<(), OpenError> {
+        let start = self.bytes.len();
+        self.bytes.resize(len as usize, 0);
+        let read = file.read_at(&mut self.bytes[start..], start as u64);
+        let read = read.map_err(OpenError::io("read", &self.path))?;
+        self.bytes.truncate(start + read);
+        Ok(())
+    }
+}
+
 /// What [`replay`] went through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Replayed {
@@ -22,6 +34,14 @@ pub(crate) struct Replayed {
     /// Larger than any sequence that a group may have been written with.
     pub next_sequence: u64,
     pub next_number: u64,
+}
+
+impl Replayed {
+    /// The log held no group from `from_sequence` on. One sequence more is left out for a file whose first
+    /// group was lost together with it.
+    pub fn nothing(from_sequence: u64) -> Self {
+        Self { groups: 0, next_sequence: from_sequence + 2, next_number: 0 }
+    }
 }
 
 /// Calls `take` with every group from `from_sequence` on, in the order of their commits.
@@ -34,9 +54,9 @@ pub(crate) fn replay(
     from_sequence: u64,
     mut take: impl FnMut(&Path, u64, Entries<'_>) -> Result<(), OpenError>,
 ) -> Result<Replayed, OpenError> {
-    let mut files = read_files(disk, dir)?;
+    let mut files = read_files(disk, dir, from_sequence)?;
     files.sort_by_key(|file| file.first.map(|id| (id.sequence, id.number)));
-    let mut replayed = Replayed { groups: 0, next_sequence: from_sequence, next_number: 0 };
+    let mut replayed = Replayed::nothing(from_sequence);
     let mut last: Option<(GroupId, PathBuf)> = None;
     for file in &files {
         let mut position = 0;
@@ -68,8 +88,6 @@ pub(crate) fn replay(
         // One more for a file whose first group was lost with its sequence.
         replayed.next_sequence = id.sequence + 2;
         replayed.next_number = id.number + 1;
-    } else {
-        replayed.next_sequence = from_sequence + 2;
     }
     Ok(replayed)
 }
@@ -80,18 +98,22 @@ fn follows(before: GroupId, id: GroupId, position: usize) -> bool {
     id.number == before.number + 1 && (id.sequence == before.sequence || next_file)
 }
 
-fn read_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<Found>, OpenError> {
+/// Reads the files that may hold groups from `from_sequence` on. A file that begins with an older group has
+/// none of them: its first group is written first in each of its lives.
+fn read_files(disk: &dyn Disk, dir: &Path, from_sequence: u64) -> Result<Vec<Found>, OpenError> {
     let entries = disk.list(dir).map_err(OpenError::io("list", dir))?;
     let mut files = Vec::new();
     for entry in entries.into_iter().filter(|entry| entry.name.ends_with(".wal")) {
         let path = dir.join(entry.name);
         let file = disk.open(&path, OpenMode::default()).map_err(OpenError::io("open", &path))?;
         let len = file.len().map_err(OpenError::io("read the length of", &path))?;
-        let mut bytes = vec![0; len as usize];
-        let read = file.read_at(&mut bytes, 0).map_err(OpenError::io("read", &path))?;
-        bytes.truncate(read);
-        let mut found = Found { path, bytes, first: None };
+        let mut found = Found { path, bytes: Vec::new(), first: None };
+        found.read_up_to(&*file, len.min(GROUP_BYTES_MAX as u64))?;
         found.first = group_at(&found, 0)?.map(|(id, ..)| id);
+        if found.first.is_some_and(|id| id.sequence < from_sequence) {
+            continue;
+        }
+        found.read_up_to(&*file, len)?;
         files.push(found);
     }
     Ok(files)

@@ -17,6 +17,8 @@ pub(crate) const FILE_BYTES_MIN: u64 = 16 * 1024;
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
+    /// It is not there: the first start puts off making what it does not need at once.
+    Missing,
     /// Nothing that is still needed.
     Free,
     /// Groups of this life of the file.
@@ -24,8 +26,23 @@ enum Use {
 }
 
 struct WalFile {
-    file: Arc<dyn DiskFile>,
+    file: Option<Arc<dyn DiskFile>>,
     usage: Use,
+}
+
+/// A file that is still to be made; making it needs no lock on the writer.
+pub(crate) struct MissingFile {
+    index: usize,
+    path: PathBuf,
+    len: u64,
+}
+
+impl MissingFile {
+    pub fn make(&self, disk: &dyn Disk, dir: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let (file, _) = open_zeroed(disk, &self.path, self.len)?;
+        disk.sync_dir(dir)?;
+        Ok(file)
+    }
 }
 
 /// A group that is being collected.
@@ -77,6 +94,7 @@ impl Group {
 
 /// The files and the place of the next group.
 pub(crate) struct WalWriter {
+    dir: PathBuf,
     files: Vec<WalFile>,
     file_bytes: u64,
     current: usize,
@@ -86,8 +104,9 @@ pub(crate) struct WalWriter {
 }
 
 impl WalWriter {
-    /// Makes the files where they are missing. Nothing in them is needed any more: recovery has put it into
-    /// segments. Groups written from here on have `sequence` or a larger one.
+    /// Opens the files, and makes the first where it is missing; the others are [`Self::missing`] then.
+    /// Nothing in them is needed any more: recovery has put it into segments. Groups written from here on
+    /// have `sequence` or a larger one.
     pub fn create(
         disk: &dyn Disk,
         dir: &Path,
@@ -96,18 +115,23 @@ impl WalWriter {
         number: u64,
     ) -> io::Result<Self> {
         let file_bytes = (wal_bytes / FILES).next_multiple_of(IO_ALIGNMENT as u64).max(FILE_BYTES_MIN);
-        let mut made = false;
+        let present = disk.list(dir)?;
         let mut files = Vec::new();
         for index in 0..FILES {
-            let (file, is_new) = open_zeroed(disk, &file_path(dir, index), file_bytes)?;
-            made |= is_new;
-            files.push(WalFile { file, usage: Use::Free });
-        }
-        if made {
-            disk.sync_dir(dir)?;
+            let path = file_path(dir, index);
+            if index > 0 && !present.iter().any(|entry| path.ends_with(&entry.name)) {
+                files.push(WalFile { file: None, usage: Use::Missing });
+                continue;
+            }
+            let (file, is_new) = open_zeroed(disk, &path, file_bytes)?;
+            if is_new {
+                disk.sync_dir(dir)?;
+            }
+            files.push(WalFile { file: Some(file), usage: Use::Free });
         }
         files[0].usage = Use::Holds { sequence };
         Ok(Self {
+            dir: dir.to_owned(),
             files,
             file_bytes,
             current: 0,
@@ -141,11 +165,13 @@ impl WalWriter {
     pub fn write(&mut self, group: &mut Group) -> io::Result<u64> {
         let (len, padded) = (group.len, group.padded_len());
         let file = &self.files[self.current];
-        let Use::Holds { sequence } = file.usage else { unreachable!("make_room has put the file to use") };
+        let (Use::Holds { sequence }, Some(writer)) = (file.usage, &file.file) else {
+            unreachable!("make_room has put the file to use")
+        };
         let buffer = group.buffer.as_mut_slice();
         seal(&mut buffer[..len], GroupId { sequence, number: self.next_number }, group.entries);
         buffer[len..padded].fill(0);
-        file.file.write_all_at(&[&buffer[..padded]], self.position)?;
+        writer.write_all_at(&[&buffer[..padded]], self.position)?;
         self.position += padded as u64;
         self.next_number += 1;
         Ok(padded as u64)
@@ -155,24 +181,38 @@ impl WalWriter {
     pub fn current_sequence(&self) -> u64 {
         match self.files[self.current].usage {
             Use::Holds { sequence } => sequence,
-            Use::Free => unreachable!("the current file is in use"),
+            Use::Free | Use::Missing => unreachable!("the current file is in use"),
         }
     }
 
     /// True when files other than the current one wait to be recycled.
     pub fn has_full_files(&self) -> bool {
-        self.files.iter().filter(|file| file.usage != Use::Free).count() > 1
+        self.files.iter().filter(|file| matches!(file.usage, Use::Holds { .. })).count() > 1
     }
 
     pub fn has_free_file(&self) -> bool {
         self.files.iter().any(|file| file.usage == Use::Free)
     }
 
+    /// A file that is still to be made.
+    pub fn missing(&self) -> Option<MissingFile> {
+        let index = self.files.iter().position(|file| file.usage == Use::Missing)?;
+        Some(MissingFile { index, path: file_path(&self.dir, index as u64), len: self.file_bytes })
+    }
+
+    /// Takes a file that was made.
+    pub fn made(&mut self, missing: &MissingFile, file: Arc<dyn DiskFile>) {
+        let slot = &mut self.files[missing.index];
+        if slot.usage == Use::Missing {
+            *slot = WalFile { file: Some(file), usage: Use::Free };
+        }
+    }
+
     pub fn next_number(&self) -> u64 {
         self.next_number
     }
 
-    /// Turns to the next file. False if that is still needed.
+    /// Turns to the next file. False if that is still needed, or missing.
     pub fn rotate(&mut self) -> bool {
         let next = (self.current + 1) % self.files.len();
         if self.files[next].usage != Use::Free {
