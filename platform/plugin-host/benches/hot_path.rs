@@ -23,7 +23,8 @@ use tokio::runtime::Runtime;
 
 #[path = "../../../tests/guests/filter_logic.rs"]
 mod filter_logic;
-#[allow(dead_code)]
+// The tests' own helper, of which a benchmark needs a part.
+#[allow(dead_code, clippy::unwrap_used)]
 #[path = "../tests/hosting/guests.rs"]
 mod guests;
 

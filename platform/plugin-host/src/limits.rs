@@ -45,7 +45,7 @@ impl Default for HostLimits {
 /// What one deployment's instances may use in one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallLimits {
-    /// Time on a thread: what a guest computes. Waiting for the outside does not count.
+    /// Processor time: what a guest computes. Waiting, for the outside or for a processor, does not count.
     pub busy: Duration,
     /// Time by the clock, waiting included.
     pub elapsed: Duration,

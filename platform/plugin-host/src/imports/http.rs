@@ -90,3 +90,57 @@ async fn send(client: HttpClient, request: Request<WasiBody>, options: RequestOp
     let nothing_left: Worker = Box::new(async { Ok(()) });
     Ok((response.map(|body| body.map_err(Error::Hyper).boxed_unsync()), nothing_left))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Empty;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers every request with 204 and counts connections by answering.
+    async fn server() -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut connection, _)) = listener.accept().await {
+                let mut request = [0; 4096];
+                while connection.read(&mut request).await.is_ok_and(|read| read > 0) {
+                    connection.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+                }
+            }
+        });
+        port
+    }
+
+    async fn ask(allowed: &str, uri: String) -> Result<u16, Error> {
+        let allowed = [allowed.parse::<HttpTarget>().unwrap()];
+        let mut egress = Egress { client: Some(HttpClient::new().unwrap()), allowed: allowed.into() };
+        let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
+        let request = Request::get(uri).body(body).unwrap();
+        let sent = Box::into_pin(egress.send_request(request, None, Box::new(async { Ok(()) }))).await?;
+        Ok(sent.0.status().as_u16())
+    }
+
+    #[tokio::test]
+    async fn requests_go_to_granted_hosts_and_nowhere_else() {
+        let port = server().await;
+        let uri = || format!("http://127.0.0.1:{port}/path");
+        assert_eq!(ask(&format!("127.0.0.1:{port}"), uri()).await.unwrap(), 204);
+        for elsewhere in ["127.0.0.1", "localhost", "127.0.0.1:1", "https://127.0.0.1"] {
+            let denied = ask(elsewhere, uri()).await;
+            assert!(matches!(denied, Err(Error::HttpRequestDenied)), "{elsewhere}: {denied:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_host_that_is_not_there_is_told_as_such() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let refused = ask(&address.to_string(), format!("http://{address}/")).await;
+        assert!(matches!(refused, Err(Error::ConnectionRefused)), "{refused:?}");
+    }
+}

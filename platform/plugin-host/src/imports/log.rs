@@ -253,6 +253,37 @@ mod tests {
 
     use super::*;
 
+    #[derive(Default)]
+    struct Lines(Mutex<Vec<String>>);
+
+    impl LogSink for Lines {
+        fn write(&self, line: LogLine<'_>) {
+            self.0.lock().push(line.message.to_owned());
+        }
+    }
+
+    #[test]
+    fn standard_output_is_cut_into_lines_of_bounded_length() {
+        let lines = Arc::<Lines>::default();
+        let log = GuestLog {
+            sink: Arc::clone(&lines) as Arc<dyn LogSink>,
+            allowance: Arc::new(LogAllowance::new(100)),
+            deployment: "orders".into(),
+            version: 1,
+            partition: 0,
+            level: LogLevel::Info,
+        };
+        let stdout = GuestStdio::new(log, LogSource::Stdout);
+        stdout.take(b"one\ntw");
+        stdout.take(b"o\n\n");
+        stdout.take(&vec![b'x'; 3 * LOG_LINE_BYTES_MAX]);
+        stdout.take(b"y\nnot ended");
+        let lines = lines.0.lock();
+        assert_eq!(lines[..3], ["one", "two", ""]);
+        assert_eq!(lines[3], "x".repeat(LOG_LINE_BYTES_MAX));
+        assert_eq!(lines.len(), 4);
+    }
+
     #[test]
     fn an_allowance_fills_with_time_and_counts_what_it_refuses() {
         let allowance = LogAllowance::new(1);

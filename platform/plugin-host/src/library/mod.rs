@@ -83,6 +83,15 @@ pub struct LibraryStats {
     pub unloaded: u64,
 }
 
+/// Runs what takes milliseconds on a thread that may take them.
+async fn aside<R: Send + 'static>(
+    digest: ModuleDigest,
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, LoadError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| LoadError::Compile { digest, reason: error.to_string() })
+}
+
 type Slot = Arc<OnceCell<Arc<Loaded>>>;
 
 pub(crate) struct Library {
@@ -128,7 +137,8 @@ impl Library {
     /// Reads and checks the module, and compiles it if that was not done before.
     pub async fn prepare(&self, digest: ModuleDigest) -> Result<ModuleInfo, LoadError> {
         let bytes = self.bytes(digest).await?;
-        let info = inspect(&bytes).map_err(|error| LoadError::Refused { digest, error })?;
+        let info = aside(digest, move || inspect(&bytes)).await?;
+        let info = info.map_err(|error| LoadError::Refused { digest, error })?;
         self.get(digest).await?;
         Ok(info)
     }
@@ -137,7 +147,8 @@ impl Library {
         let read = self.modules.load(digest).await;
         let bytes = read.map_err(|error| LoadError::Read { digest, error: Arc::new(error) })?;
         let bytes = bytes.ok_or(LoadError::NoSuchModule { digest })?;
-        let found = ModuleDigest::of(&bytes);
+        let hashed = bytes.clone();
+        let found = aside(digest, move || ModuleDigest::of(&hashed)).await?;
         if found == digest { Ok(bytes) } else { Err(LoadError::Damaged { digest, found }) }
     }
 

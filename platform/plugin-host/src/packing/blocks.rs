@@ -86,7 +86,7 @@ impl Collector {
         while !rest.is_empty() {
             let (header, after) = rest
                 .split_first_chunk::<BLOCK_HEADER_LEN>()
-                .ok_or_else(|| BlockError::CutOff { needed: BLOCK_HEADER_LEN, available: rest.len() })?;
+                .ok_or(BlockError::CutOff { needed: BLOCK_HEADER_LEN, available: rest.len() })?;
             let header = BlockHeader::read(header);
             self.admit(&header, limits)?;
             let (records, after) = after

@@ -1,36 +1,31 @@
-//! Measures how long an instance's future is on a thread, and keeps the engine's clock going meanwhile.
+//! Measures how much processor time an instance's future takes, and keeps the engine's clock going meanwhile.
+//!
+//! It is the thread's processor time, not the wall's: on a loaded machine a guest that waits for its turn is
+//! not one that runs too long. Reading it takes a system call, two for each poll.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::engine::Ticker;
 
-/// Time on a thread, in nanoseconds since the instance was started. Read by the guest's deadline callback
-/// while the future that it runs in is polled.
-#[derive(Debug)]
+/// Processor time in nanoseconds. Read by the guest's deadline callback while the future that it runs in is
+/// polled, on the same thread.
+#[derive(Debug, Default)]
 pub(super) struct Meter {
-    created: Instant,
     /// Of the polls that have returned.
     busy: AtomicU64,
-    /// When the poll that is under way began.
+    /// The thread's when the poll that is under way began.
     polled: AtomicU64,
     /// What `busy` was when the call began.
     call_began: AtomicU64,
 }
 
 impl Meter {
-    pub fn new() -> Self {
-        let zero = AtomicU64::default;
-        Self { created: Instant::now(), busy: zero(), polled: zero(), call_began: zero() }
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.created.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
     pub fn begin_call(&self) {
         self.call_began.store(self.busy.load(Ordering::Relaxed), Ordering::Relaxed);
     }
@@ -43,18 +38,25 @@ impl Meter {
 
     /// The same with the poll that is under way.
     pub fn call_busy_now(&self) -> Duration {
-        let poll = self.now().saturating_sub(self.polled.load(Ordering::Relaxed));
+        let poll = thread_time().saturating_sub(self.polled.load(Ordering::Relaxed));
         self.call_busy() + Duration::from_nanos(poll)
     }
 
     fn poll_begins(&self) {
-        self.polled.store(self.now(), Ordering::Relaxed);
+        self.polled.store(thread_time(), Ordering::Relaxed);
     }
 
     fn poll_ends(&self) {
-        let poll = self.now().saturating_sub(self.polled.load(Ordering::Relaxed));
+        let poll = thread_time().saturating_sub(self.polled.load(Ordering::Relaxed));
         self.busy.fetch_add(poll, Ordering::Relaxed);
     }
+}
+
+/// Processor time of the calling thread.
+fn thread_time() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let nanos = Duration::try_from(time).map_or(0, |time| time.as_nanos());
+    u64::try_from(nanos).unwrap_or(u64::MAX)
 }
 
 /// A future that runs a guest.

@@ -106,7 +106,7 @@ pub(super) fn failure(error: &wasmtime::Error, limits: &CallLimits, memory_refus
 pub struct Usage {
     /// From beginning to end.
     pub elapsed: Duration,
-    /// Of which on a thread: the guest's computing and the host's work for it.
+    /// Processor time: the guest's computing and the host's work for it.
     pub busy: Duration,
     /// The most linear memory that the instance has used so far, in bytes.
     pub memory_peak: usize,

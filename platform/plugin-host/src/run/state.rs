@@ -40,7 +40,7 @@ impl State {
             log,
             output: Collector::default(),
             scope,
-            meter: Arc::new(Meter::new()),
+            meter: Arc::<Meter>::default(),
             memory: MemoryLimit::new(deployment.limits().memory_bytes),
             http: WasiHttpCtx::new(),
             egress: deployment.egress(),

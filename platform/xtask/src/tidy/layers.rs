@@ -14,6 +14,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("millrace-protocol", 1),
     ("millrace-log", 2),
     ("millrace-metadata", 2),
+    ("millrace-plugin-host", 2),
     ("millrace-transport", 2),
     ("millrace-client", 2),
     ("millrace-broker", 3),
@@ -37,6 +38,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("kafka-protocol", &["millrace-protocol"]),
     ("tokio-rustls", &["millrace-transport", "millrace-client"]),
     ("axum", &["millrace-admin"]),
+    ("wasmtime", &["millrace-plugin-host"]),
 ];
 
 pub fn check(workspace: &Workspace) -> anyhow::Result<Vec<String>> {
