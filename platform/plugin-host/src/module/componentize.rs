@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use wasmparser::Parser;
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
+use wasmparser::{Parser, Payload};
 use wit_component::ComponentEncoder;
 
 use super::ModuleError;
@@ -28,6 +31,11 @@ pub(crate) fn component_bytes(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ModuleError
     }
     let failed = |error| ModuleError::Componentize { reason: format!("{error:#}") };
     let mut encoder = ComponentEncoder::default().validate(true).module(bytes).map_err(failed)?;
+    if imports_preview1(bytes) {
+        // Go's toolchain, for one, knows no later WASI.
+        let adapter = WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER;
+        encoder = encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter).map_err(failed)?;
+    }
     encoder.encode().map(Cow::Owned).map_err(failed)
 }
 
@@ -49,7 +57,19 @@ fn not_wasm(bytes: &[u8]) -> &'static str {
 
 fn has_interface(module: &[u8]) -> bool {
     Parser::new(0).parse_all(module).any(|payload| {
-        matches!(payload, Ok(wasmparser::Payload::CustomSection(section))
+        matches!(payload, Ok(Payload::CustomSection(section))
             if section.name().starts_with(INTERFACE_SECTION))
+    })
+}
+
+/// Whether the module was built for WASI 0.1.
+fn imports_preview1(module: &[u8]) -> bool {
+    let mut imports = Parser::new(0).parse_all(module).filter_map(|payload| match payload {
+        Ok(Payload::ImportSection(imports)) => Some(imports),
+        _ => None,
+    });
+    imports.any(|imports| {
+        let mut imports = imports.into_imports();
+        imports.any(|import| import.is_ok_and(|it| it.module == WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME))
     })
 }

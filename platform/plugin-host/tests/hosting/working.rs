@@ -81,3 +81,11 @@ async fn a_sink_s_answers_are_told_apart() {
     assert!(matches!(sink.deliver(&batch(1, 0), "x").await.result, Err(Failure::Trap { .. })));
     assert_eq!(sink.deliver(&batch(1, 0), "deliver").await.result.unwrap(), Delivery::Delivered);
 }
+
+#[tokio::test]
+async fn a_module_for_wasi_0_1_is_adapted_and_its_output_logged() {
+    let bench = Bench::new();
+    let mut transform = Transform::new(bench.deploy(guest("preview1", "transform"), Kind::Transform), 0);
+    transform.transform(&batch(1, 0)).await.result.unwrap();
+    assert_eq!(bench.lines.0.lock()[..], [(0, "hello from 2019".to_owned())]);
+}
