@@ -274,7 +274,7 @@ async fn the_cluster_and_its_directories_are_described() {
 }
 
 #[tokio::test]
-async fn coordinators_are_refused_in_words() {
+async fn groups_are_refused_in_words() {
     let broker = TestBroker::start().await;
     let mut client = broker.client();
     let one = client.call(3, FindCoordinatorRequest::default().with_key(text("g"))).await;
@@ -283,4 +283,7 @@ async fn coordinators_are_refused_in_words() {
     let many = client.call(6, keys).await;
     assert_eq!(many.coordinators.len(), 2);
     assert!(many.coordinators[1].error_message.as_ref().unwrap().contains("consumer groups"));
+    let transaction = FindCoordinatorRequest::default().with_key(text("x")).with_key_type(1);
+    let one = client.call(3, transaction).await;
+    assert_eq!((one.error_code, one.node_id.0, one.port), (0, NODE.0, 9092), "where it is refused for good");
 }

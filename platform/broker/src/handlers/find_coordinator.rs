@@ -1,13 +1,15 @@
 //! FindCoordinator (0 to 6): who coordinates a group or a transaction.
 //!
-//! Nobody does yet. The answer is `UNSUPPORTED_VERSION`, which clients report to their user, with a text
-//! that says what is missing; the retriable `COORDINATOR_NOT_AVAILABLE` would have them try for ever.
+//! Groups have no coordinator yet. Their answer is `UNSUPPORTED_VERSION`, which clients report to their user,
+//! with a text that says what is missing; the retriable `COORDINATOR_NOT_AVAILABLE` would have them try for
+//! ever. A transaction is sent to this broker, whose InitProducerId refuses it: librdkafka asks for a
+//! coordinator again and again in silence whatever the error, but reports one of InitProducerId.
 
 use millrace_protocol::messages::find_coordinator_response::Coordinator;
 use millrace_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use millrace_protocol::{ErrorCode, StrBytes};
 
-use super::lookup::NO_BROKER;
+use super::lookup::{NO_BROKER, WireBrokerId};
 use crate::dispatch::Call;
 
 /// From this version on one request asks for many keys (KIP-699).
@@ -15,29 +17,45 @@ const MANY_KEYS: i16 = 4;
 /// From this version on the answer has a text.
 const HAS_MESSAGE: i16 = 1;
 
+/// What a key may name, by Kafka's numbers.
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+const SHARE: i8 = 2;
+
 pub(crate) async fn handle(call: &Call, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
-    let (error, message) = match request.key_type {
-        0 => (ErrorCode::UnsupportedVersion, "consumer groups are not served by this broker yet"),
-        1 => (ErrorCode::UnsupportedVersion, "transactions are not served by this broker yet"),
-        2 => (ErrorCode::UnsupportedVersion, "share groups are not served by this broker"),
+    if call.version >= MANY_KEYS {
+        let find = |key: StrBytes| find(call, request.key_type).with_key(key);
+        return FindCoordinatorResponse::default()
+            .with_coordinators(request.coordinator_keys.into_iter().map(find).collect());
+    }
+    let found = find(call, request.key_type);
+    let response = FindCoordinatorResponse::default()
+        .with_error_code(found.error_code)
+        .with_node_id(found.node_id)
+        .with_host(found.host)
+        .with_port(found.port);
+    if call.version < HAS_MESSAGE { response } else { response.with_error_message(found.error_message) }
+}
+
+fn find(call: &Call, key_type: i8) -> Coordinator {
+    let (error, message) = match key_type {
+        GROUP => (ErrorCode::UnsupportedVersion, "consumer groups are not served by this broker yet"),
+        SHARE => (ErrorCode::UnsupportedVersion, "share groups are not served by this broker"),
+        TRANSACTION => {
+            let image = call.state.metadata.image();
+            if let Some(broker) = image.broker(call.state.node_id) {
+                return Coordinator::default()
+                    .with_node_id(WireBrokerId(broker.registration.id.0))
+                    .with_host(StrBytes::from_string(broker.registration.host.clone()))
+                    .with_port(broker.registration.port.into());
+            }
+            (ErrorCode::CoordinatorNotAvailable, "this broker has not registered yet")
+        }
         _ => (ErrorCode::InvalidRequest, "there is no coordinator of that type"),
     };
-    let message = Some(StrBytes::from_static_str(message));
-    if call.version < MANY_KEYS {
-        let response = FindCoordinatorResponse::default()
-            .with_error_code(call.fail(error))
-            .with_node_id(NO_BROKER)
-            .with_port(-1);
-        return if call.version < HAS_MESSAGE { response } else { response.with_error_message(message) };
-    }
-    let nobody = |key: StrBytes| {
-        Coordinator::default()
-            .with_key(key)
-            .with_node_id(NO_BROKER)
-            .with_port(-1)
-            .with_error_code(call.fail(error))
-            .with_error_message(message.clone())
-    };
-    FindCoordinatorResponse::default()
-        .with_coordinators(request.coordinator_keys.into_iter().map(nobody).collect())
+    Coordinator::default()
+        .with_error_code(call.fail(error))
+        .with_error_message(Some(StrBytes::from_static_str(message)))
+        .with_node_id(NO_BROKER)
+        .with_port(-1)
 }
