@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millrace_base::{Payload, TopicId};
@@ -25,6 +25,9 @@ use crate::producer::config::Acks;
 use crate::producer::core::{Answer, FlightId, Stamp};
 use crate::producer::partition::{Next, Partition, Sent};
 use crate::producer::reply;
+
+/// Pause after a lane could not be opened.
+const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) struct ProduceLane {
     pub(crate) broker: Arc<Broker>,
@@ -144,12 +147,15 @@ impl ProduceLane {
             }
             Err(error) => {
                 tracing::debug!(broker = self.broker.name(), %error, "open a lane for produce");
-                *self.wire.lock() = Wire::Idle;
-                // Upkeep kicks again, at the new leader if that is why.
+                // Another leader may be known in a moment; upkeep then moves the batches there.
                 if let Some(producer) = self.producer.upgrade() {
                     producer.note_trouble(error.to_string());
                     producer.refresh_metadata();
                 }
+                // Until this is over nobody tries again: a refusal comes at once, and so would the next.
+                tokio::time::sleep(CONNECT_PAUSE).await;
+                *self.wire.lock() = Wire::Idle;
+                self.kick();
             }
         }
     }
