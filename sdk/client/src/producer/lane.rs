@@ -250,7 +250,7 @@ impl ProduceLane {
     }
 
     /// Ends a lane whose oldest request has waited for too long; its batches go again.
-    pub(crate) fn check_timeout(&self, limit: std::time::Duration) {
+    pub(crate) fn check_timeout(&self, limit: Duration) {
         let wire = self.wire.lock();
         if let Wire::Open { lane, .. } = &*wire
             && lane.oldest_wait().is_some_and(|wait| wait > limit)
