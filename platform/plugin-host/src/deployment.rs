@@ -119,7 +119,7 @@ impl Deployment {
     }
 
     pub(crate) fn egress(&self) -> Egress {
-        let client = if self.allowed_http.is_empty() { None } else { self.host.http_client() };
+        let client = (!self.allowed_http.is_empty()).then(|| self.host.http_client());
         Egress { client, allowed: Arc::clone(&self.allowed_http) }
     }
 

@@ -41,7 +41,7 @@ pub(crate) struct HostShared {
     library: Library,
     log: Arc<dyn LogSink>,
     clock: Arc<dyn Clock>,
-    http: OnceLock<Option<HttpClient>>,
+    http: OnceLock<HttpClient>,
     starts: AtomicU64,
 }
 
@@ -63,12 +63,8 @@ impl HostShared {
     }
 
     /// The client that all deployments share, made for the first that is granted any host.
-    pub fn http_client(&self) -> Option<HttpClient> {
-        let made = self.http.get_or_init(|| {
-            let client = HttpClient::new();
-            client.inspect_err(|error| tracing::error!(%error, "read the system's certificates")).ok()
-        });
-        made.clone()
+    pub fn http_client(&self) -> HttpClient {
+        self.http.get_or_init(HttpClient::new).clone()
     }
 
     pub fn count_start(&self) {

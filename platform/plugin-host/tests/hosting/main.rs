@@ -6,4 +6,5 @@ mod cache;
 mod guests;
 mod misbehaving;
 mod modules;
+mod vectors;
 mod working;
