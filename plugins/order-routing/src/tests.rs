@@ -86,6 +86,7 @@ fn every_sample_order_arrives_once() {
 
 #[test]
 fn a_missing_output_refuses_the_deployment() {
-    let error = Setup::new().output("orders.eu").transform::<OrderRouting>().map(drop).expect_err("no outputs");
+    let error =
+        Setup::new().output("orders.eu").transform::<OrderRouting>().map(drop).expect_err("no outputs");
     assert!(error.message().contains("no output topic `orders.us`"), "{error}");
 }

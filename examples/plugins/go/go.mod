@@ -1,0 +1,3 @@
+module millrace.example/order-routing
+
+go 1.24

@@ -1,0 +1,118 @@
+//! The sink, natively, against a receiver in memory.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use millrace_plugin::http::{Error as HttpError, Request, Response};
+use millrace_plugin::testing::{Input, Setup, host};
+
+use crate::HttpWebhook;
+
+const URL: &str = "https://hooks.example.com/in";
+
+/// Answers with the statuses in order, and keeps the requests.
+fn receiver(statuses: &[u16]) -> Rc<RefCell<Vec<Request>>> {
+    let requests = Rc::new(RefCell::new(Vec::new()));
+    let (kept, mut statuses) = (Rc::clone(&requests), statuses.to_vec().into_iter());
+    host::on_request(move |request| {
+        kept.borrow_mut().push(request.clone());
+        match statuses.next() {
+            Some(status) => Ok(Response { status, body: b"because".to_vec(), ..Response::default() }),
+            None => Err(HttpError::Failed("connection refused".to_owned())),
+        }
+    });
+    requests
+}
+
+fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+    request.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
+fn orders() -> Vec<Input> {
+    vec![
+        Input::value(r#"{"id":1}"#).key("c 1").timestamp_ms(1_772_431_200_020),
+        Input::value("no json").timestamp_ms(1_772_431_200_021),
+        Input::tombstone().key("c-3").timestamp_ms(1_772_431_200_022),
+    ]
+}
+
+#[test]
+fn a_batch_is_one_request() {
+    let requests = receiver(&[202]);
+    let setup = Setup::new().input("orders", 3).config("url", URL);
+    setup.sink::<HttpWebhook>().expect("it starts").deliver(&orders(), "t-1").expect("delivered");
+    let requests = requests.borrow();
+    let [request] = requests.as_slice() else { panic!("{requests:?}") };
+    assert_eq!((request.method.as_str(), request.url.as_str()), ("POST", URL));
+    assert_eq!(header(request, "content-type"), Some("application/cloudevents-batch+json"));
+    assert_eq!(header(request, "idempotency-key"), Some("t-1"));
+    let expected = concat!(
+        r#"[{"specversion":"1.0","id":"orders-3-0","source":"/topics/orders/3","type":"millrace.record","#,
+        r#""time":"2026-03-02T06:00:00.020Z","subject":"c 1","partitionkey":"c 1","#,
+        r#""datacontenttype":"application/json","data":{"id":1}},"#,
+        r#"{"specversion":"1.0","id":"orders-3-1","source":"/topics/orders/3","type":"millrace.record","#,
+        r#""time":"2026-03-02T06:00:00.021Z","datacontenttype":"application/json","data_base64":"bm8ganNvbg=="},"#,
+        r#"{"specversion":"1.0","id":"orders-3-2","source":"/topics/orders/3","type":"millrace.record","#,
+        r#""time":"2026-03-02T06:00:00.022Z","subject":"c-3","partitionkey":"c-3"}]"#,
+    );
+    assert_eq!(str::from_utf8(&request.body), Ok(expected));
+}
+
+#[test]
+fn binary_events_are_requests_of_their_own() {
+    host::grant_secret("hook", "Bearer abc");
+    let requests = receiver(&[200, 200, 200]);
+    let setup =
+        Setup::new().config("url", URL).config("mode", "binary").config("authorization-secret", "hook");
+    setup.sink::<HttpWebhook>().expect("it starts").deliver(&orders(), "t").expect("delivered");
+    let requests = requests.borrow();
+    assert_eq!(requests.len(), 3);
+    assert_eq!(requests[0].body, br#"{"id":1}"#);
+    for (name, value) in [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "input-0-0"),
+        ("ce-subject", "c%201"),
+        ("content-type", "application/json"),
+        ("authorization", "Bearer abc"),
+        ("idempotency-key", "t-0"),
+    ] {
+        assert_eq!(header(&requests[0], name), Some(value), "{name}");
+    }
+    assert_eq!((header(&requests[2], "content-type"), requests[2].body.len()), (None, 0));
+}
+
+#[test]
+fn structured_events_are_json() {
+    let requests = receiver(&[200, 200, 200]);
+    let setup =
+        Setup::new().config("url", URL).config("mode", "structured").config("content-type", "text/plain");
+    setup.sink::<HttpWebhook>().expect("it starts").deliver(&orders(), "t").expect("delivered");
+    let body: serde_json::Value = serde_json::from_slice(&requests.borrow()[1].body).expect("JSON");
+    assert_eq!((&body["data"], &body["datacontenttype"]), (&"no json".into(), &"text/plain".into()));
+}
+
+#[test]
+fn statuses_decide_what_follows() {
+    for (status, retryable) in
+        [(400, false), (404, false), (408, true), (429, true), (500, true), (501, false), (503, true)]
+    {
+        receiver(&[status]);
+        let mut sink = Setup::new().config("url", URL).sink::<HttpWebhook>().expect("it starts");
+        let error = sink.deliver(&orders(), "t").expect_err("refused");
+        assert_eq!(error.is_retryable(), retryable, "{status}: {error:?}");
+        assert!(error.message().contains(&status.to_string()) && error.message().contains("because"));
+        assert!(sink.deliver(&orders(), "t").expect_err("unreachable").is_retryable());
+    }
+}
+
+#[test]
+fn settings_are_checked() {
+    let start = |setup: Setup| setup.sink::<HttpWebhook>().map(drop).expect_err("refused").into_message();
+    assert_eq!(start(Setup::new()), "the deployment lacks the setting `url`");
+    assert!(start(Setup::new().config("url", "hooks.example.com")).contains("it has no scheme"));
+    assert!(
+        start(Setup::new().config("url", URL).config("mode", "x")).starts_with("the setting `mode` is `x`")
+    );
+    let unknown = Setup::new().config("url", URL).config("authorization-secret", "nobody");
+    assert!(start(unknown).contains("`nobody` was not granted"));
+}
