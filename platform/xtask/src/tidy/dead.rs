@@ -23,7 +23,9 @@ fn is_root(path: &Path) -> bool {
         return true;
     }
     path.parent().and_then(Path::file_name).is_some_and(|directory| {
-        ["tests", "examples", "bin", "benches", "fuzz_targets"].iter().any(|root| directory == *root)
+        ["tests", "examples", "bin", "benches", "fuzz_targets", "guests"]
+            .iter()
+            .any(|root| directory == *root)
     })
 }
 

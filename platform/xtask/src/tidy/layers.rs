@@ -10,6 +10,9 @@ use crate::workspace::Workspace;
 /// Levels as in `platform/ARCHITECTURE.md`. Crates of one level do not know each other.
 const LEVELS: &[(&str, u8)] = &[
     ("millrace-base", 0),
+    // What a plugin is built from: a world of its own, in which nothing of the broker exists.
+    ("millrace-plugin-macros", 0),
+    ("millrace-plugin", 1),
     ("millrace-config", 1),
     ("millrace-protocol", 1),
     ("millrace-log", 2),
@@ -30,6 +33,8 @@ const OUTSIDE: &[&str] = &[
     "millrace-integration-tests",
     "millrace-compat-tests",
     "millrace-simulation",
+    "millrace-plugin-tests",
+    "millrace-componentize",
 ];
 
 /// Libraries that only the crates named here may use.

@@ -1,6 +1,5 @@
 //! Short runs of every fuzz target: they show that the targets still build and that nothing lies shallow.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Context as _;
@@ -8,13 +7,6 @@ use anyhow::Context as _;
 use super::{Checks, Outcome};
 use crate::process;
 use crate::tools::{Tool, cargo_tool};
-use crate::workspace::Workspace;
-
-/// The fuzz targets are a workspace of their own, since they build with a nightly compiler only.
-pub fn manifests(workspace: &Workspace) -> Vec<PathBuf> {
-    let manifest = workspace.root.join("tests/fuzz/Cargo.toml");
-    if manifest.exists() { vec![manifest] } else { Vec::new() }
-}
 
 pub fn run_targets(checks: &Checks<'_>) -> Outcome {
     if let Err(reason) = checks.tools.require(Tool::CargoFuzz) {

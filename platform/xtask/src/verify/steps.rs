@@ -22,6 +22,7 @@ pub const STEPS: &[Step] = &[
     Step { name: "build", run: build },
     Step { name: "unit", run: unit },
     Step { name: "doctest", run: doctest },
+    Step { name: "plugins", run: plugins },
     Step { name: "simulation", run: simulation },
     Step { name: "integration", run: integration },
     Step { name: "compat", run: compat },
@@ -32,6 +33,8 @@ pub const STEPS: &[Step] = &[
 const INTEGRATION: &str = "millrace-integration-tests";
 const COMPAT: &str = "millrace-compat-tests";
 const SIMULATION: &str = "millrace-simulation";
+/// Their tests build plugins, for which the toolchain must be able to compile to WebAssembly.
+const PLUGINS: [&str; 3] = ["millrace-plugin", "millrace-plugin-host", "millrace-plugin-tests"];
 
 /// Which tools the compatibility tests need, by the name of the test program.
 const CLIENTS: &[(&str, &[Tool])] = &[
@@ -41,6 +44,9 @@ const CLIENTS: &[(&str, &[Tool])] = &[
     ("java", &[Tool::JavaClient]),
     ("rskafka", &[]),
 ];
+
+/// Workspaces beside the main one, which their compilers' targets keep apart.
+const OTHER_MANIFESTS: [&str; 2] = ["tests/fuzz/Cargo.toml", "plugins/Cargo.toml"];
 
 /// A build cache beyond this is started afresh: every clone leaves its own crates behind in it.
 const CACHE_BYTES_MAX: u64 = 24 << 30;
@@ -72,8 +78,8 @@ fn limit_cache(checks: &Checks<'_>) -> anyhow::Result<()> {
 
 fn format(checks: &Checks<'_>) -> Outcome {
     process::run(&mut checks.workspace.cargo(&["fmt", "--all", "--check"]))?;
-    for manifest in fuzz::manifests(checks.workspace) {
-        process::run(checks.workspace.cargo(&["fmt", "--check", "--manifest-path"]).arg(manifest))?;
+    for manifest in OTHER_MANIFESTS {
+        process::run(&mut checks.workspace.cargo(&["fmt", "--all", "--check", "--manifest-path", manifest]))?;
     }
     Ok(Vec::new())
 }
@@ -128,7 +134,18 @@ fn build(checks: &Checks<'_>) -> Outcome {
 }
 
 fn unit(checks: &Checks<'_>) -> Outcome {
-    run_programs(checks, |test| ![INTEGRATION, COMPAT, SIMULATION].contains(&test.package.as_str()))
+    let others = [INTEGRATION, COMPAT, SIMULATION];
+    run_programs(checks, |test| {
+        let package = test.package.as_str();
+        !others.contains(&package) && !PLUGINS.contains(&package)
+    })
+}
+
+fn plugins(checks: &Checks<'_>) -> Outcome {
+    if let Err(reason) = checks.tools.require(Tool::WasmTargets) {
+        return Ok(vec![format!("no plugin can be built: {reason}")]);
+    }
+    run_programs(checks, |test| PLUGINS.contains(&test.package.as_str()))
 }
 
 fn doctest(checks: &Checks<'_>) -> Outcome {
