@@ -24,7 +24,7 @@ use crate::segment::{
     DiskFault, INDEX_INTERVAL_BYTES_MIN, IndexBuilder, SegmentFile, WalkError, scan_verified,
 };
 use crate::wal::format::{Entries, EntryHeader};
-use crate::wal::replay::replay;
+use crate::wal::replay::{Replayed, replay};
 use crate::wal::writer::WalWriter;
 
 /// What the directory of a deleted partition ends with until it is removed.
@@ -45,11 +45,16 @@ pub(crate) fn recover(engine: &Arc<Engine>) -> Result<RecoveryReport, OpenError>
 
     remove_deleted(engine)?;
     recover_partitions(engine, &checkpoint, &mut report)?;
-    let mut gone = BTreeSet::new();
+    let mut gone = deleted_partitions(engine, &checkpoint);
     let wal_dir = engine.wal_dir();
-    let replayed = replay(disk, &wal_dir, checkpoint.wal_sequence, |path, position, entries| {
-        replay_group(engine, &mut gone, &mut report, path, position, entries)
-    })?;
+    let replayed = if checkpoint.clean {
+        // Nothing was committed after it: its flag is taken back before the first commit of a next life.
+        Replayed::nothing(checkpoint.wal_sequence)
+    } else {
+        replay(disk, &wal_dir, checkpoint.wal_sequence, |path, position, entries| {
+            replay_group(engine, &mut gone, &mut report, path, position, entries)
+        })?
+    };
     report.wal_groups = replayed.groups;
     report.partitions = engine.partitions.read().len();
     report.clean |= is_new && replayed.groups == 0 && report.partitions == 0;
@@ -103,6 +108,15 @@ fn recover_partitions(
         engine.partitions.write().insert(tp, partition);
     }
     Ok(())
+}
+
+/// Partitions that the checkpoint has records of and that have no directory any more.
+fn deleted_partitions(engine: &Engine, checkpoint: &Checkpoint) -> BTreeSet<TopicPartition> {
+    let found = engine.partitions.read();
+    let had_dir = |known: &PartitionCheckpoint| known.position > 0 || known.segment > 0;
+    let missing =
+        checkpoint.partitions.iter().filter(|(tp, known)| had_dir(known) && !found.contains_key(tp));
+    missing.map(|(tp, _)| *tp).collect()
 }
 
 fn replay_group(

@@ -44,6 +44,13 @@ impl WalCommitter {
         if !writer.make_room(&self.group) {
             return Ok(Step::NeedsCheckpoint);
         }
+        // Looked at under the writer's lock: a partition that was deleted and made again meanwhile has
+        // turned the log to a file in which nothing of the old one may stand.
+        if self.members.iter().any(|(partition, _)| partition.is_deleted()) {
+            drop(wal);
+            self.abandon();
+            return Ok(Step::Done);
+        }
         let started = Instant::now();
         let entries = self.group.entries();
         let written = writer.write(&mut self.group);
@@ -64,6 +71,14 @@ impl WalCommitter {
             self.engine.queues.request_checkpoint();
         }
         Ok(Step::Done)
+    }
+
+    /// Empties the group; its members, but for those that were deleted, come again.
+    fn abandon(&mut self) {
+        self.group.clear();
+        for (partition, _) in self.members.drain(..) {
+            partition.abandon();
+        }
     }
 
     /// Fills the group with what is pending, in the order in which partitions came.

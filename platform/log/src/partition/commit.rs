@@ -119,12 +119,21 @@ impl PartitionLog {
             listener(target.offset);
         }
         // Only now may the next commit begin: listeners see the end grow.
+        self.abandon();
+    }
+
+    /// Ends the commit in flight, whatever came of it; what is pending waits for the next one.
+    pub(crate) fn abandon(&self) {
         let route = {
             let mut state = self.state.lock();
             state.in_flight = None;
             state.next_route(self.engine.wal_bytes_max)
         };
         self.enqueue(route);
+    }
+
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.state.lock().deleted
     }
 
     pub(super) fn enqueue(&self, route: Option<Route>) {

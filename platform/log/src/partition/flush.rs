@@ -87,6 +87,8 @@ impl PartitionLog {
             }
             if plan.closes {
                 self.close_segment(&plan)?;
+                // Names become durable in order: where a later segment is found, the earlier ones are.
+                self.sync_names(io)?;
                 io.logs.retain(|log| !Arc::ptr_eq(log, &plan.file));
             }
             self.state.lock().flushed(&plan);
@@ -132,7 +134,7 @@ impl PartitionLog {
             let index = segment.index.as_ref().expect("a segment that was active has its index loaded");
             (index.index.clone(), index.max_timestamp_ms)
         };
-        count(&self.engine.counters.syncs, 2);
+        count(&self.engine.counters.syncs, 3);
         plan.file.close(&index, plan.end, max_timestamp_ms)
     }
 
@@ -146,15 +148,21 @@ impl PartitionLog {
         for index in &io.indexes {
             index.sync().map_err(DiskFault::of_sync("sync an index in", &self.dir))?;
         }
-        if io.names {
-            self.engine.disk.sync_dir(&self.dir).map_err(DiskFault::of_sync("sync", &self.dir))?;
-        }
+        self.sync_names(io)?;
         if io.dir == DirState::Made {
             let topics = self.engine.topics_dir();
             self.engine.disk.sync_dir(&topics).map_err(DiskFault::of_sync("sync", &topics))?;
         }
         count(&self.engine.counters.syncs, syncs as u64);
         io.synced();
+        Ok(())
+    }
+
+    fn sync_names(&self, io: &mut SegmentIo) -> Result<(), DiskFault> {
+        if io.names {
+            self.engine.disk.sync_dir(&self.dir).map_err(DiskFault::of_sync("sync", &self.dir))?;
+            io.names = false;
+        }
         Ok(())
     }
 
