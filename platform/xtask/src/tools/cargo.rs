@@ -9,6 +9,21 @@ use super::once;
 use crate::process;
 use crate::workspace::Workspace;
 
+/// `cargo fmt` and `cargo clippy`, which a minimal toolchain comes without.
+pub fn install_components(workspace: &Workspace) -> anyhow::Result<()> {
+    let missing: Vec<&str> = [("rustfmt", "fmt"), ("clippy", "clippy")]
+        .into_iter()
+        .filter(|(_, command)| process::quiet(&mut workspace.cargo(&[command, "--version"])).is_err())
+        .map(|(component, _)| component)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    process::quiet(
+        Command::new("rustup").args(["component", "add"]).args(&missing).current_dir(&workspace.root),
+    )
+}
+
 /// What plugins compile to; named here too, since rustup may be told not to install on its own.
 const TARGETS: [&str; 2] = ["wasm32-unknown-unknown", "wasm32-wasip2"];
 

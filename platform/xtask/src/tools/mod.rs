@@ -19,6 +19,8 @@ use crate::workspace::Workspace;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tool {
+    /// What formats and lints.
+    Components,
     Kcat,
     /// The 2.x series of kafka-python: fixed request versions per broker release.
     KafkaPython2,
@@ -33,7 +35,8 @@ pub enum Tool {
 }
 
 impl Tool {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
+        Self::Components,
         Self::Kcat,
         Self::KafkaPython2,
         Self::KafkaPython3,
@@ -46,6 +49,7 @@ impl Tool {
 
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Components => "components",
             Self::Kcat => "kcat",
             Self::KafkaPython2 => "kafka-python-2",
             Self::KafkaPython3 => "kafka-python-3",
@@ -59,6 +63,7 @@ impl Tool {
 
     fn install(self, workspace: &Workspace) -> anyhow::Result<()> {
         match self {
+            Self::Components => cargo::install_components(workspace),
             Self::Kcat => system::install("kcat", "-V", &["kcat"]),
             Self::KafkaPython2 | Self::KafkaPython3 | Self::ConfluentKafka => {
                 python::install(workspace, self.name())

@@ -94,23 +94,18 @@ fn policy(checks: &Checks<'_>) -> Outcome {
     if let Err(reason) = checks.tools.require(Tool::CargoDeny) {
         return Ok(vec![format!("cargo-deny is missing: {reason}")]);
     }
-    let deny = |what: &[&str]| {
+    let deny = |words: &[&str]| {
         let mut command = Command::new(cargo_tool(checks.workspace, Tool::CargoDeny));
-        command.current_dir(&checks.workspace.root).args(["--locked", "check", "--config", ".deny.toml"]);
-        command.args(what);
+        command.current_dir(&checks.workspace.root);
+        command.args(["--locked", "--log-level", "error", "--config", ".deny.toml"]).args(words);
         command
     };
-    process::quiet(&mut deny(&["bans", "licenses", "sources"]))?;
+    process::quiet(&mut deny(&["check", "bans", "licenses", "sources"]))?;
     // The list of advisories is a repository of its own that not every network reaches.
-    let fetch = Command::new(cargo_tool(checks.workspace, Tool::CargoDeny))
-        .current_dir(&checks.workspace.root)
-        .args(["--config", ".deny.toml", "fetch", "db"])
-        .output()
-        .context("start cargo-deny")?;
-    if !fetch.status.success() {
+    if process::quiet(&mut deny(&["fetch", "db"])).is_err() {
         return Ok(vec!["advisories: their database cannot be fetched from here".to_owned()]);
     }
-    process::quiet(&mut deny(&["advisories"]))?;
+    process::quiet(&mut deny(&["check", "advisories"]))?;
     Ok(Vec::new())
 }
 
