@@ -26,43 +26,98 @@ pub(crate) const CHUNK_BYTES_MAX: usize = 2 * MIB;
 const _: () = assert!(CHUNK_BYTES_MIN.is_multiple_of(IO_ALIGNMENT));
 const _: () = assert!(CHUNK_BYTES_MAX.is_power_of_two());
 
-/// Where chunks come from: large ones are kept for the next, since fresh memory costs a page fault a page.
+/// Chunks from this capacity on are kept for the next: fresh memory costs a page fault a page.
+const KEPT_BYTES_MIN: usize = 64 * KIB;
+const KEPT_SIZES: usize = (CHUNK_BYTES_MAX / KEPT_BYTES_MIN).ilog2() as usize + 1;
+
+/// Where chunks come from and go to.
 #[derive(Debug)]
 pub(crate) struct ChunkPool {
-    free: Mutex<Vec<Memory>>,
-    free_max: usize,
+    free: Mutex<FreeChunks>,
+    /// What chunks in use and kept ones may take together; beyond it none are kept.
+    budget_bytes: u64,
     /// Bytes of all chunks that live, those only a reader still holds included.
     used: AtomicU64,
+    /// Chunks that are being written: one for each partition with traffic.
+    writers: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct FreeChunks {
+    /// By the power of two that their capacity is of [`KEPT_BYTES_MIN`].
+    by_size: [Vec<Memory>; KEPT_SIZES],
+    bytes: u64,
+}
+
+impl FreeChunks {
+    /// The list for `capacity`, a power of two; chunks below the kept sizes have none.
+    fn of(&mut self, capacity: usize) -> Option<&mut Vec<Memory>> {
+        let size = (capacity / KEPT_BYTES_MIN).checked_ilog2()?;
+        self.by_size.get_mut(size as usize)
+    }
+
+    fn take(&mut self, capacity: usize) -> Option<Memory> {
+        let memory = self.of(capacity)?.pop()?;
+        self.bytes -= capacity as u64;
+        Some(memory)
+    }
+
+    /// Gives memory of any size back to the system until at most `bytes` are kept.
+    fn shrink_to(&mut self, bytes: u64) {
+        for size in &mut self.by_size {
+            while self.bytes > bytes
+                && let Some(memory) = size.pop()
+            {
+                self.bytes -= memory.capacity as u64;
+            }
+        }
+    }
 }
 
 impl ChunkPool {
-    /// A pool that keeps at most `keep_bytes` of unused memory.
-    pub fn new(keep_bytes: u64) -> Arc<Self> {
-        let free_max = usize::try_from(keep_bytes).unwrap_or(usize::MAX) / CHUNK_BYTES_MAX;
-        Arc::new(Self { free: Mutex::default(), free_max, used: AtomicU64::new(0) })
+    /// A pool whose chunks, with what it keeps for reuse, are to stay within `budget_bytes`.
+    pub fn new(budget_bytes: u64) -> Arc<Self> {
+        let (used, writers) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { free: Mutex::default(), budget_bytes, used, writers })
     }
 
     pub fn used_bytes(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Capacity of the largest chunk for now: half of the budget is for chunks that are being written.
+    fn capacity_max(&self) -> usize {
+        let share = self.budget_bytes / 2 / (self.writers.load(Ordering::Relaxed) + 1);
+        let share = usize::try_from(share).unwrap_or(usize::MAX).clamp(KEPT_BYTES_MIN, CHUNK_BYTES_MAX);
+        1 << share.ilog2()
+    }
+
     /// An empty chunk with room for `bytes`, or of the largest size if that is less.
     pub fn chunk(self: &Arc<Self>, bytes: usize) -> ChunkWriter {
-        let capacity = bytes.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX).next_power_of_two();
-        let kept = if capacity == CHUNK_BYTES_MAX { self.free.lock().pop() } else { None };
+        let wanted = bytes.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX).next_power_of_two();
+        let capacity = wanted.min(self.capacity_max());
+        let used = self.used.fetch_add(capacity as u64, Ordering::Relaxed) + capacity as u64;
+        let kept = {
+            let mut free = self.free.lock();
+            let kept = free.take(capacity);
+            free.shrink_to(self.budget_bytes.saturating_sub(used));
+            kept
+        };
         let memory = kept.unwrap_or_else(|| Memory::new(capacity));
-        self.used.fetch_add(capacity as u64, Ordering::Relaxed);
+        self.writers.fetch_add(1, Ordering::Relaxed);
         let chunk = Chunk { memory: Some(memory), written: AtomicUsize::new(0), pool: Arc::clone(self) };
         ChunkWriter { chunk: Arc::new(chunk) }
     }
 
     fn give_back(&self, memory: Memory) {
-        self.used.fetch_sub(memory.capacity as u64, Ordering::Relaxed);
-        if memory.capacity == CHUNK_BYTES_MAX {
-            let mut free = self.free.lock();
-            if free.len() < self.free_max {
-                free.push(memory);
-            }
+        let capacity = memory.capacity as u64;
+        let used = self.used.fetch_sub(capacity, Ordering::Relaxed) - capacity;
+        let mut free = self.free.lock();
+        if used + free.bytes + capacity <= self.budget_bytes
+            && let Some(kept) = free.of(memory.capacity)
+        {
+            kept.push(memory);
+            free.bytes += capacity;
         }
     }
 }
@@ -215,6 +270,12 @@ impl ChunkWriter {
     }
 }
 
+impl Drop for ChunkWriter {
+    fn drop(&mut self) {
+        self.chunk.pool.writers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A batch in the tail; it ends where the next begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BatchRef {
@@ -324,13 +385,27 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "two large chunks take long there")]
-    fn the_largest_chunks_are_used_again() {
-        let pool = ChunkPool::new(CHUNK_BYTES_MAX as u64);
-        let first = pool.chunk(CHUNK_BYTES_MAX);
-        let address = first.chunk().memory().start;
-        drop(first);
-        assert_eq!(pool.chunk(usize::MAX).chunk().memory().start, address);
+    #[cfg_attr(miri, ignore = "large chunks take long there")]
+    fn chunks_are_used_again_within_the_budget() {
+        let pool = ChunkPool::new(4 * CHUNK_BYTES_MAX as u64);
+        for capacity in [KEPT_BYTES_MIN, CHUNK_BYTES_MAX] {
+            let first = pool.chunk(capacity);
+            let address = first.chunk().memory().start;
+            drop(first);
+            assert_eq!(pool.chunk(capacity).chunk().memory().start, address);
+        }
+        let many: Vec<_> = (0..64).map(|_| pool.chunk(CHUNK_BYTES_MAX)).collect();
+        drop(many);
+        assert!(pool.free.lock().bytes <= 4 * CHUNK_BYTES_MAX as u64);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "large chunks take long there")]
+    fn many_writers_share_the_budget() {
+        let pool = ChunkPool::new(4 * CHUNK_BYTES_MAX as u64);
+        let writers: Vec<_> = (0..64).map(|_| pool.chunk(usize::MAX)).collect();
+        assert_eq!(writers[0].chunk().capacity(), CHUNK_BYTES_MAX);
+        assert_eq!(writers[63].chunk().capacity(), KEPT_BYTES_MIN);
     }
 
     #[test]

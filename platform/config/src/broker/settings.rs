@@ -12,10 +12,10 @@ use super::{BrokerConfig, ClientAuth, TcpTls};
 use crate::setting::{Check, Effect, Kind, Setting};
 use crate::value::Value;
 
-/// Of the machine's memory, an eighth for recent records, up to 3 GiB: consumers that keep up are served
+/// Of the machine's memory, an eighth for recent records, up to 1 GiB: consumers that keep up are served
 /// from it, and what is left over is the page cache's.
 pub(super) fn tail_bytes_for(memory_bytes: u64) -> u64 {
-    (memory_bytes / 8).min(3 << 30)
+    (memory_bytes / 8).min(1 << 30)
 }
 
 /// A sixteenth for requests in flight, between two full-sized requests and 1 GiB.
@@ -232,7 +232,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         default: "",
         check: Check::Range(MIB as i64, i64::MAX),
         effect: Applied,
-        doc: "Memory for the most recent records of all partitions, from which consumers that keep up are served. Not given: an eighth of the machine's memory, at most 3GiB.",
+        doc: "Memory for the most recent records of all partitions, from which consumers that keep up are served. Not given: an eighth of the machine's memory, at most 1GiB.",
         assign: |c, v| {
             c.log.tail_bytes = v.unsigned();
         },
