@@ -83,6 +83,14 @@ fn nothing_acknowledged_is_lost_second_seeds() {
     crash_at_every_operation(100..103);
 }
 
+/// A torn write may leave a whole batch behind a broken one. Once another batch stands in the broken one's
+/// place, the old one would follow it as if it had been written after it.
+#[test]
+fn a_batch_of_a_torn_write_does_not_come_back_behind_later_records() {
+    let stale = (0..200).filter(|seed| world::torn_write_leaves_a_batch_behind(*seed)).count();
+    assert!(stale > 0, "no seed tore the write as wanted");
+}
+
 #[test]
 fn the_same_seed_does_the_same() {
     assert_eq!(undisturbed(5), undisturbed(5));

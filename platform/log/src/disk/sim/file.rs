@@ -45,11 +45,14 @@ impl Inode {
     /// Every change that was not synced has happened, or not, or in some of its sectors.
     pub fn lose_power(&mut self, random: &mut Random) {
         for change in self.unsynced.drain(..) {
-            match (&change, random.below(3)) {
+            match (&change, random.below(4)) {
                 (_, 0) => {}
-                (Change::Write { position, bytes }, 1) => {
+                (Change::Write { position, bytes }, tear @ (1 | 2)) => {
+                    // Any of its sectors, or all before or after some point.
+                    let point = random.below(bytes.len().div_ceil(SECTOR_BYTES) as u64 + 1) as usize;
+                    let front = random.coin();
                     for (number, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
-                        if random.coin() {
+                        if if tear == 1 { random.coin() } else { (number < point) == front } {
                             let position = position + number * SECTOR_BYTES;
                             apply(&mut self.durable, &Change::Write { position, bytes: sector.to_vec() });
                         }
