@@ -95,3 +95,23 @@ fn what_was_stored_outlives_a_stop_and_a_crash() {
     let records = broker.stdout(&["consume", "t", "--from-beginning", "--exit-at-end"], b"");
     assert_eq!(records, "one\ntwo\n");
 }
+
+#[test]
+fn records_whose_metadata_is_lost_are_not_taken_for_deleted_ones() {
+    let home = Home::new();
+    let broker = home.start();
+    broker.stdout(&["topic", "create", "t"], b"");
+    broker.stdout(&["produce", "t"], b"one\n");
+    let (status, log) = broker.terminate();
+    assert!(status.success(), "{status}: {log}");
+
+    let (metadata, aside) = (home.data_dir().join("metadata"), home.data_dir().join("aside"));
+    std::fs::rename(&metadata, &aside).expect("lose the metadata");
+    let refused = run(millrace(["server".as_ref(), "--config".as_ref(), home.config("").as_os_str()]), b"");
+    let said = stderr(&refused);
+    assert!(said.contains("1 partition") && said.contains(&metadata.display().to_string()), "{said}");
+
+    std::fs::rename(&aside, &metadata).expect("restore the metadata");
+    let broker = home.start();
+    assert_eq!(broker.stdout(&["consume", "t", "--from-beginning", "--exit-at-end"], b""), "one\n");
+}

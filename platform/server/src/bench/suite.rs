@@ -62,6 +62,7 @@ pub async fn run(args: &SuiteArgs) -> Result<SuiteReport> {
     };
     let broker = BenchBroker::start(&dir.path().join("data"))?;
     let idle = idle(&broker)?;
+    warm_broker(&broker).await?;
     let mut figures = Vec::new();
     for case in cases(args.seconds) {
         if wanted(&case.name) {
@@ -89,6 +90,16 @@ fn warm_memory(dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Fills the broker's memory for recent records once, so that what follows finds it in use.
+async fn warm_broker(broker: &BenchBroker) -> Result<()> {
+    eprintln!("warming up …");
+    let client = broker.connect(Transport::Tcp).await?;
+    let fill = produce_args(1024, 1, Source::Prebuilt, 3.0);
+    produce::run(&client, &fill).await?;
+    client.close().await;
+    Ok(())
+}
+
 fn idle(broker: &BenchBroker) -> Result<Idle> {
     let time = Duration::from_secs(5);
     let before = broker.cpu_time()?;
@@ -113,13 +124,8 @@ enum Bench {
     EndToEnd(EndToEndArgs),
 }
 
-fn cases(seconds: f64) -> Vec<Case> {
-    let mut cases = Vec::new();
-    let mut add = |name: &str, transport: Transport, bench: Bench| {
-        let transport_name = transport.name().to_lowercase();
-        cases.push(Case { name: format!("{transport_name} {name}"), transport, bench });
-    };
-    let produce = |record_bytes, partitions, source| ProduceArgs {
+fn produce_args(record_bytes: usize, partitions: i32, source: Source, seconds: f64) -> ProduceArgs {
+    ProduceArgs {
         workload: Workload { record_bytes, batch_records: 1000, partitions, topic: None },
         acks: BenchAcks::All,
         source,
@@ -127,7 +133,16 @@ fn cases(seconds: f64) -> Vec<Case> {
         in_flight: 16,
         warmup_seconds: 1.0,
         seconds,
+    }
+}
+
+fn cases(seconds: f64) -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut add = |name: &str, transport: Transport, bench: Bench| {
+        let transport_name = transport.name().to_lowercase();
+        cases.push(Case { name: format!("{transport_name} {name}"), transport, bench });
     };
+    let produce = |record_bytes, partitions, source| produce_args(record_bytes, partitions, source, seconds);
     let consume = |record_bytes, walk| ConsumeArgs {
         workload: Workload { record_bytes, batch_records: 1000, partitions: 1, topic: None },
         fill_seconds: 1.5,

@@ -38,6 +38,12 @@ pub enum StartError {
     InUse { dir: PathBuf, holder: String },
     #[error("open the log: {0}")]
     Log(OpenError),
+    #[error(
+        "{} holds {partitions} partitions, but there is no metadata at {} to say what they are: restore that \
+         directory from a backup, or move the partitions away to begin anew",
+        log.display(), metadata.display()
+    )]
+    NoMetadata { partitions: usize, log: PathBuf, metadata: PathBuf },
     #[error("prepare certificates: {0}")]
     Tls(#[from] millrace_transport::TlsError),
     #[error("start the metadata: {0}")]
@@ -90,6 +96,7 @@ impl Node {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
         let advertised = Advertised::of(&config.listen)?;
+        refuse_lost_metadata(&config, &log)?;
         let metadata = start_metadata(&config, &advertised).await?;
         let options =
             BrokerOptions { node_id: config.node.id, data_dir: log_dir(&config), config: config.clone() };
@@ -148,6 +155,10 @@ fn log_dir(config: &BrokerConfig) -> PathBuf {
     config.node.data_dir.join("log")
 }
 
+fn metadata_dir(config: &BrokerConfig) -> PathBuf {
+    config.node.data_dir.join("metadata")
+}
+
 fn tls_dir(config: &BrokerConfig) -> PathBuf {
     config.node.data_dir.join("tls")
 }
@@ -195,6 +206,15 @@ fn open_log(config: &BrokerConfig, clock: Arc<dyn Clock>) -> Result<LogManager, 
     Ok(log)
 }
 
+/// Metadata that begins anew would take every partition here for one of a deleted topic, and remove it.
+fn refuse_lost_metadata(config: &BrokerConfig, log: &LogManager) -> Result<(), StartError> {
+    let (partitions, metadata) = (log.partitions().len(), metadata_dir(config));
+    if partitions > 0 && !metadata.exists() {
+        return Err(StartError::NoMetadata { partitions, log: log_dir(config), metadata });
+    }
+    Ok(())
+}
+
 async fn start_metadata(config: &BrokerConfig, advertised: &Advertised) -> Result<Metadata, StartError> {
     let registration = BrokerRegistration {
         id: config.node.id,
@@ -204,7 +224,7 @@ async fn start_metadata(config: &BrokerConfig, advertised: &Advertised) -> Resul
     };
     let options = MetadataOptions {
         cluster_id: config.node.cluster_id.clone(),
-        ..MetadataOptions::single(config.node.data_dir.join("metadata"), registration)
+        ..MetadataOptions::single(metadata_dir(config), registration)
     };
     Ok(Metadata::start(options, Arc::new(NoPeers)).await?)
 }
