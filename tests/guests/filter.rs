@@ -30,7 +30,19 @@ extern "C" fn cabi_realloc(_old: *mut u8, _old_len: usize, _align: usize, len: u
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn start(_: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32) -> *const u32 {
+extern "C" fn start(
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+) -> *const u32 {
     OK.as_ptr()
 }
 

@@ -5,7 +5,7 @@ mod ticker;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use wasmtime::{Config, Engine, OptLevel, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, OptLevel, PoolingAllocationConfig};
 
 use crate::limits::{HostLimits, MEMORY_BYTES_MAX, STACK_BYTES, TABLE_ELEMENTS_MAX};
 
@@ -64,6 +64,8 @@ fn pool(limits: &HostLimits) -> PoolingAllocationConfig {
         .max_memory_size(MEMORY_BYTES_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
         .linear_memory_keep_resident(limits.slot_resident_bytes)
-        .table_keep_resident(4096);
+        .table_keep_resident(4096)
+        // Asks the kernel (Linux 6.7) which pages a finished instance has touched, and clears no others.
+        .pagemap_scan(Enabled::Auto);
     pool
 }
