@@ -138,7 +138,9 @@ mod tests {
 
     #[test]
     fn names_that_are_no_partition_are_refused() {
-        for name in ["", "wal", "00-1", "0f0e0d0c0b0a09080706050403020100", "0f0e0d0c0b0a09080706050403020100--1"] {
+        for name in
+            ["", "wal", "00-1", "0f0e0d0c0b0a09080706050403020100", "0f0e0d0c0b0a09080706050403020100--1"]
+        {
             assert!(name.parse::<TopicPartition>().is_err(), "{name}");
         }
     }
