@@ -1,4 +1,5 @@
 //! What every disk must do alike, and what the simulated one loses.
+#![allow(clippy::unwrap_used, reason = "a test says by a panic what went wrong")]
 
 use std::io::ErrorKind;
 use std::path::Path;

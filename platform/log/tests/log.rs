@@ -1,4 +1,5 @@
 //! A partition's life on a real disk: appended, committed, read, trimmed, recovered.
+#![allow(clippy::unwrap_used, reason = "a test says by a panic what went wrong")]
 
 mod support;
 

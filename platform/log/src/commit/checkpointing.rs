@@ -40,6 +40,7 @@ impl Engine {
     }
 
     fn checkpoint_locked(&self, last: &mut Checkpoint, clean: bool) -> Result<(), DiskFault> {
+        self.check_sound()?;
         let (wal_sequence, wal_number) = match self.wal.lock().as_ref() {
             // At the end not even the current file is needed.
             Some(writer) => (writer.current_sequence() + u64::from(clean), writer.next_number()),
@@ -110,6 +111,9 @@ impl Engine {
     pub fn persist_log_start(&self, partition: &PartitionLog) -> Result<(), LogError> {
         let log_start = partition.log_start_offset();
         let mut last = self.checkpoint.lock();
+        if let Some(reason) = self.failure() {
+            return Err(LogError::Failed(reason));
+        }
         let known = last.partitions.get(&partition.topic_partition());
         let outcome = match known.filter(|known| known.offset > log_start) {
             Some(known) => {
@@ -146,7 +150,7 @@ impl Engine {
         self.complete_wal()?;
         let mut last = self.checkpoint.lock();
         self.checkpoint_locked(&mut last, false)?;
-        let rotated = self.wal.lock().as_mut().is_none_or(|writer| writer.rotate());
+        let rotated = self.wal.lock().as_mut().is_none_or(WalWriter::rotate);
         debug_assert!(rotated, "a checkpoint has freed every other file");
         self.checkpoint_locked(&mut last, false)?;
         self.deleted.lock().clear();

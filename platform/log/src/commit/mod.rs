@@ -147,6 +147,19 @@ impl Engine {
         self.failed.get().cloned()
     }
 
+    /// After a failure nothing is written any more: a later sync could succeed without what was lost.
+    pub fn check_sound(&self) -> Result<(), DiskFault> {
+        match self.failed.get() {
+            None => Ok(()),
+            Some(reason) => Err(DiskFault {
+                action: "write to",
+                path: self.dir.clone(),
+                source: std::io::Error::other(reason.clone()),
+                in_sync: true,
+            }),
+        }
+    }
+
     /// Notes a failure of the disk: a full one passes, after any other nothing more is acknowledged.
     pub fn report(&self, fault: &DiskFault) {
         count(&self.counters.disk_errors, 1);

@@ -32,6 +32,7 @@ impl WalCommitter {
 
     /// Commits one group.
     pub fn step(&mut self) -> Result<Step, DiskFault> {
+        self.engine.check_sound()?;
         if self.group.is_empty() {
             self.collect();
             if self.group.is_empty() {

@@ -73,6 +73,7 @@ impl PartitionLog {
     /// Writes everything before `target` to segments and closes those that have ended. Durable after
     /// [`Self::sync`].
     pub(crate) fn flush_to(&self, io: &mut SegmentIo, target: LogPosition) -> Result<(), DiskFault> {
+        self.engine.check_sound()?;
         loop {
             let Some(plan) = self.state.lock().plan_flush(target) else { break };
             if io.dir == DirState::Missing {

@@ -1,5 +1,6 @@
 //! The power is lost at every single disk operation of a random workload: what was acknowledged is there
 //! afterwards, once, in order, byte for byte; what was not is there whole or not at all.
+#![allow(clippy::unwrap_used, reason = "a test says by a panic what went wrong")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,0 +1,121 @@
+//! Disks that fill up and disks that fail, simulated: what is acknowledged stays so, and nothing else is.
+#![allow(clippy::unwrap_used, reason = "a test says by a panic what went wrong")]
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use millrace_log::disk::Disk;
+use millrace_log::disk::sim::SimDisk;
+use millrace_log::{AppendError, EngineStep, Health, LogManager, LogOptions, PartitionLog, Threading};
+use support::*;
+
+fn open_sim(disk: &SimDisk) -> (LogManager, Arc<PartitionLog>) {
+    let options = LogOptions { wal_bytes: 64 * 1024, threading: Threading::Stepped, ..LogOptions::default() };
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let (manager, _) = LogManager::open(shared, Path::new("/data"), options, clock()).unwrap();
+    let log = manager.create(tp(0), config(&[])).unwrap();
+    (manager, log)
+}
+
+#[test]
+fn a_full_disk_refuses_appends_until_there_is_room_and_loses_nothing() {
+    let disk = SimDisk::new(1);
+    let (manager, log) = open_sim(&disk);
+    append(&log, batch(&[1; 30_000])).unwrap();
+    assert!(manager.step(EngineStep::Direct));
+    manager.step(EngineStep::Checkpoint);
+    disk.set_capacity(Some(64 * 1024 + 40_000));
+
+    append(&log, batch(&[2; 30_000])).unwrap();
+    manager.step(EngineStep::Direct);
+    assert_eq!(manager.health(), Health::DiskFull);
+    assert_eq!((log.durable_end_offset(), log.log_end_offset()), (1, 2), "kept, not acknowledged");
+    assert_eq!(append(&log, batch(b"x")), Err(AppendError::DiskFull));
+    manager.step(EngineStep::Direct);
+    assert_eq!(manager.health(), Health::DiskFull, "tried again, still full");
+    assert_eq!(records(&log, 0).len(), 2, "reads go on");
+
+    disk.set_capacity(None);
+    manager.step(EngineStep::Direct);
+    assert_eq!(manager.health(), Health::Ok);
+    assert_eq!(log.durable_end_offset(), 2);
+    append(&log, batch(&[3; 100])).unwrap();
+    assert!(manager.step(EngineStep::Wal));
+    drop((manager, log));
+    disk.crash();
+    disk.restart();
+    let (_manager, log) = open_sim(&disk);
+    let expected = [(0, vec![1; 30_000]), (1, vec![2; 30_000]), (2, vec![3; 100])];
+    assert_eq!(records(&log, 0), expected);
+}
+
+#[test]
+fn small_commits_go_on_while_the_disk_is_full_as_long_as_the_write_ahead_log_has_room() {
+    let disk = SimDisk::new(1);
+    let (manager, log) = open_sim(&disk);
+    manager.step(EngineStep::Checkpoint);
+    disk.set_capacity(Some(0));
+    for number in 0..5 {
+        append(&log, batch(&[number; 500])).unwrap();
+        assert!(manager.step(EngineStep::Wal));
+    }
+    assert!(!manager.step(EngineStep::Checkpoint), "segments cannot grow");
+    assert_eq!(manager.health(), Health::DiskFull);
+    assert_eq!(log.durable_end_offset(), 5);
+    disk.set_capacity(None);
+    assert!(manager.step(EngineStep::Checkpoint));
+    assert_eq!(manager.health(), Health::Ok);
+}
+
+#[test]
+fn retention_makes_room_on_a_full_disk() {
+    let disk = SimDisk::new(1);
+    let (manager, log) = open_sim(&disk);
+    log.set_config(segments_of(40_000, &[("retention.bytes", "40000")]));
+    for number in 0..5 {
+        append(&log, batch(&[number; 30_000])).unwrap();
+        assert!(manager.step(EngineStep::Direct));
+        log.set_high_watermark(log.durable_end_offset());
+    }
+    manager.step(EngineStep::Checkpoint);
+    disk.set_capacity(Some(0));
+    append(&log, batch(&[5; 30_000])).unwrap();
+    manager.step(EngineStep::Direct);
+    assert_eq!(manager.health(), Health::DiskFull);
+    assert!(manager.enforce_retention().segments >= 2);
+    assert!(log.log_start_offset() >= 2);
+}
+
+#[test]
+fn after_an_io_error_nothing_more_is_acknowledged() {
+    for (step, bytes) in [(EngineStep::Wal, 100), (EngineStep::Direct, 30_000)] {
+        // The operations of the commit, one after the other, whatever they are: each fails once.
+        let mut failed = 0;
+        for operation in 0..10 {
+            let disk = SimDisk::new(1);
+            let (manager, log) = open_sim(&disk);
+            append(&log, batch(b"before")).unwrap();
+            assert!(manager.step(EngineStep::Wal));
+            disk.fail_at(disk.operations() + operation);
+            append(&log, batch(&vec![1; bytes])).unwrap();
+            manager.step(step);
+            if manager.health() == Health::Ok {
+                assert_eq!(log.durable_end_offset(), 2);
+                continue;
+            }
+            failed += 1;
+            assert!(matches!(manager.health(), Health::Failed(_)));
+            assert_eq!(log.durable_end_offset(), 1);
+            for step in [EngineStep::Wal, EngineStep::Direct, EngineStep::Checkpoint] {
+                manager.step(step);
+            }
+            assert_eq!(log.durable_end_offset(), 1, "a sync that failed is not tried again");
+            assert!(matches!(append(&log, batch(b"x")), Err(AppendError::Failed(_))));
+            assert_eq!(records(&log, 0).len(), 2, "reads go on");
+            assert!(manager.close().is_err());
+        }
+        assert!(failed > 0, "{step:?}");
+    }
+}
