@@ -110,7 +110,8 @@ fn policy(checks: &Checks<'_>) -> Outcome {
 }
 
 fn clippy(checks: &Checks<'_>) -> Outcome {
-    let arguments = ["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"];
+    let arguments =
+        ["clippy", "--workspace", "--all-targets", "--locked", "--keep-going", "--", "--deny", "warnings"];
     process::run(&mut checks.workspace.cargo(&arguments))?;
     Ok(Vec::new())
 }
