@@ -1,7 +1,7 @@
 //! Lines for the deployment's log: `millrace plugin logs` and the topic `__plugin_logs`.
 //!
 //! The macros [`trace!`](crate::trace), [`debug!`](crate::debug), [`info!`](crate::info),
-//! [`warn!`](crate::warn) and [`error!`](crate::error) format only what is kept.
+//! [`warn!`](crate::warn) and [`error!`](crate::error!) format only what is kept.
 
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
