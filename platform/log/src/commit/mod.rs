@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
+use millrace_base::limits::MIB;
 use millrace_base::{Clock, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
@@ -29,7 +30,7 @@ use crate::metrics::{Counters, Health, LogMetrics, count};
 use crate::options::LogOptions;
 use crate::partition::PartitionLog;
 use crate::segment::{DiskFault, OpenFiles};
-use crate::tail::ChunkPool;
+use crate::tail::{CHUNK_BYTES_MAX, ChunkPool};
 use crate::wal::writer::WalWriter;
 pub(crate) use queues::Queues;
 pub(crate) use scheduler::{Heat, Route};
@@ -43,6 +44,17 @@ pub(crate) enum Step {
     Idle,
     /// A checkpoint has to free a file of the write-ahead log first.
     NeedsCheckpoint,
+}
+
+/// Memory that the tails may take at once after the start.
+const TAIL_BYTES_START: u64 = 256 * MIB as u64;
+/// How often they may take another chunk: 2 MiB in 16 ms are 128 MB/s, a fraction of what memory gives new.
+const TAIL_GROWTH_MS: i64 = 16;
+
+#[derive(Clone, Copy)]
+struct TailBudget {
+    bytes: u64,
+    grown_ms: i64,
 }
 
 /// Everything that the partitions of a data directory share.
@@ -68,6 +80,7 @@ pub(crate) struct Engine {
     pub admitted: Notify,
     /// Partitions that have memory to give back.
     evictable: Mutex<VecDeque<Weak<PartitionLog>>>,
+    tail_budget: Mutex<TailBudget>,
     failed: OnceLock<String>,
     disk_full: AtomicBool,
     /// No file of the write-ahead log is free, and a full disk is why.
@@ -97,6 +110,7 @@ impl Engine {
             direct_bytes: AtomicU64::new(0),
             admitted: Notify::new(),
             evictable: Mutex::default(),
+            tail_budget: Mutex::new(TailBudget { bytes: TAIL_BYTES_START, grown_ms: 0 }),
             failed: OnceLock::new(),
             disk_full: AtomicBool::new(false),
             wal_stuck: AtomicBool::new(false),
@@ -220,9 +234,23 @@ impl Engine {
         self.evictable.lock().push_back(Arc::downgrade(partition));
     }
 
+    /// What the tails may take for now. The whole of it is reached step by step: memory that was never
+    /// touched takes several times as long to fill as a chunk that is used again.
+    fn tail_budget(&self) -> u64 {
+        let mut budget = self.tail_budget.lock();
+        if budget.bytes < self.options.tail_bytes && self.pool.used_bytes() > budget.bytes {
+            let now_ms = self.clock.now_ms();
+            if now_ms.saturating_sub(budget.grown_ms) >= TAIL_GROWTH_MS {
+                *budget = TailBudget { bytes: budget.bytes + CHUNK_BYTES_MAX as u64, grown_ms: now_ms };
+            }
+        }
+        budget.bytes.min(self.options.tail_bytes)
+    }
+
     /// Gives memory back, a chunk of each partition in turn, until the tails are within their budget.
     pub fn evict(&self) {
-        while self.pool.used_bytes() > self.options.tail_bytes {
+        let budget_bytes = self.tail_budget();
+        while self.pool.used_bytes() > budget_bytes {
             let Some(next) = self.evictable.lock().pop_front() else { return };
             // Either memory is given up or the partition leaves the queue, so this ends.
             if let Some(partition) = next.upgrade()
