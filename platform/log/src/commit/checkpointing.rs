@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
 
 use super::Engine;
 use crate::checkpoint::{Checkpoint, PartitionCheckpoint};
 use crate::error::LogError;
 use crate::metrics::count;
+use crate::options::Threading;
 use crate::partition::PartitionLog;
 use crate::segment::DiskFault;
 use crate::wal::writer::WalWriter;
@@ -86,6 +89,15 @@ impl Engine {
         count(&self.counters.checkpoints, 1);
         self.remove_trash(trash);
         Ok(())
+    }
+
+    /// After a write of a checkpoint's that took `busy`: leaves the disk to commits for as long, unless these
+    /// are about to run out of room in the write-ahead log.
+    pub fn give_way(&self, busy: Duration) {
+        let runs = self.options.threading == Threading::Threads && !self.queues.is_stopped();
+        if runs && self.wal.lock().as_ref().is_some_and(WalWriter::has_free_file) {
+            thread::sleep(busy);
+        }
     }
 
     fn sync_partitions(&self, unsynced: &[&Arc<PartitionLog>], files: usize) -> Result<(), DiskFault> {

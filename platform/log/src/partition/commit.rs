@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::PartitionLog;
+use super::flush::Pace;
 use super::state::LogPosition;
 use crate::commit::Route;
 use crate::segment::DiskFault;
@@ -79,7 +80,7 @@ impl PartitionLog {
             state.in_flight = Some(end);
             end
         };
-        let outcome = self.flush_to(&mut io, target).and_then(|()| self.sync(&mut io));
+        let outcome = self.flush_to(&mut io, target, Pace::Full).and_then(|()| self.sync(&mut io));
         drop(io);
         match outcome {
             Ok(()) => {

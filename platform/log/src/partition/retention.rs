@@ -7,6 +7,7 @@ use millrace_base::Offset;
 use millrace_config::TopicConfig;
 
 use super::PartitionLog;
+use super::flush::Pace;
 use super::state::{Segment, State};
 use crate::manager::RetentionReport;
 use crate::segment::DiskFault;
@@ -95,7 +96,7 @@ impl PartitionLog {
             state.end
         };
         let mut io = self.segment_io.lock();
-        self.flush_to(&mut io, end)?;
+        self.flush_to(&mut io, end, Pace::Full)?;
         self.sync(&mut io)
     }
 
