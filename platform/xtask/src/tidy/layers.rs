@@ -32,7 +32,6 @@ const OUTSIDE: &[&str] = &[
     "millrace-test-harness",
     "millrace-integration-tests",
     "millrace-compat-tests",
-    "millrace-simulation",
     "millrace-plugin-tests",
     "millrace-componentize",
 ];
