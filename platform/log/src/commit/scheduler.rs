@@ -43,6 +43,11 @@ impl Heat {
         self.heavy = self.bytes >= if self.heavy { LIGHT_BYTES } else { HEAVY_BYTES };
     }
 
+    /// Whether all its commits go to the segment, as of the last append.
+    pub fn is_heavy(&self) -> bool {
+        self.heavy
+    }
+
     /// The way for `pending_bytes`; `wal_bytes_max` is what one group takes of one partition.
     pub fn route(&self, pending_bytes: u64, wal_bytes_max: usize) -> Route {
         let large = pending_bytes >= DIRECT_COMMIT_BYTES_MIN.min(wal_bytes_max) as u64;

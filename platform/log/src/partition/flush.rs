@@ -239,7 +239,9 @@ impl PartitionLog {
         if self.state.lock().deleted {
             return Ok(None);
         }
-        self.flush_to(&mut io, captured.target, Pace::Gentle)?;
+        // A heavy partition's own commits wait for this lock, so it is not kept longer than need be.
+        let pace = if self.state.lock().heat.is_heavy() { Pace::Full } else { Pace::Gentle };
+        self.flush_to(&mut io, captured.target, pace)?;
         if !captured.index_entries.is_empty() {
             let index = captured
                 .segment
