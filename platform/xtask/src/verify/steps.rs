@@ -177,7 +177,9 @@ fn run_programs(checks: &Checks<'_>, choose: impl Fn(&TestProgram) -> bool) -> O
     let skipped = checks.workspace.target().join("skipped-tests");
     fs::write(&skipped, "").with_context(|| format!("write '{}'", skipped.display()))?;
     let mut failed = Vec::new();
-    for test in programs.tests.iter().filter(|test| choose(test)) {
+    let chosen: Vec<_> = programs.tests.iter().filter(|test| choose(test)).collect();
+    anyhow::ensure!(!chosen.is_empty(), "the build made no such test program");
+    for test in chosen {
         println!("--- {} {}", test.package, test.name);
         let mut command = test.command(checks.workspace, programs);
         command.env("MILLRACE_SKIPPED", &skipped);
