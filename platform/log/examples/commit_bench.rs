@@ -35,6 +35,9 @@ fn main() -> Outcome<()> {
             remove(dir, &base)?;
         }
     }
+    let dir = tempfile::tempdir_in(&base)?;
+    quiet(dir.path())?;
+    remove(dir, &base)?;
     println!("\nlone commits    p50 µs    p99 µs    max µs");
     for batch_bytes in [100, 1 << 10, 16 << 10, 64 << 10, 1 << 20] {
         let dir = tempfile::tempdir_in(&base)?;
@@ -120,6 +123,40 @@ fn produce(manager: &LogManager, logs: &[Arc<PartitionLog>], batch: &Batch, from
         appended.expect("a sound disk with room");
         next += if logs.len() == 1 { 0 } else { 2 };
     }
+}
+
+/// Ten thousand partitions with a record each: what they cost together.
+fn quiet(dir: &Path) -> Outcome<()> {
+    const PARTITIONS: i32 = 10_000;
+    let (manager, logs) = open(dir, PARTITIONS)?;
+    let batch = batch(100)?;
+    let started = Instant::now();
+    for log in &logs {
+        log.append(std::slice::from_ref(&batch), LeaderEpoch(0), AppendOrigin::Producer)?;
+    }
+    while manager.metrics().pending_bytes > 0 {
+        thread::sleep(Duration::from_micros(100));
+    }
+    let (committed, metrics) = (started.elapsed().as_millis(), manager.metrics());
+    drop(logs);
+    drop(manager);
+    let options = LogOptions::default();
+    let (manager, killed) =
+        LogManager::open(Arc::new(RealDisk), dir, options.clone(), Arc::new(SystemClock))?;
+    let started = Instant::now();
+    manager.close()?;
+    let closed = started.elapsed().as_millis();
+    drop(manager);
+    let (_, report) = LogManager::open(Arc::new(RealDisk), dir, options, Arc::new(SystemClock))?;
+    println!(
+        "\n{PARTITIONS} quiet partitions: {committed} ms to commit a record in each ({} groups, {} MB of tails), \
+         restart after a kill {} ms, closing {closed} ms, restart {} ms",
+        metrics.wal_groups,
+        metrics.tail_bytes >> 20,
+        killed.took.as_millis(),
+        report.took.as_millis(),
+    );
+    Ok(())
 }
 
 fn latency(dir: &Path, batch_bytes: usize) -> Outcome<()> {

@@ -11,13 +11,16 @@ use crate::checkpoint::{Checkpoint, PartitionCheckpoint};
 use crate::error::LogError;
 use crate::metrics::count;
 use crate::options::Threading;
-use crate::partition::PartitionLog;
+use crate::partition::{Captured, PartitionLog};
 use crate::segment::DiskFault;
 use crate::wal::writer::WalWriter;
 
 /// Files that are synced one by one. For more, one sync of the whole file system costs less, and what a
 /// checkpoint costs does not grow with the partitions.
 const SYNC_EACH_MAX: usize = 8;
+
+/// Partitions that a checkpoint writes at the same time.
+const FLUSH_THREADS: usize = 4;
 
 impl Engine {
     /// Takes a checkpoint of all partitions. `clean`: nothing follows before the directory is closed.
@@ -53,23 +56,24 @@ impl Engine {
         let partitions: Vec<Arc<PartitionLog>> = self.partitions.read().values().cloned().collect();
         let mut next = Checkpoint { clean, wal_sequence, wal_number, ..Checkpoint::default() };
         let mut captured = Vec::new();
-        let mut unsynced = Vec::new();
-        let mut unsynced_files = 0;
         for partition in &partitions {
             let tp = partition.topic_partition();
-            let Some(capture) = partition.capture() else {
-                if let Some(unchanged) = last.partitions.get(&tp) {
-                    next.partitions.insert(tp, Arc::clone(unchanged));
-                }
-                continue;
-            };
-            let Some(files) = partition.flush_captured(&capture)? else { continue };
+            if let Some(capture) = partition.capture() {
+                captured.push((partition, capture));
+            } else if let Some(unchanged) = last.partitions.get(&tp) {
+                next.partitions.insert(tp, Arc::clone(unchanged));
+            }
+        }
+        let mut unsynced = Vec::new();
+        let mut unsynced_files = 0;
+        let flushed = self.flush(&captured)?;
+        for ((partition, capture), files) in captured.iter().zip(flushed) {
+            let Some(files) = files else { continue };
             if files > 0 {
                 unsynced_files += files;
-                unsynced.push(partition);
+                unsynced.push(*partition);
             }
-            next.partitions.insert(tp, Arc::new(capture.checkpoint.clone()));
-            captured.push((partition, capture));
+            next.partitions.insert(partition.topic_partition(), Arc::new(capture.checkpoint.clone()));
         }
         self.evict();
         self.sync_partitions(&unsynced, unsynced_files)?;
@@ -89,6 +93,26 @@ impl Engine {
         count(&self.counters.checkpoints, 1);
         self.remove_trash(trash);
         Ok(())
+    }
+
+    /// Writes what was captured to the segments, of many partitions side by side: each write by itself leaves
+    /// most of a disk unused. In their order, how many files of each wait for their sync.
+    fn flush(&self, captured: &[(&Arc<PartitionLog>, Captured)]) -> Result<Vec<Option<usize>>, DiskFault> {
+        let one_by_one = |part: &[(&Arc<PartitionLog>, Captured)]| -> Result<Vec<_>, DiskFault> {
+            part.iter().map(|(partition, capture)| partition.flush_captured(capture)).collect()
+        };
+        if self.options.threading == Threading::Stepped || captured.len() < 2 * FLUSH_THREADS {
+            return one_by_one(captured);
+        }
+        thread::scope(|scope| {
+            let parts = captured.chunks(captured.len().div_ceil(FLUSH_THREADS));
+            let running: Vec<_> = parts.map(|part| scope.spawn(move || one_by_one(part))).collect();
+            let mut flushed = Vec::with_capacity(captured.len());
+            for part in running {
+                flushed.extend(part.join().expect("a flush does not panic")?);
+            }
+            Ok(flushed)
+        })
     }
 
     /// After a write of a checkpoint's that took `busy`: leaves the disk to commits for as long, unless these
@@ -161,9 +185,11 @@ impl Engine {
     pub fn forget_deleted(&self) -> Result<(), DiskFault> {
         self.complete_wal()?;
         let mut last = self.checkpoint.lock();
-        self.checkpoint_locked(&mut last, false)?;
-        let rotated = self.wal.lock().as_mut().is_none_or(WalWriter::rotate);
-        debug_assert!(rotated, "a checkpoint has freed every other file");
+        // A checkpoint frees every other file, but commits may have filled the next one since.
+        while {
+            self.checkpoint_locked(&mut last, false)?;
+            !self.wal.lock().as_mut().is_none_or(WalWriter::rotate)
+        } {}
         self.checkpoint_locked(&mut last, false)?;
         self.deleted.lock().clear();
         self.direct_bytes.store(0, Ordering::Relaxed);

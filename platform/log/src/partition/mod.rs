@@ -31,7 +31,7 @@ use crate::error::LogError;
 use crate::producer::Producer;
 pub(crate) use append::Appender;
 pub(crate) use commit::Fill;
-pub(crate) use flush::{DirState, SegmentIo};
+pub(crate) use flush::{Captured, DirState, SegmentIo};
 pub(crate) use open::{Recovered, RecoveredSegment};
 pub(crate) use state::LogPosition;
 use state::State;

@@ -145,7 +145,8 @@ fn cases(seconds: f64) -> Vec<Case> {
     let produce = |record_bytes, partitions, source| produce_args(record_bytes, partitions, source, seconds);
     let consume = |record_bytes, walk| ConsumeArgs {
         workload: Workload { record_bytes, batch_records: 1000, partitions: 1, topic: None },
-        fill_seconds: 1.5,
+        fill_seconds: 0.6,
+        passes: 4,
         walk,
     };
     for transport in [Transport::Quic, Transport::Tcp] {
