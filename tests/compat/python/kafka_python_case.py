@@ -45,11 +45,12 @@ def read(consumer, count):
 
 
 def fill(topic, count, **settings):
-    with_settings = producer(**settings)
+    # With less than all, what was acknowledged may be a moment away from being seen.
+    sending = producer(acks="all", **settings)
     for number in range(count):
-        with_settings.send(topic, b"value %d" % number, partition=0, timestamp_ms=1_000_000 + 1_000 * number)
-    with_settings.flush(30)
-    with_settings.close()
+        sending.send(topic, b"value %d" % number, partition=0, timestamp_ms=1_000_000 + 1_000 * number)
+    sending.flush(30)
+    sending.close()
 
 
 def expect(found, expected, what):
