@@ -103,7 +103,15 @@ fn recover_partitions(
             continue;
         };
         let known = checkpoint.partitions.get(&tp).map(|known| &**known);
-        let recovered = PartitionRecovery { engine, dir: engine.partition_dir(tp), report }.run(known)?;
+        let dir = engine.partition_dir(tp);
+        let recovery = PartitionRecovery { engine, dir: dir.clone(), report };
+        let files = recovery.segment_files()?;
+        if known.is_none() && files.is_empty() {
+            // Made for a first segment that the crash forestalled; the write-ahead log has it, or nobody.
+            engine.disk.remove_dir_all(&dir).map_err(OpenError::io("remove", &dir))?;
+            continue;
+        }
+        let recovered = recovery.run(known, &files)?;
         let partition = PartitionLog::open(engine, tp, recovered);
         engine.partitions.write().insert(tp, partition);
     }
@@ -174,8 +182,11 @@ struct PartitionRecovery<'a> {
 }
 
 impl PartitionRecovery<'_> {
-    fn run(mut self, known: Option<&PartitionCheckpoint>) -> Result<Recovered, OpenError> {
-        let files = self.segment_files()?;
+    fn run(
+        mut self,
+        known: Option<&PartitionCheckpoint>,
+        files: &[(Offset, u64)],
+    ) -> Result<Recovered, OpenError> {
         let mut recovered = Recovered { dir: DirState::Durable, ..Recovered::default() };
         let first = files.first().map(|(base, _)| *base);
         let point = match known {
