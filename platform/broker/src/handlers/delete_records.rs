@@ -1,6 +1,7 @@
 //! DeleteRecords (0 to 2): forgets everything below an offset.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use millrace_base::{LeaderEpoch, Offset};
 use millrace_metadata::Image;
@@ -13,7 +14,7 @@ use millrace_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 use super::lookup;
 use crate::dispatch::Call;
 use crate::error_map::ToErrorCode;
-use crate::partition::Partition;
+use crate::partition::{Partition, PendingAcks};
 
 /// Everything below the high watermark.
 const ALL: Offset = -1;
@@ -21,12 +22,13 @@ const NO_OFFSET: Offset = -1;
 
 pub(crate) async fn handle(call: &Call, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
     let image = call.state.metadata.image();
+    let patience = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let mut response = DeleteRecordsResponse::default();
     for topic in request.topics {
         let mut answer = DeleteRecordsTopicResult::default().with_name(topic.name.clone());
         for partition in topic.partitions {
             let deleted = match find(call, &image, &topic.name, partition.partition_index) {
-                Ok(found) => delete(found, partition.offset).await,
+                Ok(found) => delete(found, partition.offset, patience).await,
                 Err(error) => Err(error),
             };
             let code = call.code(&deleted);
@@ -52,12 +54,21 @@ fn find(call: &Call, image: &Image, topic: &str, index: i32) -> Result<Arc<Parti
     Ok(partition)
 }
 
-/// Gives the new log start.
-async fn delete(partition: Arc<Partition>, before: Offset) -> Result<Offset, ErrorCode> {
-    let high_watermark = partition.high_watermark();
-    let before = if before == ALL { high_watermark } else { before };
-    if before < 0 || before > high_watermark {
+/// Gives the new log start. A record that was acknowledged with acks=1 may not be committed yet: it is waited
+/// for, up to `patience`.
+async fn delete(partition: Arc<Partition>, before: Offset, patience: Duration) -> Result<Offset, ErrorCode> {
+    let before = if before == ALL { partition.high_watermark() } else { before };
+    if before < 0 || before > partition.log().log_end_offset() {
         return Err(ErrorCode::OffsetOutOfRange);
+    }
+    if before > partition.high_watermark() {
+        let committed = PendingAcks::new(1);
+        partition.acknowledge_at(before, &committed, 0);
+        // What counts is where the high watermark is afterwards.
+        let _ = tokio::time::timeout(patience, committed.wait()).await;
+        if before > partition.high_watermark() {
+            return Err(ErrorCode::RequestTimedOut);
+        }
     }
     let id = partition.id();
     let delete = tokio::task::spawn_blocking(move || partition.log().delete_records(before));
