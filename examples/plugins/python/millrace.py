@@ -3,10 +3,12 @@
 Timestamps are carried as the bytes they came in, because an output block counts from the same base.
 """
 
+import functools
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from componentize_py_types import Err
 from wit_world.imports import output
 
 BATCH_HEADER_LEN = 61
@@ -14,6 +16,21 @@ BLOCK_HEADER = struct.Struct("<IIIq")
 # Blocks are handed over at this size even where larger ones are taken.
 BLOCK_LEN_USUAL = 512 << 10
 LOG_APPEND_TIME = 1 << 3
+
+
+def reported(function: Callable) -> Callable:
+    """Lets an export report an exception: unreported ones end in a trap that says nothing."""
+
+    @functools.wraps(function)
+    def wrapper(*arguments):
+        try:
+            return function(*arguments)
+        except Err:
+            raise
+        except Exception as error:
+            raise Err(f"{type(error).__name__}: {error}")
+
+    return wrapper
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ import wit_world
 from componentize_py_types import Err
 from wit_world.imports import types
 
-from millrace import Batch, Outputs, Record
+from millrace import Batch, Outputs, Record, reported
 
 REGIONS = ("eu", "us", "apac")
 PRIORITIES = ("standard", "express", "same-day")
@@ -22,8 +22,10 @@ class Rejected(Exception):
     """Why a record is no order."""
 
 
-class WitWorld(wit_world.WitWorld):
-    def start(self, context: types.Context) -> None:
+class Routing:
+    """Index of each output topic by its name without the prefix, and what collects records for them."""
+
+    def __init__(self, context: types.Context) -> None:
         prefix = dict(context.config).get("prefix", "orders")
         self.topics = {}
         for name in (*REGIONS, "priority", "rejected"):
@@ -31,11 +33,9 @@ class WitWorld(wit_world.WitWorld):
                 raise Err(f"the deployment has no output topic `{prefix}.{name}`")
             self.topics[name] = context.outputs.index(f"{prefix}.{name}")
         self.outputs = Outputs(len(context.outputs), context.block_bytes_max)
-
-    def transform(self, batch: bytes) -> None:
-        unpacked = Batch(batch)
-        self.outputs.begin(unpacked)
-        for record in unpacked.records():
+    def transform(self, batch: Batch) -> None:
+        self.outputs.begin(batch)
+        for record in batch.records():
             try:
                 order = read(record.value)
             except Rejected as reason:
@@ -74,6 +74,21 @@ class WitWorld(wit_world.WitWorld):
             value=json.dumps(summary, separators=(",", ":")).encode(),
             keep_headers=False,
         )
+
+
+# Not an attribute of the world: each call gets another object of its class.
+routing: Routing
+
+
+class WitWorld(wit_world.WitWorld):
+    @reported
+    def start(self, context: types.Context) -> None:
+        global routing
+        routing = Routing(context)
+
+    @reported
+    def transform(self, batch: bytes) -> None:
+        routing.transform(Batch(batch))
 
 
 def read(value: bytes | None) -> dict:

@@ -4,6 +4,7 @@
 package millrace
 
 import (
+	"fmt"
 	"unsafe"
 )
 
@@ -96,7 +97,13 @@ func transform(batch unsafe.Pointer, length uint32) unsafe.Pointer {
 	return returned(err)
 }
 
-func run(batch []byte) error {
+func run(batch []byte) (err error) {
+	// What would end the program fails the batch, and says why.
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			err = fmt.Errorf("panic: %v", panicked)
+		}
+	}()
 	walk, err := newWalk(batch)
 	if err != nil {
 		return err
