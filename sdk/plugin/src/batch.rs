@@ -97,7 +97,7 @@ impl BatchHeader {
         let header = bytes
             .get(..HEADER_LEN)
             .ok_or(Malformed { at: bytes.len(), what: "it ends within the header" })?;
-        if i32::from_be_bytes(array(header, 8)) as i64 != bytes.len() as i64 - 12 {
+        if i64::from(i32::from_be_bytes(array(header, 8))) != bytes.len() as i64 - 12 {
             return Err(Malformed { at: 8, what: "its length is not that of the bytes" });
         }
         if header[MAGIC_AT] != 2 {
