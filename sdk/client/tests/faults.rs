@@ -156,7 +156,7 @@ async fn without_acks_flush_waits_until_the_broker_has_read() {
     let producer = client.producer().acks(Acks::None).build().await.unwrap();
     for number in 0..50 {
         let value = format!("{number}");
-        let _ = producer.send(TOPIC, Record::value(&value)).await.unwrap();
+        drop(producer.send(TOPIC, Record::value(&value)).await.unwrap());
     }
     producer.flush().await;
     assert_eq!(broker.values(TOPIC, 0), numbers(50));
@@ -196,7 +196,7 @@ async fn a_consumer_reads_from_where_it_is_told() {
     for number in 0..100 {
         let value = format!("{number}");
         let record = Record::value(&value).with_partition(0).with_timestamp(number);
-        let _ = producer.send(TOPIC, record).await.unwrap();
+        drop(producer.send(TOPIC, record).await.unwrap());
     }
     producer.flush().await;
     let mut consumer = client.consumer().build();
@@ -216,7 +216,7 @@ async fn a_consumer_reads_from_where_it_is_told() {
     assert_eq!(consumer.next_record().await.unwrap().unwrap().offset(), 1);
     consumer.seek(TOPIC, 0, StartAt::End).await.unwrap();
     assert!(consumer.poll_batch(Duration::from_millis(50)).await.unwrap().is_none());
-    let _ = producer.send(TOPIC, Record::value(b"new").with_partition(0)).await.unwrap();
+    drop(producer.send(TOPIC, Record::value(b"new").with_partition(0)).await.unwrap());
     assert_eq!(consumer.next_record().await.unwrap().unwrap().offset(), 100);
     consumer.close().await;
     assert!(consumer.next_record().await.unwrap().is_none());

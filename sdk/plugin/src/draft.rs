@@ -1,5 +1,6 @@
 //! A record to be sent.
 
+use crate::copy;
 use crate::record::Record;
 use crate::varint;
 
@@ -117,7 +118,7 @@ impl<'a> Draft<'a> {
         put_nullable(out, self.key);
         put_nullable(out, self.value);
         varint::put(out, header_count);
-        out.extend_from_slice(self.kept);
+        copy::append(out, self.kept);
         for (key, value) in self.added {
             put_nullable(out, Some(key.as_bytes()));
             put_nullable(out, Some(value));
@@ -137,7 +138,7 @@ fn put_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
     match bytes {
         Some(bytes) => {
             varint::put(out, bytes.len() as i64);
-            out.extend_from_slice(bytes);
+            copy::append(out, bytes);
         }
         None => varint::put(out, -1),
     }

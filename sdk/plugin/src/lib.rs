@@ -30,6 +30,7 @@ mod batch;
 #[cfg(feature = "http")]
 pub mod clock;
 mod context;
+mod copy;
 mod draft;
 mod error;
 #[cfg(target_arch = "wasm32")]

@@ -7,6 +7,7 @@
 use std::rc::Rc;
 
 use crate::batch::BatchHeader;
+use crate::copy;
 use crate::draft::Draft;
 use crate::error::{Error, Result};
 use crate::record::Record;
@@ -250,14 +251,14 @@ impl Block {
         let (old_len, new_len) = (record.rest - record.delta_at, varint::len(delta));
         if old_len == new_len {
             let at = self.bytes.len() + record.delta_at - record.start;
-            self.bytes.extend_from_slice(&input[record.start..record.end]);
+            copy::append(&mut self.bytes, &input[record.start..record.end]);
             varint::overwrite(&mut self.bytes[at..at + new_len], delta);
         } else {
             let len = record.end - record.body - old_len + new_len;
             varint::put(&mut self.bytes, len as i64);
-            self.bytes.extend_from_slice(&input[record.body..record.delta_at]);
+            copy::append(&mut self.bytes, &input[record.body..record.delta_at]);
             varint::put(&mut self.bytes, delta);
-            self.bytes.extend_from_slice(&input[record.rest..record.end]);
+            copy::append(&mut self.bytes, &input[record.rest..record.end]);
         }
     }
 
@@ -273,7 +274,7 @@ impl Block {
     #[inline]
     fn settle(&mut self, input: &[u8]) {
         if !self.run.is_empty() {
-            self.bytes.extend_from_slice(&input[self.run.clone()]);
+            copy::append(&mut self.bytes, &input[self.run.clone()]);
             self.run = 0..0;
         }
     }

@@ -61,9 +61,9 @@ impl Transform for ByOffset {
     }
 
     fn transform(&mut self, record: &Record<'_>, out: &mut Outputs) -> millrace_plugin::Result<()> {
-        match record.offset() % 4 {
-            rest @ 0..3 => out.forward_to(Output::new(rest as u32), record),
-            _ => {}
+        let rest = record.offset() % 4;
+        if rest != 3 {
+            out.forward_to(Output::new(rest as u32), record);
         }
         Ok(())
     }

@@ -30,13 +30,16 @@ pub enum Fault {
     ForgetProducers,
 }
 
+/// A producer's epoch, the sequence it is to send next, and its last batches' sequences with their offsets.
+type ProducerEntry = (i16, i32, VecDeque<(i32, i64)>);
+
 #[derive(Default)]
 pub struct PartitionLog {
     /// Batches as sent, with the offsets they were given.
     pub batches: Vec<Bytes>,
     pub end: i64,
     /// By producer id: epoch, next sequence, and the latest batches' first sequences and offsets.
-    producers: HashMap<i64, (i16, i32, VecDeque<(i32, i64)>)>,
+    producers: HashMap<i64, ProducerEntry>,
 }
 
 #[derive(Default)]
