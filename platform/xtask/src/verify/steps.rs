@@ -31,8 +31,10 @@ pub const STEPS: &[Step] = &[
 
 const INTEGRATION: &str = "millrace-integration-tests";
 const COMPAT: &str = "millrace-compat-tests";
+/// Installs and runs the compilers of four languages.
+const LANGUAGES: &str = "millrace-plugin-tests";
 /// Their tests build plugins, for which the toolchain must be able to compile to WebAssembly.
-const PLUGINS: [&str; 3] = ["millrace-plugin", "millrace-plugin-host", "millrace-plugin-tests"];
+const PLUGINS: [&str; 3] = ["millrace-plugin", "millrace-plugin-host", LANGUAGES];
 
 /// Which tools the compatibility tests need, by the name of the test program.
 const CLIENTS: &[(&str, &[Tool])] = &[
@@ -146,7 +148,13 @@ fn plugins(checks: &Checks<'_>) -> Outcome {
     if let Err(reason) = checks.tools.require(Tool::WasmTargets) {
         return Ok(vec![format!("no plugin can be built: {reason}")]);
     }
-    run_programs(checks, |test| PLUGINS.contains(&test.package.as_str()))
+    let mut skipped = run_programs(checks, |test| {
+        PLUGINS.contains(&test.package.as_str()) && (checks.long || test.package != LANGUAGES)
+    })?;
+    if !checks.long {
+        skipped.push(format!("{LANGUAGES}: plugins in four languages are built and compared with --long"));
+    }
+    Ok(skipped)
 }
 
 fn doctest(checks: &Checks<'_>) -> Outcome {
