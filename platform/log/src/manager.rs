@@ -148,6 +148,7 @@ impl LogManager {
     pub fn delete(&self, tp: &TopicPartition) -> Result<(), LogError> {
         self.check_usable()?;
         let engine = self.engine();
+        let mut trash = engine.trash.lock();
         let removed = engine.partitions.write().remove(tp);
         let partition = removed.ok_or(LogError::UnknownPartition(*tp))?;
         engine.deleted.lock().insert(*tp);
@@ -157,8 +158,10 @@ impl LogManager {
             let number = self.inner.deletions.fetch_add(1, Ordering::Relaxed);
             let from = engine.partition_dir(*tp);
             let to = engine.topics_dir().join(format!("{tp}.{number}{DELETED_SUFFIX}"));
-            engine.disk.rename(&from, &to).map_err(LogError::io("rename", &from))?;
-            engine.trash.lock().push(to);
+            // Left where it is, it would be found again without what the write-ahead log has of it.
+            let renamed = engine.disk.rename(&from, &to).map_err(DiskFault::of_sync("rename", &from));
+            renamed.map_err(|fault| self.failed(fault))?;
+            trash.push(to);
             engine.queues.request_checkpoint();
         }
         Ok(())

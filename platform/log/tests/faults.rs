@@ -89,6 +89,26 @@ fn retention_makes_room_on_a_full_disk() {
 }
 
 #[test]
+fn a_deleted_partition_is_removed_by_the_first_checkpoint_that_finds_room() {
+    let disk = SimDisk::new(1);
+    let (manager, log) = open_sim(&disk);
+    let other = manager.create(tp(1), config(&[])).unwrap();
+    for log in [&log, &other] {
+        append(log, batch(&[1; 30_000])).unwrap();
+        assert!(manager.step(EngineStep::Direct));
+    }
+    append(&other, batch(&[2; 10_000])).unwrap();
+    manager.delete(&tp(0)).unwrap();
+    disk.set_capacity(Some(0));
+    assert!(!manager.step(EngineStep::Checkpoint));
+    let left = || disk.list(Path::new("/data/topics")).unwrap().len();
+    assert_eq!(left(), 2);
+    disk.set_capacity(None);
+    assert!(manager.step(EngineStep::Checkpoint));
+    assert_eq!(left(), 1);
+}
+
+#[test]
 fn after_an_io_error_nothing_more_is_acknowledged() {
     for (step, bytes) in [(EngineStep::Wal, 100), (EngineStep::Direct, 30_000)] {
         // The operations of the commit, one after the other, whatever they are: each fails once.

@@ -1,6 +1,7 @@
 //! Taking a checkpoint: segments are brought up to date and synced, then files of the write-ahead log are
 //! free again.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -52,7 +53,6 @@ impl Engine {
             Some(writer) => (writer.current_sequence() + u64::from(clean), writer.next_number()),
             None => (last.wal_sequence, last.wal_number),
         };
-        let trash = std::mem::take(&mut *self.trash.lock());
         let partitions: Vec<Arc<PartitionLog>> = self.partitions.read().values().cloned().collect();
         let mut next = Checkpoint { clean, wal_sequence, wal_number, ..Checkpoint::default() };
         let mut captured = Vec::new();
@@ -77,12 +77,13 @@ impl Engine {
         }
         self.evict();
         self.sync_partitions(&unsynced, unsynced_files)?;
-        if !trash.is_empty() {
-            // A deleted partition must not come back without what the write-ahead log had of it.
-            let topics = self.topics_dir();
-            self.disk.sync_dir(&topics).map_err(DiskFault::of_sync("sync", &topics))?;
+        // Taken here: a deletion that made a partition miss above holds the lock until it stands in there.
+        let trash = std::mem::take(&mut *self.trash.lock());
+        let written = self.sync_deletions(&trash).and_then(|()| self.write_checkpoint(&next));
+        if let Err(fault) = written {
+            self.trash.lock().extend(trash);
+            return Err(fault);
         }
-        self.write_checkpoint(&next)?;
         *last = next;
         for (partition, capture) in &captured {
             partition.checkpointed(capture);
@@ -137,6 +138,16 @@ impl Engine {
         Ok(())
     }
 
+    /// A deleted partition must not come back without what the write-ahead log had of it.
+    fn sync_deletions(&self, trash: &[PathBuf]) -> Result<(), DiskFault> {
+        if trash.is_empty() {
+            return Ok(());
+        }
+        let topics = self.topics_dir();
+        count(&self.counters.syncs, 1);
+        self.disk.sync_dir(&topics).map_err(DiskFault::of_sync("sync", &topics))
+    }
+
     fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), DiskFault> {
         count(&self.counters.syncs, 2);
         checkpoint.write(&*self.disk, &self.dir).map_err(DiskFault::of("write checkpoint in", &self.dir))
@@ -172,7 +183,7 @@ impl Engine {
     }
 
     /// Removes what is left of deleted partitions; the sync of their renaming is behind us.
-    fn remove_trash(&self, trash: Vec<std::path::PathBuf>) {
+    fn remove_trash(&self, trash: Vec<PathBuf>) {
         for dir in trash {
             if let Err(error) = self.disk.remove_dir_all(&dir) {
                 // The next start removes it.

@@ -86,7 +86,7 @@ pub(crate) struct Engine {
     /// No file of the write-ahead log is free, and a full disk is why.
     wal_stuck: AtomicBool,
     closing: AtomicBool,
-    /// Directories of deleted partitions, to be removed.
+    /// Directories of deleted partitions, to be removed. The lock is held while a partition is deleted.
     pub trash: Mutex<Vec<PathBuf>>,
     /// Partitions of which the write-ahead log may hold records from before they were deleted.
     pub deleted: Mutex<BTreeSet<TopicPartition>>,
