@@ -3,7 +3,8 @@
 set -eu
 cd "$(dirname "$0")"
 for target in wasm32-unknown-unknown wasm32-wasip2; do
-    packages=$(grep -l "^target = \"$target\"" */Cargo.toml | sed 's|/Cargo.toml||; s|^|--package |')
+    packages=$(grep -l "^target = \"$target\"" */Cargo.toml ../tests/plugins/guests/*/Cargo.toml |
+        xargs sed -n 's/^name = "\(.*\)"/--package \1/p')
     # shellcheck disable=SC2086
     cargo build --release --target "$target" $packages
 done

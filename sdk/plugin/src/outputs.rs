@@ -238,7 +238,7 @@ impl Block {
             self.len += record.end - record.start;
         } else {
             self.settle(input);
-            self.copy(input, record);
+            self.copy(record);
             self.len = self.bytes.len() - BLOCK_HEADER_LEN;
         }
         self.count += 1;
@@ -246,20 +246,27 @@ impl Block {
 
     /// Copies a record with this block's next offset.
     #[inline]
-    fn copy(&mut self, input: &[u8], record: &Record<'_>) {
+    fn copy(&mut self, record: &Record<'_>) {
         let delta = i64::from(self.count);
         let (old_len, new_len) = (record.rest - record.delta_at, varint::len(delta));
         if old_len == new_len {
             let at = self.bytes.len() + record.delta_at - record.start;
-            copy::append(&mut self.bytes, &input[record.start..record.end]);
+            copy::append(&mut self.bytes, &record.batch[record.start..record.end]);
             varint::overwrite(&mut self.bytes[at..at + new_len], delta);
         } else {
-            let len = record.end - record.body - old_len + new_len;
-            varint::put(&mut self.bytes, len as i64);
-            copy::append(&mut self.bytes, &input[record.body..record.delta_at]);
-            varint::put(&mut self.bytes, delta);
-            copy::append(&mut self.bytes, &input[record.rest..record.end]);
+            // Not the record itself: what is passed by reference has to lie in memory, for every record.
+            let head = &record.batch[record.body..record.delta_at];
+            self.copy_parts(head, delta, &record.batch[record.rest..record.end]);
         }
+    }
+
+    /// Copies a record whose offset takes more or fewer bytes than before.
+    #[inline(never)]
+    fn copy_parts(&mut self, head: &[u8], delta: i64, tail: &[u8]) {
+        varint::put(&mut self.bytes, (head.len() + varint::len(delta) + tail.len()) as i64);
+        copy::append(&mut self.bytes, head);
+        varint::put(&mut self.bytes, delta);
+        copy::append(&mut self.bytes, tail);
     }
 
     #[inline]

@@ -37,8 +37,15 @@ fn take_long(bytes: &[u8], at: &mut usize) -> Option<i64> {
 /// Bytes that `value` takes.
 #[inline(always)]
 pub(crate) const fn len(value: i64) -> usize {
-    let bits = 64 - (zigzag(value) | 1).leading_zeros() as usize;
-    bits.div_ceil(7)
+    let zigzag = zigzag(value);
+    // Nearly all take one byte or two.
+    if zigzag < 0x80 {
+        return 1;
+    }
+    if zigzag < 0x4000 {
+        return 2;
+    }
+    (64 - zigzag.leading_zeros() as usize).div_ceil(7)
 }
 
 /// Appends `value`.
@@ -56,12 +63,18 @@ pub(crate) fn put(out: &mut Vec<u8>, value: i64) {
 #[inline(always)]
 pub(crate) fn overwrite(out: &mut [u8], value: i64) {
     let mut rest = zigzag(value);
-    let last = out.len() - 1;
-    for byte in &mut out[..last] {
-        *byte = rest as u8 | 0x80;
-        rest >>= 7;
+    match out {
+        [only] => *only = rest as u8,
+        [first, second] => (*first, *second) = (rest as u8 | 0x80, (rest >> 7) as u8),
+        _ => {
+            let last = out.len() - 1;
+            for byte in &mut out[..last] {
+                *byte = rest as u8 | 0x80;
+                rest >>= 7;
+            }
+            out[last] = rest as u8;
+        }
     }
-    out[last] = rest as u8;
 }
 
 const fn zigzag(value: i64) -> u64 {

@@ -37,6 +37,11 @@ pub fn plugin(name: &str) -> Bytes {
     read(if core.exists() { core } else { component })
 }
 
+/// A guest of `tests/plugins/guests`.
+pub fn guest(name: &str) -> Bytes {
+    plugin(&format!("guest-{name}"))
+}
+
 /// The order-routing transform of `examples/plugins/<language>`.
 pub fn example(language: &str) -> Bytes {
     run(&repository().join("examples/plugins").join(language).join("build.sh"));

@@ -7,5 +7,5 @@ mod build;
 mod records;
 
 pub use bench::{Bench, Setup, roomy};
-pub use build::{example, plugin, repository};
+pub use build::{example, guest, plugin, repository};
 pub use records::{Owned, batch, orders, owned};
