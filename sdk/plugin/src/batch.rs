@@ -166,9 +166,13 @@ impl<'a> Walk<'a> {
     #[inline(always)]
     fn record(&self) -> Option<Record<'a>> {
         let mut at = self.at;
-        let len = usize::try_from(varint::take(self.bytes, &mut at)?).ok()?;
+        let len = varint::take(self.bytes, &mut at)? as u64;
         let body = at;
-        let end = body.checked_add(len).filter(|end| *end <= self.bytes.len())?;
+        // A negative length is too large as well.
+        if len > (self.bytes.len() - body) as u64 {
+            return None;
+        }
+        let end = body + len as usize;
         // From here on the record's end bounds what is read.
         let bytes = &self.bytes[..end];
         at += 1;
@@ -213,13 +217,13 @@ impl<'a> Walk<'a> {
 #[inline(always)]
 pub(crate) fn take_bytes<'a>(bytes: &'a [u8], at: &mut usize) -> Option<Option<&'a [u8]>> {
     let len = varint::take(bytes, at)?;
-    if len < 0 {
+    let rest = &bytes[*at..];
+    // A negative length is too large as well.
+    if len as u64 > rest.len() as u64 {
         return (len == -1).then_some(None);
     }
-    let end = at.checked_add(usize::try_from(len).ok()?)?;
-    let taken = bytes.get(*at..end)?;
-    *at = end;
-    Some(Some(taken))
+    *at += len as usize;
+    Some(Some(&rest[..len as usize]))
 }
 
 /// Whether exactly `count` headers with keys fill `bytes`.

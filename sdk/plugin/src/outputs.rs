@@ -277,13 +277,18 @@ impl Block {
         self.count += 1;
     }
 
-    /// Copies the run.
-    #[inline]
+    /// Copies the run, if there is one.
+    #[inline(always)]
     fn settle(&mut self, input: &[u8]) {
         if !self.run.is_empty() {
-            copy::append(&mut self.bytes, &input[self.run.clone()]);
-            self.run = 0..0;
+            self.copy_run(input);
         }
+    }
+
+    #[cold]
+    fn copy_run(&mut self, input: &[u8]) {
+        self.bytes.extend_from_slice(&input[self.run.clone()]);
+        self.run = 0..0;
     }
 
     #[cold]

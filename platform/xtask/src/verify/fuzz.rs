@@ -8,6 +8,9 @@ use super::{Checks, Outcome};
 use crate::process;
 use crate::tools::{Tool, cargo_tool};
 
+/// More than any codec's window: zstd's may be 8 MiB, and lz4 keeps two blocks of at most as much.
+const ALLOCATION_MIB_MAX: u32 = 20;
+
 pub fn run_targets(checks: &Checks<'_>) -> Outcome {
     if let Err(reason) = checks.tools.require(Tool::CargoFuzz) {
         return Ok(vec![format!("cargo-fuzz is missing: {reason}")]);
@@ -20,7 +23,11 @@ pub fn run_targets(checks: &Checks<'_>) -> Outcome {
         println!("--- {target} for {seconds} s");
         let mut command = fuzz(checks, "run");
         // Inputs are short, so a large allocation means that a length in one of them was believed.
-        command.arg(target).args(["--", "-malloc_limit_mb=4"]);
+        command.arg(target).args(["--", &format!("-malloc_limit_mb={ALLOCATION_MIB_MAX}")]);
+        // The short run tries the same inputs each time; the long one looks for new ones.
+        if !checks.long {
+            command.arg("-seed=1");
+        }
         if let Err(error) = process::quiet(command.arg(format!("-max_total_time={seconds}"))) {
             println!("{error:#}");
             failed.push(target);
