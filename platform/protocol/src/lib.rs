@@ -14,6 +14,7 @@ pub mod crc;
 pub mod fetch;
 pub mod frame;
 pub mod layout;
+pub mod plugins;
 pub mod private;
 pub mod produce;
 mod varint;

@@ -21,6 +21,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("millrace-transport", 2),
     ("millrace-client", 2),
     ("millrace-broker", 3),
+    ("millrace-plugin-runner", 3),
     ("millrace-admin", 3),
     ("millrace", 4),
 ];

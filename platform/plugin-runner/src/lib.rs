@@ -1,0 +1,14 @@
+//! Drives plugins beside the data: which deployments there are, what each reads next, where its output goes,
+//! and what happens when it fails.
+//!
+//! The metadata says what is deployed; [`millrace_plugin_host`] runs one call; everything between them is here.
+//! Partitions are reached through the [`Partitions`] port, so that this crate knows no broker.
+//!
+//! Invariants:
+//! - An input offset is committed after every output of the records before it is acknowledged, never earlier.
+//! - One partition's records are worked on in their order, one batch at a time.
+//! - What fails holds up its own deployment and partition only.
+
+mod ports;
+
+pub use ports::{Acknowledged, AppendFailure, Bounds, Partitions, ReadFailure, TopicFailure};
