@@ -10,7 +10,7 @@ use kafka_protocol::protocol::{Encodable, HeaderVersion, Request, StrBytes};
 use millrace_base::Payload;
 
 use crate::layout::{self, Guarded};
-use crate::private::is_private;
+use crate::private::{PRIVATE_VERSION, PrivateApi, is_private};
 
 /// A length prefix that no frame may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -173,20 +173,51 @@ pub fn encode_request<T: Request>(
     version: i16,
     request: &T,
 ) -> Result<Payload, EncodeError> {
+    let header = request_header(T::KEY, version, T::header_version(version), correlation_id, client_id)?;
+    encode(T::KEY, version, &header, request)
+}
+
+fn request_header(
+    api_key: i16,
+    version: i16,
+    header_version: i16,
+    correlation_id: i32,
+    client_id: Option<&str>,
+) -> Result<Vec<u8>, EncodeError> {
     let client_id_len = client_id.map_or(Ok(-1), |id| i16::try_from(id.len()));
     let client_id_len = client_id_len.map_err(|_| {
-        EncodeError::new(T::KEY, version, format!("a client id has at most {} bytes", i16::MAX))
+        EncodeError::new(api_key, version, format!("a client id has at most {} bytes", i16::MAX))
     })?;
     let mut header = Vec::with_capacity(11 + client_id.map_or(0, str::len));
-    header.extend_from_slice(&T::KEY.to_be_bytes());
+    header.extend_from_slice(&api_key.to_be_bytes());
     header.extend_from_slice(&version.to_be_bytes());
     header.extend_from_slice(&correlation_id.to_be_bytes());
     header.extend_from_slice(&client_id_len.to_be_bytes());
     header.extend_from_slice(client_id.unwrap_or_default().as_bytes());
-    if T::header_version(version) >= 2 {
+    if header_version >= 2 {
         header.push(0);
     }
-    encode(T::KEY, version, &header, request)
+    Ok(header)
+}
+
+/// A request of Millrace's own with its length prefix and header; `body` is not copied.
+pub fn encode_private_request(
+    correlation_id: i32,
+    client_id: Option<&str>,
+    api: PrivateApi,
+    body: Payload,
+) -> Result<Payload, EncodeError> {
+    let header = request_header(api.key(), PRIVATE_VERSION, 2, correlation_id, client_id)?;
+    let len = header.len() + body.len();
+    let prefix = i32::try_from(len).map_err(|_| {
+        EncodeError::new(api.key(), PRIVATE_VERSION, format!("{len} bytes do not fit into a frame"))
+    })?;
+    let mut front = Vec::with_capacity(4 + header.len());
+    front.extend_from_slice(&prefix.to_be_bytes());
+    front.extend_from_slice(&header);
+    let mut frame = Payload::from(Bytes::from(front));
+    frame.append(body);
+    Ok(frame)
 }
 
 fn encode<T: Encodable>(
@@ -218,5 +249,12 @@ pub fn decode_response_header(
     if key.response_header_version(version) >= 1 {
         skip_tagged_fields(&mut frame)?;
     }
+    Ok((correlation_id, frame))
+}
+
+/// As [`decode_response_header`], for a request of Millrace's own.
+pub fn decode_private_response_header(mut frame: Bytes) -> Result<(i32, Bytes), DecodeError> {
+    let correlation_id = frame.try_get_i32().map_err(truncated)?;
+    skip_tagged_fields(&mut frame)?;
     Ok((correlation_id, frame))
 }

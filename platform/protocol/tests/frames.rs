@@ -8,14 +8,15 @@ use std::cell::Cell;
 use bytes::Bytes;
 use millrace_base::limits::FRAME_BYTES_MAX;
 use millrace_protocol::frame::{
-    DecodeError, FrameError, RequestFrame, decode_body, decode_response_header, encode_request,
-    encode_response, frame_len,
+    DecodeError, FrameError, RequestFrame, decode_body, decode_private_response_header,
+    decode_response_header, encode_private_request, encode_request, encode_response, frame_len,
 };
 use millrace_protocol::layout::{Guarded, memory_budget};
 use millrace_protocol::messages::{
     ApiKey, ApiVersionsRequest, ApiVersionsResponse, DescribeConfigsRequest, FetchRequest, MetadataRequest,
     MetadataResponse, ProduceRequest,
 };
+use millrace_protocol::private::{PRIVATE_VERSION, PrivateApi};
 use millrace_protocol::{ErrorCode, StrBytes};
 
 /// Counts what each thread has allocated at its peak.
@@ -184,4 +185,22 @@ fn what_a_version_cannot_say_is_an_error_that_names_it() {
         MetadataResponse::default().with_cluster_id(Some(StrBytes::from_string("x".repeat(40_000))));
     let error = encode_response(1, ApiKey::Metadata, 5, &response).unwrap_err();
     assert!(error.to_string().starts_with("encode Metadata version 5: "), "{error}");
+}
+
+#[test]
+fn private_requests_and_answers_are_framed_as_kafkas() {
+    for api in PrivateApi::ALL {
+        let body = Bytes::from_static(b"{}").into();
+        let bytes = encode_private_request(9, Some("cli"), api, body).unwrap().read_to_bytes().unwrap();
+        assert_eq!(frame_len(bytes[..4].try_into().unwrap(), 1000), Ok(bytes.len() - 4));
+        let request = RequestFrame::decode(bytes.slice(4..)).unwrap();
+        assert_eq!((request.api_key, request.api_version), (api.key(), PRIVATE_VERSION));
+        assert_eq!((request.correlation_id, request.client_id.as_deref()), (9, Some("cli")));
+        assert_eq!(&request.body[..], b"{}");
+    }
+    // One tagged field, 5 with a byte in it: unknown, and no matter.
+    let answer = Bytes::from_static(&[0, 0, 0, 9, 1, 5, 1, 0xaa, b'[', b']']);
+    assert_eq!(decode_private_response_header(answer), Ok((9, Bytes::from_static(b"[]"))));
+    let cut_off = decode_private_response_header(Bytes::from_static(&[0, 0, 0, 9]));
+    assert_eq!(cut_off, Err(DecodeError::Truncated { missing: 1 }));
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use millrace_protocol::ErrorCode;
 use millrace_protocol::messages::ApiKey;
+use millrace_protocol::plugins::{ErrorKind, PluginError};
 
 /// No connection to a broker could be made.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -67,6 +68,9 @@ pub enum RequestError {
     NoSuchPartition { topic: String, partition: i32, count: usize },
     #[error("partition {topic}-{partition} has no leader at the moment")]
     NoLeader { topic: String, partition: i32 },
+    /// A request about plugins was refused, or the plugin failed.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
     #[error("the client is closed")]
     Closed,
 }
@@ -78,6 +82,7 @@ impl RequestError {
             Self::Connect(error) => error.is_retriable(),
             Self::Disconnected { .. } | Self::Timeout { .. } | Self::NoLeader { .. } => true,
             Self::Refused { retriable, .. } => *retriable,
+            Self::Plugin(error) => matches!(error.kind, ErrorKind::Unavailable),
             Self::Unsupported { .. }
             | Self::Malformed { .. }
             | Self::Encode { .. }

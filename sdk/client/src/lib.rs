@@ -1,4 +1,4 @@
-//! Millrace's client: producer, consumer and admin over Kafka's protocol, on QUIC by default or on TCP/TLS.
+//! Millrace's client: producer, consumer, admin and plugins over Kafka's protocol, on QUIC by default or on TCP/TLS.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -29,6 +29,7 @@ mod cluster;
 pub mod consumer;
 pub mod error;
 mod net;
+pub mod plugins;
 pub mod producer;
 pub mod raw;
 
@@ -36,6 +37,7 @@ pub use admin::Admin;
 pub use client::{Client, ClientBuilder, QuicTuning, Transport};
 pub use consumer::{Consumer, ConsumerBuilder, ConsumerRecord, Isolation, RecordBatch, StartAt};
 pub use error::{ConnectError, FetchError, RequestError, SendError};
+pub use plugins::Plugins;
 pub use producer::{
     Acks, BatchDelivery, Compression, Delivery, Header, Producer, ProducerBuilder, Record, Stored,
 };

@@ -12,6 +12,7 @@ use crate::admin::Admin;
 use crate::cluster::Cluster;
 use crate::consumer::ConsumerBuilder;
 use crate::error::{ConnectError, RequestError};
+use crate::plugins::Plugins;
 use crate::producer::ProducerBuilder;
 
 /// A connection to a cluster. Cheap to clone; all clones share connections and metadata.
@@ -43,6 +44,11 @@ impl Client {
 
     pub fn admin(&self) -> Admin {
         Admin::new(self.clone())
+    }
+
+    /// Modules and deployments of plugins.
+    pub fn plugins(&self) -> Plugins {
+        Plugins::new(self.clone())
     }
 
     /// Number of partitions of `topic`.

@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_base::{Payload, Piece};
-use millrace_protocol::frame::{decode_response_header, encode_request};
+use millrace_protocol::frame::{
+    decode_private_response_header, decode_response_header, encode_private_request, encode_request,
+};
 use millrace_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
+use millrace_protocol::private::PrivateApi;
 use millrace_protocol::{Decodable, ErrorCode, Request, StrBytes};
 use tokio::time::timeout;
 
@@ -148,13 +151,37 @@ impl Broker {
         self.decode::<T>(frame, version)
     }
 
+    /// One of Millrace's own requests and the body of its answer. A lane apart from others is right for it: a
+    /// broker that does not know it ends the lane, and one that does may take its time.
+    pub(crate) async fn exchange_private(
+        &self,
+        lane: &Lane,
+        api: PrivateApi,
+        body: Payload,
+    ) -> Result<Bytes, RequestError> {
+        let name = api.name();
+        let correlation = lane.next_correlation();
+        let frame = encode_private_request(correlation, Some(&self.client_id), api, body)
+            .map_err(|error| RequestError::Encode { api: name, reason: error.to_string() })?;
+        let reply = lane.request(pieces(frame), Some(correlation));
+        let frame = timeout(self.request_timeout, reply).await.map_err(|_| self.timed_out(name))?.map_err(
+            |error| RequestError::Disconnected {
+                api: name,
+                broker: self.name.clone(),
+                reason: format!("{error}; the broker there may not serve plugins").into(),
+            },
+        )?;
+        let body = decode_private_response_header(frame);
+        body.map(|(_, body)| body).map_err(|error| self.malformed(name, error.to_string()))
+    }
+
+    pub(crate) fn malformed(&self, api: &'static str, reason: String) -> RequestError {
+        RequestError::Malformed { api, broker: self.name.clone(), reason }
+    }
+
     /// Decodes a response frame to a request of type `T`.
     pub(crate) fn decode<T: Request>(&self, frame: Bytes, version: i16) -> Result<T::Response, RequestError> {
-        let malformed = |reason: String| RequestError::Malformed {
-            api: api_name(T::KEY),
-            broker: self.name.clone(),
-            reason,
-        };
+        let malformed = |reason: String| self.malformed(api_name(T::KEY), reason);
         let key = ApiKey::try_from(T::KEY).map_err(|()| malformed("unknown API".to_owned()))?;
         let (_, mut body) =
             decode_response_header(frame, key, version).map_err(|error| malformed(error.to_string()))?;
