@@ -13,6 +13,7 @@ pub mod compression;
 pub mod crc;
 pub mod fetch;
 pub mod frame;
+pub mod key_hash;
 pub mod layout;
 pub mod plugins;
 pub mod private;

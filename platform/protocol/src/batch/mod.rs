@@ -6,6 +6,7 @@
 mod builder;
 mod error;
 mod header;
+mod part;
 mod records;
 mod split;
 
