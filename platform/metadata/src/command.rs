@@ -13,10 +13,17 @@
 use std::collections::BTreeMap;
 
 use millrace_base::{BrokerId, LeaderEpoch, TopicId, TopicPartition};
+use millrace_protocol::plugins::Definition;
 use serde::{Deserialize, Serialize};
 
 /// The newest command version that this build writes and understands.
-pub const COMMAND_VERSION: u32 = 1;
+pub const COMMAND_VERSION: u32 = 2;
+
+/// The command version that knows deployments.
+pub(crate) const DEPLOYMENTS_VERSION: u32 = 2;
+
+/// What the first release understands.
+pub(crate) const FIRST_VERSION: u32 = 1;
 
 /// One change. Decided by [`crate::apply::apply`], which may also refuse it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +67,31 @@ pub enum Command {
         partition: TopicPartition,
         change: PartitionChange,
     },
+    /// Makes the deployment, or its next version, which becomes the current one. A pause stays.
+    PutDeployment {
+        name: String,
+        definition: Box<Definition>,
+        created_ms: i64,
+    },
+    /// Ending a pause also counts a resumption, upon which halted partitions try again.
+    SetDeploymentPaused {
+        name: String,
+        paused: bool,
+    },
+    /// Makes an earlier version current; `None` is the kept version before the current one.
+    RollBackDeployment {
+        name: String,
+        version: Option<u32>,
+    },
+    /// Sends `topic` through the deployment once more, each partition up to its offset in `until`.
+    ReplayDeployment {
+        name: String,
+        topic: String,
+        until: Vec<i64>,
+    },
+    DeleteDeployment {
+        name: String,
+    },
 }
 
 impl Command {
@@ -73,7 +105,12 @@ impl Command {
             | Self::AddPartitions { .. }
             | Self::AlterConfigs { .. }
             | Self::AllocateProducerIds { .. }
-            | Self::AlterPartition { .. } => 1,
+            | Self::AlterPartition { .. } => FIRST_VERSION,
+            Self::PutDeployment { .. }
+            | Self::SetDeploymentPaused { .. }
+            | Self::RollBackDeployment { .. }
+            | Self::ReplayDeployment { .. }
+            | Self::DeleteDeployment { .. } => DEPLOYMENTS_VERSION,
         }
     }
 }
@@ -140,7 +177,7 @@ pub(crate) struct Proposal {
 
 impl Proposal {
     pub(crate) fn new(commands: Vec<Command>) -> Self {
-        let version = commands.iter().map(Command::version).max().unwrap_or(COMMAND_VERSION);
+        let version = commands.iter().map(Command::version).max().unwrap_or(FIRST_VERSION);
         Self { version, commands }
     }
 
@@ -193,6 +230,28 @@ mod tests {
         ]);
         let json = serde_json::to_vec(&proposal).unwrap();
         assert_eq!(Proposal::decode(&json).unwrap(), proposal);
+        assert!(json.starts_with(b"{\"version\":1,"), "an older broker understands it");
+    }
+
+    #[test]
+    fn only_commands_about_deployments_need_brokers_that_know_them() {
+        let definition =
+            r#"{"module":"MODULE","kind":"sink","topic":"in"}"#.replace("MODULE", &"0".repeat(64));
+        let json = format!(
+            r#"{{"version":2,"commands":[
+                {{"put_deployment":{{"name":"d","definition":{definition},"created_ms":7}}}},
+                {{"set_deployment_paused":{{"name":"d","paused":true}}}},
+                {{"roll_back_deployment":{{"name":"d","version":null}}}},
+                {{"replay_deployment":{{"name":"d","topic":"dead","until":[3,0]}}}},
+                {{"delete_deployment":{{"name":"d"}}}}]}}"#
+        );
+        let proposal = Proposal::decode(json.as_bytes()).unwrap();
+        assert_eq!(proposal.commands().len(), 5);
+        for command in proposal.into_commands() {
+            let again = serde_json::to_vec(&Proposal::new(vec![command.clone()])).unwrap();
+            assert!(again.starts_with(b"{\"version\":2,"), "{command:?}");
+            assert_eq!(Proposal::decode(&again).unwrap().commands(), [command]);
+        }
     }
 
     #[test]

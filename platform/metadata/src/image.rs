@@ -10,6 +10,7 @@ use millrace_base::{BrokerId, LeaderEpoch, ProducerId, TopicId, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 use crate::command::BrokerRegistration;
+use crate::deployment::Deployment;
 use crate::shards::ShardedMap;
 use crate::topic_name::collision_key;
 
@@ -68,6 +69,9 @@ pub struct Image {
     pub(crate) partition_count: usize,
     pub(crate) broker_configs: Arc<BTreeMap<Option<BrokerId>, Arc<Configs>>>,
     pub(crate) next_producer_id: i64,
+    pub(crate) deployments: ShardedMap<Arc<str>, Arc<Deployment>>,
+    /// Names of the deployments that are partitioners, paused ones too, by the topic that they serve.
+    pub(crate) partitioners: ShardedMap<Arc<str>, Arc<str>>,
     pub(crate) applied_index: u64,
 }
 
@@ -131,6 +135,8 @@ impl Image {
         let mut delta = ImageDelta {
             changed: Vec::new(),
             deleted: Vec::new(),
+            deployments_changed: Vec::new(),
+            deployments_deleted: Vec::new(),
             brokers_changed: !Arc::ptr_eq(&self.brokers, &earlier.brokers),
             broker_configs_changed: !Arc::ptr_eq(&self.broker_configs, &earlier.broker_configs),
         };
@@ -139,6 +145,12 @@ impl Image {
             Arc::ptr_eq,
             |topic| delta.changed.push(Arc::clone(topic)),
             |topic| delta.deleted.push(Arc::clone(topic)),
+        );
+        self.deployments.diff(
+            &earlier.deployments,
+            Arc::ptr_eq,
+            |deployment| delta.deployments_changed.push(Arc::clone(deployment)),
+            |deployment| delta.deployments_deleted.push(Arc::clone(deployment)),
         );
         delta
     }
@@ -187,6 +199,11 @@ pub struct ImageDelta {
     pub changed: Vec<Arc<Topic>>,
     /// Topics that are gone, as they were.
     pub deleted: Vec<Arc<Topic>>,
+    /// New deployments, and deployments of which anything changed. One that was deleted and made again in
+    /// between is among them, with another [`Deployment::created`].
+    pub deployments_changed: Vec<Arc<Deployment>>,
+    /// Deployments that are gone, as they were.
+    pub deployments_deleted: Vec<Arc<Deployment>>,
     pub brokers_changed: bool,
     pub broker_configs_changed: bool,
 }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use millrace_base::BrokerId;
 use serde::{Deserialize, Serialize};
 
-use crate::command::COMMAND_VERSION;
+use crate::command::{COMMAND_VERSION, DEPLOYMENTS_VERSION, FIRST_VERSION};
+use crate::deployment::Deployment;
 use crate::image::{Broker, Configs, Image, Topic};
 
 #[derive(Serialize, Deserialize)]
@@ -24,6 +25,9 @@ struct ImageForm<'a> {
     /// A list, since JSON has no map from "all brokers".
     broker_configs: Vec<(Option<BrokerId>, Arc<Configs>)>,
     topics: Vec<Arc<Topic>>,
+    /// Left out while there are none: a broker of the first release can hold such an image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    deployments: Vec<Arc<Deployment>>,
 }
 
 /// An image that cannot be read.
@@ -41,13 +45,14 @@ pub enum ImageFormError {
 pub(crate) fn encode(image: &Image) -> Result<Vec<u8>, serde_json::Error> {
     let broker_configs = image.broker_configs.iter().map(|(id, configs)| (*id, Arc::clone(configs)));
     serde_json::to_vec(&ImageForm {
-        version: COMMAND_VERSION,
+        version: if image.deployment_count() == 0 { FIRST_VERSION } else { DEPLOYMENTS_VERSION },
         cluster_id: Cow::Borrowed(&image.cluster_id),
         applied_index: image.applied_index,
         next_producer_id: image.next_producer_id,
         brokers: image.brokers.values().cloned().collect(),
         broker_configs: broker_configs.collect(),
         topics: image.topics().cloned().collect(),
+        deployments: image.deployments().cloned().collect(),
     })
 }
 
@@ -74,6 +79,9 @@ pub(crate) fn decode(json: &[u8]) -> Result<Image, ImageFormError> {
     for topic in form.topics {
         image.put_topic(topic);
     }
+    for deployment in form.deployments {
+        image.put_deployment(deployment);
+    }
     Ok(image)
 }
 
@@ -82,7 +90,8 @@ mod tests {
     use millrace_base::{LeaderEpoch, TopicId};
 
     use super::*;
-    use crate::command::BrokerRegistration;
+    use crate::apply::apply;
+    use crate::command::{BrokerRegistration, Command};
     use crate::image::Partition;
 
     fn sample() -> Image {
@@ -124,10 +133,35 @@ mod tests {
     }
 
     #[test]
+    fn deployments_are_carried_and_ask_for_a_broker_that_knows_them() {
+        let mut image = sample();
+        let first = encode(&image).unwrap();
+        assert!(
+            first.starts_with(b"{\"version\":1,") && !String::from_utf8(first).unwrap().contains("deploy")
+        );
+        let json = format!(
+            r#"[{{"put_deployment":{{"name":"route","created_ms":5,
+                "definition":{{"module":"{}","kind":"partitioner","topic":"plain"}}}}}},
+                {{"replay_deployment":{{"name":"route","topic":"dead","until":[4]}}}}]"#,
+            "ab".repeat(32)
+        );
+        for command in serde_json::from_str::<Vec<Command>>(&json).unwrap() {
+            apply(&mut image, 18, &command).unwrap();
+        }
+        let json = encode(&image).unwrap();
+        assert!(json.starts_with(b"{\"version\":2,"));
+        let back = decode(&json).unwrap();
+        assert_eq!(encode(&back).unwrap(), json);
+        assert_eq!(back.deployment_count(), 1);
+        assert_eq!(back.deployment("route"), image.deployment("route"));
+        assert_eq!(back.partitioner("plain").map(|name| &**name), Some("route"));
+    }
+
+    #[test]
     fn what_a_newer_broker_wrote_is_refused() {
         let json = String::from_utf8(encode(&sample()).unwrap()).unwrap();
-        let newer = json.replacen("\"version\":1", "\"version\":2", 1);
-        assert!(matches!(decode(newer.as_bytes()), Err(ImageFormError::Newer { found: 2 })));
+        let newer = json.replacen("\"version\":1", "\"version\":3", 1);
+        assert!(matches!(decode(newer.as_bytes()), Err(ImageFormError::Newer { found: 3 })));
         let unknown = json.replacen("\"version\":1", "\"version\":1,\"zones\":[]", 1);
         assert!(matches!(decode(unknown.as_bytes()), Err(ImageFormError::Malformed(_))));
     }

@@ -1,4 +1,5 @@
-//! The cluster's metadata: brokers, topics, partitions, configurations and id blocks, agreed on by Raft.
+//! The cluster's metadata: brokers, topics, partitions, configurations, id blocks and deployments of plugins,
+//! agreed on by Raft.
 //!
 //! A change is a [`Command`]. [`Metadata::submit`] hands it to the Raft leader (this broker or another, the
 //! caller need not know); once a majority of the voters has it on disk, every broker applies it to its
@@ -12,6 +13,7 @@
 pub mod apply;
 mod cluster_id;
 mod command;
+mod deployment;
 mod image;
 mod image_form;
 mod member;
@@ -29,6 +31,7 @@ pub use command::{
     BrokerRegistration, COMMAND_VERSION, Command, ConfigChange, ConfigResource, PartitionAssignment,
     PartitionChange,
 };
+pub use deployment::{DEPLOYMENT_VERSIONS_KEPT, Deployment, DeploymentVersion};
 pub use image::{Broker, Configs, Image, ImageDelta, Partition, Topic};
 pub use metadata::{Metadata, ReadyError, SUBMIT_TIMEOUT, StartError, SubmitError};
 pub use network::{NoPeers, PeerError, PeerNetwork, RaftRpc};

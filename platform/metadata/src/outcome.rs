@@ -1,6 +1,7 @@
 //! What became of a command: its result, or the reason for which the state machine refused it.
 
 use millrace_base::{BrokerId, LeaderEpoch, ProducerId, TopicId, TopicPartition};
+use millrace_protocol::plugins::Kind;
 use serde::{Deserialize, Serialize};
 
 /// The result of an accepted command.
@@ -34,6 +35,12 @@ pub enum Outcome {
         leader_epoch: LeaderEpoch,
         partition_epoch: i32,
     },
+    /// The version that is current now.
+    DeploymentPut {
+        version: u32,
+    },
+    DeploymentChanged,
+    DeploymentDeleted,
 }
 
 /// A command that the state machine refused; the image is as it was.
@@ -74,6 +81,27 @@ pub enum Rejection {
     InvalidIsr { reason: String },
     #[error("broker {leader} cannot lead: {reason}")]
     IneligibleLeader { leader: BrokerId, reason: String },
+    #[error("{reason}")]
+    InvalidDeployment { reason: String },
+    #[error("there are {max} deployments, and no more are allowed: delete one that is not needed")]
+    TooManyDeployments { max: usize },
+    #[error("there is no deployment '{name}'")]
+    UnknownDeployment { name: String },
+    #[error("deployment '{name}' has no version {version}: kept are {}", listed(kept))]
+    UnknownDeploymentVersion { name: String, version: u32, kept: Vec<u32> },
+    #[error("deployment '{name}' has no version before {current}: kept are {}", listed(kept))]
+    NoEarlierDeploymentVersion { name: String, current: u32, kept: Vec<u32> },
+    #[error("deployment '{name}' is a {current} and cannot become a {given}: deploy it under another name")]
+    DeploymentKindChanged { name: String, current: Kind, given: Kind },
+    #[error(
+        "topic '{topic}' has a partitioner already, deployment '{existing}': delete that one first, or deploy a \
+         new version of it"
+    )]
+    SecondPartitioner { topic: String, existing: String },
+}
+
+fn listed(versions: &[u32]) -> String {
+    versions.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What the state machine answers for one Raft log entry: one answer per command.

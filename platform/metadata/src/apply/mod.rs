@@ -3,9 +3,12 @@
 //! Pure and deterministic: no clock, no randomness, no settings of this broker. A refused command leaves the
 //! image as it was; so each rule is checked before the first change.
 
+mod deployments;
 mod partitions;
 mod topics;
 
+#[cfg(test)]
+mod deployments_tests;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +19,8 @@ use millrace_base::{BrokerId, ProducerId};
 use crate::command::{BrokerRegistration, Command, ConfigChange, ConfigResource};
 use crate::image::{Broker, Configs, Image};
 use crate::outcome::{Outcome, Rejection};
+
+pub use deployments::DEPLOYMENTS_MAX;
 
 /// Producer ids that one command may reserve; brokers ask for blocks of 1000, as in Kafka.
 pub const PRODUCER_IDS_MAX: i64 = 1_000_000;
@@ -35,6 +40,13 @@ pub fn apply(image: &mut Image, index: u64, command: &Command) -> Result<Outcome
         Command::AlterConfigs { resource, changes } => alter_configs(image, *resource, changes),
         Command::AllocateProducerIds { broker, count } => allocate_producer_ids(image, *broker, *count),
         Command::AlterPartition { partition, change } => partitions::alter(image, partition, change),
+        Command::PutDeployment { name, definition, created_ms } => {
+            deployments::put(image, index, name, definition, *created_ms)
+        }
+        Command::SetDeploymentPaused { name, paused } => deployments::set_paused(image, name, *paused),
+        Command::RollBackDeployment { name, version } => deployments::roll_back(image, name, *version),
+        Command::ReplayDeployment { name, topic, until } => deployments::replay(image, name, topic, until),
+        Command::DeleteDeployment { name } => deployments::delete(image, name),
     }
 }
 

@@ -26,11 +26,12 @@ fn create(name: &str, id: TopicId, partitions: Vec<PartitionAssignment>) -> Comm
 }
 
 /// Applies a command that must be refused, and proves that it left no trace.
-fn refused(image: &mut Image, command: &Command) -> Rejection {
+pub(super) fn refused(image: &mut Image, command: &Command) -> Rejection {
     let before = image.clone();
     let rejection = apply(image, 99, command).unwrap_err();
     let delta = image.delta_since(&before);
     assert!(delta.changed.is_empty() && delta.deleted.is_empty() && !delta.brokers_changed, "{delta:?}");
+    assert!(delta.deployments_changed.is_empty() && delta.deployments_deleted.is_empty(), "{delta:?}");
     assert_eq!(image.partition_count(), before.partition_count());
     rejection
 }

@@ -1,0 +1,112 @@
+//! Deployments of plugins in the image: their versions, and what operators have asked of them.
+//!
+//! A deployment is found by its name, a partitioner also by the topic that it serves. Neither needs the topics
+//! that a definition names to exist: who makes a deployment checks them, and a topic may go later.
+
+use std::sync::Arc;
+
+use millrace_protocol::plugins::{Definition, Kind, Replay};
+use serde::{Deserialize, Serialize};
+
+use crate::image::Image;
+
+/// Versions of one deployment that are kept to be rolled back to.
+pub const DEPLOYMENT_VERSIONS_KEPT: usize = 20;
+
+/// A plugin on its topics, under a name that an operator gave it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deployment {
+    pub name: Arc<str>,
+    /// Index of the command that made it: one of the same name that is made later is another.
+    pub created: u64,
+    /// The oldest first, at most [`DEPLOYMENT_VERSIONS_KEPT`], never without the current one.
+    pub versions: Vec<Arc<DeploymentVersion>>,
+    /// Number of the version that runs.
+    pub current: u32,
+    /// Number of the version that comes next: numbers always grow, also after a rollback.
+    pub next_version: u32,
+    pub paused: bool,
+    /// Grows with every resumption, so that halted partitions see that they are to try again.
+    pub resumes: u32,
+    /// The last replay, finished or not.
+    pub replay: Option<Replay>,
+}
+
+/// What a deployment was or is to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeploymentVersion {
+    pub number: u32,
+    /// By the clock of the broker that was asked, since the Unix epoch.
+    pub created_ms: i64,
+    pub definition: Definition,
+}
+
+impl Deployment {
+    /// The version that runs.
+    pub fn version(&self) -> &Arc<DeploymentVersion> {
+        let current = self.versions.iter().find(|version| version.number == self.current);
+        current.or(self.versions.last()).expect("versions are never empty and hold the current one")
+    }
+
+    /// The topic that it is the partitioner of.
+    fn partitions_topic(&self) -> Option<&str> {
+        let definition = &self.version().definition;
+        (definition.kind == Kind::Partitioner).then_some(definition.topic.as_str())
+    }
+}
+
+impl Image {
+    pub fn deployment(&self, name: &str) -> Option<&Arc<Deployment>> {
+        self.deployments.get(name)
+    }
+
+    /// In no particular order.
+    pub fn deployments(&self) -> impl Iterator<Item = &Arc<Deployment>> {
+        self.deployments.values()
+    }
+
+    pub const fn deployment_count(&self) -> usize {
+        self.deployments.len()
+    }
+
+    /// Name of the deployment that is the topic's partitioner, unless it is paused.
+    pub fn partitioner(&self, topic: &str) -> Option<&Arc<str>> {
+        let name = self.bound_partitioner(topic)?;
+        self.deployment(name).filter(|deployment| !deployment.paused).map(|_| name)
+    }
+
+    /// Name of the deployment that is the topic's partitioner, paused or not.
+    pub(crate) fn bound_partitioner(&self, topic: &str) -> Option<&Arc<str>> {
+        self.partitioners.get(topic)
+    }
+}
+
+/// The changes, for the state machine alone.
+impl Image {
+    /// Adds a deployment, or replaces the one of its name.
+    pub(crate) fn put_deployment(&mut self, deployment: impl Into<Arc<Deployment>>) {
+        let deployment = deployment.into();
+        let before = self.deployments.insert(Arc::clone(&deployment.name), Arc::clone(&deployment));
+        let (now, before) = (deployment.partitions_topic(), before.as_deref());
+        if let Some(topic) = before.and_then(Deployment::partitions_topic)
+            && now != Some(topic)
+        {
+            self.partitioners.remove(topic);
+        }
+        if let Some(topic) = now
+            && self.partitioners.get(topic).is_none()
+        {
+            self.partitioners.insert(topic.into(), Arc::clone(&deployment.name));
+        }
+    }
+
+    pub(crate) fn remove_deployment(&mut self, name: &str) -> Option<Arc<Deployment>> {
+        let deployment = self.deployments.remove(name)?;
+        if let Some(topic) = deployment.partitions_topic() {
+            self.partitioners.remove(topic);
+        }
+        Some(deployment)
+    }
+}
