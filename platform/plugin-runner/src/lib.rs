@@ -10,5 +10,7 @@
 //! - What fails holds up its own deployment and partition only.
 
 mod ports;
+#[cfg(test)]
+mod testing;
 
 pub use ports::{Acknowledged, AppendFailure, Bounds, Partitions, ReadFailure, TopicFailure};
