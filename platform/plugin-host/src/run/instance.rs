@@ -99,9 +99,13 @@ impl Instance {
             None => {
                 usage.cold_start = true;
                 match Self::start(&self.deployment, self.partition, self.seed, &mut usage).await {
-                    Ok(live) => live,
+                    Ok(live) => {
+                        usage.starting = began.elapsed();
+                        live
+                    }
                     Err(failure) => {
                         usage.elapsed = began.elapsed();
+                        usage.starting = usage.elapsed;
                         return Call { result: Err(failure), usage };
                     }
                 }

@@ -106,6 +106,8 @@ pub(super) fn failure(error: &wasmtime::Error, limits: &CallLimits, memory_refus
 pub struct Usage {
     /// From beginning to end.
     pub elapsed: Duration,
+    /// The part of it in which an instance was started and told where it is.
+    pub starting: Duration,
     /// Processor time: the guest's computing and the host's work for it.
     pub busy: Duration,
     /// The most linear memory that the instance has used so far, in bytes.
