@@ -9,8 +9,10 @@
 //! - One partition's records are worked on in their order, one batch at a time.
 //! - What fails holds up its own deployment and partition only.
 
+mod modules;
 mod ports;
 #[cfg(test)]
 mod testing;
 
+pub use modules::{Modules, StoredModule};
 pub use ports::{Acknowledged, AppendFailure, Bounds, Partitions, ReadFailure, TopicFailure};

@@ -1,0 +1,311 @@
+//! Modules on this broker's disk, named by the SHA-256 of their bytes.
+//!
+//! ```text
+//! <dir>/<digest>.wasm     a module, exactly as it was uploaded
+//! <dir>/<digest>.upload   one whose pieces are still coming; of no meaning after a restart
+//! ```
+//!
+//! Invariant: what stands under a `.wasm` name is whole, on disk, has the digest that names it and is a module
+//! that this broker accepts. It is written under the other name, synced, renamed, and the directory synced.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use millrace_plugin_host::limits::MODULE_BYTES_MAX;
+use millrace_plugin_host::{ModuleDigest, ModuleInfo, ModuleStore, inspect};
+use millrace_protocol::plugins::{ModuleChunk, PluginError, UploadReply};
+use parking_lot::Mutex;
+
+/// Unfinished uploads at one time; each may take up to [`MODULE_BYTES_MAX`] of the disk.
+pub(crate) const UPLOADS_MAX: usize = 8;
+
+/// An upload that no piece came for in this time may be dropped.
+pub(crate) const UPLOAD_IDLE_MAX: Duration = Duration::from_secs(5 * 60);
+
+const MODULE_SUFFIX: &str = ".wasm";
+const UPLOAD_SUFFIX: &str = ".upload";
+
+/// A module that is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredModule {
+    pub digest: ModuleDigest,
+    /// When it was uploaded last.
+    pub uploaded: SystemTime,
+}
+
+/// See the module's text. Clones are the same store.
+#[derive(Clone)]
+pub struct Modules(Arc<Store>);
+
+struct Store {
+    dir: PathBuf,
+    /// Locked before an upload's own lock or while holding one, but never while waiting for one.
+    uploads: Mutex<HashMap<ModuleDigest, Arc<Mutex<Upload>>>>,
+}
+
+struct Upload {
+    /// `None` once it is finished or dropped.
+    file: Option<File>,
+    written: u64,
+    total: u64,
+    touched: Instant,
+}
+
+impl Modules {
+    /// Opens the store in `dir`, which is made if missing. Uploads that were not finished are gone.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        fs::create_dir_all(dir)?;
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().ends_with(UPLOAD_SUFFIX) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(Self(Arc::new(Store { dir: dir.to_owned(), uploads: Mutex::default() })))
+    }
+
+    /// Takes a piece of a module.
+    pub async fn upload(&self, chunk: ModuleChunk) -> Result<UploadReply, PluginError> {
+        self.blocking("store a module", move |store| store.take(&chunk, Instant::now())).await?
+    }
+
+    /// What a stored module is, `None` if it is not here.
+    pub async fn info(&self, digest: ModuleDigest) -> Result<Option<ModuleInfo>, PluginError> {
+        self.blocking("inspect a module", move |store| store.info(digest)).await?
+    }
+
+    /// All modules that are here.
+    pub async fn stored(&self) -> Result<Vec<StoredModule>, PluginError> {
+        let stored = self.blocking("list modules", Store::stored).await?;
+        stored.map_err(|error| unavailable("list modules", &error))
+    }
+
+    /// Removes a module that nothing names any more. One that is not here is removed already.
+    pub async fn remove(&self, digest: ModuleDigest) -> Result<(), PluginError> {
+        let removed = self.blocking("remove a module", move |store| remove(&store.path(digest))).await?;
+        removed.map_err(|error| unavailable("remove a module", &error))
+    }
+
+    async fn blocking<R: Send + 'static>(
+        &self,
+        what: &str,
+        work: impl FnOnce(&Store) -> R + Send + 'static,
+    ) -> Result<R, PluginError> {
+        let store = Arc::clone(&self.0);
+        let done = tokio::task::spawn_blocking(move || work(&store)).await;
+        done.map_err(|error| PluginError::unavailable(format!("{what}: {error}")))
+    }
+}
+
+impl ModuleStore for Modules {
+    fn load(&self, digest: ModuleDigest) -> BoxFuture<'_, io::Result<Option<Bytes>>> {
+        let path = self.0.path(digest);
+        Box::pin(async move {
+            let read = tokio::task::spawn_blocking(move || fs::read(path)).await.map_err(io::Error::other)?;
+            match read {
+                Ok(bytes) => Ok(Some(bytes.into())),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+    }
+}
+
+impl Store {
+    fn path(&self, digest: ModuleDigest) -> PathBuf {
+        self.dir.join(format!("{digest}{MODULE_SUFFIX}"))
+    }
+
+    fn upload_path(&self, digest: ModuleDigest) -> PathBuf {
+        self.dir.join(format!("{digest}{UPLOAD_SUFFIX}"))
+    }
+
+    fn take(&self, chunk: &ModuleChunk, now: Instant) -> Result<UploadReply, PluginError> {
+        check(chunk)?;
+        loop {
+            if let Some(info) = self.touch_stored(chunk.module)? {
+                return Ok(UploadReply::Stored(info));
+            }
+            let Some(upload) = self.upload(chunk, now)? else {
+                return Ok(UploadReply::Continue { offset: 0 });
+            };
+            let mut upload = upload.lock();
+            // Otherwise somebody else has just sent the last piece, or it was dropped for being late.
+            if upload.file.is_some() {
+                return self.append(&mut upload, chunk, now);
+            }
+        }
+    }
+
+    /// A module that is here already counts as uploaded again, so that it is not collected as garbage now.
+    fn touch_stored(&self, digest: ModuleDigest) -> Result<Option<ModuleInfo>, PluginError> {
+        match File::options().write(true).open(self.path(digest)) {
+            Ok(file) => {
+                let touched = file.set_modified(SystemTime::now());
+                touched.map_err(|error| unavailable("store a module", &error))?;
+                self.info(digest)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unavailable("open a module", &error)),
+        }
+    }
+
+    /// The upload that the piece belongs to; begins one for a first piece, and returns none for another.
+    fn upload(&self, chunk: &ModuleChunk, now: Instant) -> Result<Option<Arc<Mutex<Upload>>>, PluginError> {
+        let mut uploads = self.uploads.lock();
+        if let Some(upload) = uploads.get(&chunk.module) {
+            return Ok(Some(Arc::clone(upload)));
+        }
+        if chunk.offset != 0 {
+            return Ok(None);
+        }
+        uploads.retain(|digest, upload| self.is_wanted(*digest, upload, now));
+        if uploads.len() >= UPLOADS_MAX {
+            return Err(PluginError::unavailable(format!(
+                "{UPLOADS_MAX} uploads are unfinished, which is the limit; one that gets no piece for {} \
+                 minutes is dropped, so try again later",
+                UPLOAD_IDLE_MAX.as_secs() / 60
+            )));
+        }
+        let file = File::create(self.upload_path(chunk.module));
+        let file = file.map_err(|error| unavailable("store a module", &error))?;
+        let upload = Upload { file: Some(file), written: 0, total: chunk.total, touched: now };
+        let upload = Arc::new(Mutex::new(upload));
+        uploads.insert(chunk.module, Arc::clone(&upload));
+        Ok(Some(upload))
+    }
+
+    /// Whether an upload goes on; drops it otherwise.
+    fn is_wanted(&self, digest: ModuleDigest, upload: &Mutex<Upload>, now: Instant) -> bool {
+        // One that is locked is getting a piece.
+        let Some(mut upload) = upload.try_lock() else { return true };
+        let wanted = now.saturating_duration_since(upload.touched) < UPLOAD_IDLE_MAX;
+        if !wanted {
+            upload.file = None;
+            self.discard(digest);
+        }
+        wanted
+    }
+
+    fn append(
+        &self,
+        upload: &mut Upload,
+        chunk: &ModuleChunk,
+        now: Instant,
+    ) -> Result<UploadReply, PluginError> {
+        if upload.total != chunk.total {
+            return Err(PluginError::invalid(format!(
+                "module {} is being uploaded with {} bytes, and this piece says {}",
+                chunk.module, upload.total, chunk.total
+            )));
+        }
+        upload.touched = now;
+        let Some(file) = upload.file.as_mut().filter(|_| chunk.offset == upload.written) else {
+            return Ok(UploadReply::Continue { offset: upload.written });
+        };
+        let written = file.write_all(&chunk.bytes);
+        upload.written += chunk.bytes.len() as u64;
+        if written.is_ok() && upload.written < upload.total {
+            return Ok(UploadReply::Continue { offset: upload.written });
+        }
+        // Whatever comes of it, this upload is over.
+        let file = upload.file.take();
+        let finished = match (written, file) {
+            (Ok(()), Some(file)) => self.finish(chunk.module, &file),
+            (Err(error), _) => Err(unavailable("store a module", &error)),
+            (Ok(()), None) => Ok(None),
+        };
+        if !matches!(finished, Ok(Some(_))) {
+            self.discard(chunk.module);
+        }
+        self.uploads.lock().remove(&chunk.module);
+        Ok(finished?.map_or(UploadReply::Continue { offset: 0 }, UploadReply::Stored))
+    }
+
+    /// Checks a module that has arrived, and keeps it.
+    fn finish(&self, digest: ModuleDigest, file: &File) -> Result<Option<ModuleInfo>, PluginError> {
+        let failed = |error: io::Error| unavailable("store a module", &error);
+        let path = self.upload_path(digest);
+        let bytes = fs::read(&path).map_err(failed)?;
+        let found = ModuleDigest::of(&bytes);
+        if found != digest {
+            return Err(PluginError::invalid(format!(
+                "the uploaded bytes have the digest {found}, not {digest}: they were changed on the way, or \
+                 the digest is another file's; upload it again"
+            )));
+        }
+        let info = inspect(&bytes).map_err(|error| PluginError::invalid(error.to_string()))?;
+        file.sync_all().map_err(failed)?;
+        fs::rename(&path, self.path(digest)).map_err(failed)?;
+        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+        Ok(Some(info))
+    }
+
+    fn discard(&self, digest: ModuleDigest) {
+        if let Err(error) = remove(&self.upload_path(digest)) {
+            tracing::warn!(%digest, %error, "remove an unfinished upload");
+        }
+    }
+
+    fn info(&self, digest: ModuleDigest) -> Result<Option<ModuleInfo>, PluginError> {
+        let bytes = match fs::read(self.path(digest)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unavailable("read a module", &error)),
+        };
+        inspect(&bytes).map(Some).map_err(|error| PluginError::invalid(error.to_string()))
+    }
+
+    fn stored(&self) -> io::Result<Vec<StoredModule>> {
+        let mut stored = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let digest = name.to_str().and_then(|name| name.strip_suffix(MODULE_SUFFIX));
+            if let Some(digest) = digest.and_then(|digest| digest.parse().ok()) {
+                stored.push(StoredModule { digest, uploaded: entry.metadata()?.modified()? });
+            }
+        }
+        Ok(stored)
+    }
+}
+
+/// Refuses a piece that belongs to no module.
+fn check(chunk: &ModuleChunk) -> Result<(), PluginError> {
+    if chunk.total == 0 || chunk.total > MODULE_BYTES_MAX as u64 {
+        return Err(PluginError::invalid(format!(
+            "the module has {} bytes, and may have 1 to {MODULE_BYTES_MAX}; strip its debug information",
+            chunk.total
+        )));
+    }
+    if chunk.offset.checked_add(chunk.bytes.len() as u64).is_none_or(|end| end > chunk.total) {
+        return Err(PluginError::invalid(format!(
+            "a piece of {} bytes at {} does not fit into a module of {} bytes",
+            chunk.bytes.len(),
+            chunk.offset,
+            chunk.total
+        )));
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn unavailable(what: &str, error: &io::Error) -> PluginError {
+    PluginError::unavailable(format!("{what}: {error}"))
+}
+
+#[cfg(test)]
+#[path = "modules_tests.rs"]
+mod tests;

@@ -1,0 +1,94 @@
+use millrace_protocol::plugins::ErrorKind;
+
+use super::*;
+use crate::testing::guests::guest;
+
+fn piece(module: &Bytes, range: std::ops::Range<usize>) -> ModuleChunk {
+    ModuleChunk {
+        module: ModuleDigest::of(module),
+        total: module.len() as u64,
+        offset: range.start as u64,
+        bytes: module.slice(range),
+    }
+}
+
+fn files(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_module_arrives_in_pieces_and_outlives_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = Modules::open(dir.path()).unwrap();
+    let module = guest("sink", "sink");
+    let (digest, half) = (ModuleDigest::of(&module), module.len() / 2);
+    // Pieces at a wrong place are answered with the right one.
+    let answer = |offset| UploadReply::Continue { offset };
+    assert_eq!(modules.upload(piece(&module, half..module.len())).await, Ok(answer(0)));
+    assert_eq!(modules.upload(piece(&module, 0..half)).await, Ok(answer(half as u64)));
+    assert_eq!(modules.upload(piece(&module, 0..half)).await, Ok(answer(half as u64)));
+    assert_eq!(modules.load(digest).await.unwrap(), None);
+    let stored = modules.upload(piece(&module, half..module.len())).await.unwrap();
+    assert!(matches!(&stored, UploadReply::Stored(info) if info.digest == digest), "{stored:?}");
+    assert_eq!(files(dir.path()), [format!("{digest}.wasm")]);
+    // Once it is here, any piece is told so.
+    assert_eq!(modules.upload(piece(&module, 0..1)).await.unwrap(), stored);
+
+    let again = Modules::open(dir.path()).unwrap();
+    assert_eq!(again.load(digest).await.unwrap(), Some(module));
+    assert_eq!(again.info(digest).await.unwrap().unwrap().digest, digest);
+    assert_eq!(again.stored().await.unwrap()[0].digest, digest);
+    again.remove(digest).await.unwrap();
+    again.remove(digest).await.unwrap();
+    assert_eq!(again.load(digest).await.unwrap(), None);
+    assert_eq!(again.info(digest).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_is_no_module_is_refused_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let modules = Modules::open(dir.path()).unwrap();
+    let refused = async |chunk| {
+        let error = modules.upload(chunk).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Invalid);
+        assert!(files(dir.path()).is_empty(), "{:?}", files(dir.path()));
+        error.message
+    };
+    let bytes = Bytes::from_static(b"#!/bin/sh");
+    assert!(refused(piece(&bytes, 0..bytes.len())).await.contains("upload the .wasm file"));
+    let wrong = ModuleChunk { module: ModuleDigest::of(b"else"), ..piece(&bytes, 0..bytes.len()) };
+    assert!(refused(wrong).await.contains("upload it again"));
+    let large = ModuleChunk { total: MODULE_BYTES_MAX as u64 + 1, ..piece(&bytes, 0..1) };
+    assert!(refused(large).await.contains("67108864"));
+    let beyond = ModuleChunk { total: 3, ..piece(&bytes, 0..4) };
+    assert!(refused(beyond).await.contains("does not fit"));
+    let overflow = ModuleChunk { offset: u64::MAX, ..piece(&bytes, 0..4) };
+    assert!(refused(overflow).await.contains("does not fit"));
+}
+
+#[tokio::test]
+async fn unfinished_uploads_are_few_and_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Modules::open(dir.path()).unwrap().0;
+    let begun = Instant::now();
+    let bytes = |n: usize| Bytes::from(vec![u8::try_from(n).unwrap(); 4]);
+    for n in 0..UPLOADS_MAX {
+        assert_eq!(store.take(&piece(&bytes(n), 0..2), begun), Ok(UploadReply::Continue { offset: 2 }));
+    }
+    let late = begun + UPLOAD_IDLE_MAX - Duration::from_millis(1);
+    let refused = store.take(&piece(&bytes(UPLOADS_MAX), 0..2), late).unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Unavailable);
+    // One goes on, and all others are dropped when room is needed.
+    assert_eq!(store.take(&piece(&bytes(3), 2..3), late), Ok(UploadReply::Continue { offset: 3 }));
+    let later = begun + UPLOAD_IDLE_MAX;
+    let begins = store.take(&piece(&bytes(UPLOADS_MAX), 0..2), later);
+    assert_eq!(begins, Ok(UploadReply::Continue { offset: 2 }));
+    assert_eq!(files(dir.path()).len(), 2);
+    assert_eq!(store.take(&piece(&bytes(0), 2..4), later), Ok(UploadReply::Continue { offset: 0 }));
+    assert_eq!(store.take(&piece(&bytes(3), 0..1), later), Ok(UploadReply::Continue { offset: 3 }));
+    // Nor does any outlive the store.
+    drop(store);
+    Modules::open(dir.path()).unwrap();
+    assert!(files(dir.path()).is_empty());
+}
