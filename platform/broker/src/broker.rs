@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::fetch_session::FetchSessions;
+use crate::local_partitions::LocalPartitions;
 use crate::metrics::{Metrics, log::LogCollector};
 use crate::partition_manager::PartitionManager;
 use crate::producer_ids::ProducerIds;
@@ -104,6 +105,11 @@ impl Broker {
             tokio::spawn(enforce_retention(state.clone(), stopped)),
         ];
         Ok(Arc::new(Self { state, stop, tasks: Mutex::new(tasks) }))
+    }
+
+    /// The partitions that this broker leads, for what runs on it.
+    pub fn local_partitions(&self) -> LocalPartitions {
+        LocalPartitions::new(&self.state)
     }
 
     /// Answers long polls with what there is, those waiting and those to come, so that a listener that is

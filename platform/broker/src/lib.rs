@@ -11,14 +11,17 @@
 //! broker panic or hold memory out of proportion; a request never blocks the runtime on the disk.
 
 mod broker;
+mod checked_append;
 mod connection;
 mod dispatch;
 mod error_map;
 mod fetch_session;
 mod handlers;
+pub mod local_partitions;
 mod metrics;
 mod partition;
 mod partition_manager;
 mod producer_ids;
 
 pub use broker::{Broker, BrokerOptions, StartError};
+pub use local_partitions::LocalPartitions;

@@ -287,3 +287,33 @@ async fn groups_are_refused_in_words() {
     let one = client.call(3, transaction).await;
     assert_eq!((one.error_code, one.node_id.0, one.port), (0, NODE.0, 9092), "where it is refused for good");
 }
+
+#[tokio::test]
+async fn the_brokers_own_topics_are_told_apart_and_keep_what_coordinators_wrote() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.client();
+    for (name, internal, protected) in [
+        ("__consumer_offsets", true, true),
+        ("__transaction_state", true, true),
+        ("__plugin_logs", true, false),
+        ("__ours", false, false),
+    ] {
+        client.create_topic(name, 1, &[]).await;
+        assert_eq!(client.call(9, metadata_of(name)).await.topics[0].is_internal, internal, "{name}");
+        let described = DescribeTopicPartitionsRequest::default()
+            .with_topics(vec![TopicRequest::default().with_name(topic_name(name))])
+            .with_response_partition_limit(10)
+            .with_cursor(None);
+        assert_eq!(client.call(0, described).await.topics[0].is_internal, internal, "{name}");
+        let expected = if protected { ErrorCode::InvalidTopicException.code() } else { 0 };
+        let response = client.call(9, produce(name, 0, -1, common::records::batch(&["x"]))).await;
+        assert_eq!(produced(&response).error_code, expected, "{name}");
+        let read = client.call(11, fetch(name, vec![fetch_partition(0, 0)])).await;
+        assert_eq!(fetched(&read).error_code, 0, "{name} may be read");
+        let named = DeleteTopicState::default().with_name(Some(topic_name(name)));
+        let deleted = client.call(6, DeleteTopicsRequest::default().with_topics(vec![named])).await;
+        let answer = &deleted.responses[0];
+        assert_eq!(answer.error_code, expected, "{name}");
+        assert_eq!(answer.error_message.as_ref().is_some_and(|text| text.contains(name)), protected);
+    }
+}

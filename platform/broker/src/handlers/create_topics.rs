@@ -29,8 +29,8 @@ const DEFAULT: i32 = -1;
 const CLUSTER_METADATA: &str = "__cluster_metadata";
 
 /// A topic as its creator wants it.
-pub(super) struct NewTopic {
-    pub(super) name: String,
+pub(crate) struct NewTopic {
+    name: String,
     /// [`DEFAULT`]: as the broker's settings say.
     partitions: i32,
     replication_factor: i16,
@@ -44,6 +44,11 @@ impl NewTopic {
     pub(super) fn with_defaults(name: String) -> Self {
         let (partitions, replication_factor) = (DEFAULT, DEFAULT as i16);
         Self { name, partitions, replication_factor, assignments: Vec::new(), configs: BTreeMap::new() }
+    }
+
+    /// A topic that a broker makes for itself, with as many replicas as others have.
+    pub(crate) fn internal(name: String, partitions: i32, configs: BTreeMap<String, String>) -> Self {
+        Self { partitions, configs, ..Self::with_defaults(name) }
     }
 }
 
@@ -129,7 +134,7 @@ async fn create_wire(call: &Call, topic: CreatableTopic, validate_only: bool) ->
 }
 
 /// Creates a topic.
-pub(super) async fn create(state: &State, new: NewTopic) -> Result<(), Refusal> {
+pub(crate) async fn create(state: &State, new: NewTopic) -> Result<(), Refusal> {
     create_checked(state, new, false).await.map(|_| ())
 }
 

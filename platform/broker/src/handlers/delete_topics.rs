@@ -75,6 +75,10 @@ async fn delete(
     deleted: &mut HashSet<TopicId>,
 ) -> Result<(), Refusal> {
     let topic = found?;
+    if lookup::is_written_by_brokers_only(&topic.name) {
+        let message = format!("topic '{}' holds the state of coordinators and cannot be deleted", topic.name);
+        return Err(Refusal::new(ErrorCode::InvalidTopicException, message));
+    }
     if !deleted.insert(topic.id) {
         return Err(Refusal::new(ErrorCode::InvalidRequest, "the request names this topic more than once"));
     }

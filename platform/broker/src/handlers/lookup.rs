@@ -54,7 +54,12 @@ pub(crate) fn wire_brokers(ids: &[millrace_base::BrokerId]) -> Vec<WireBrokerId>
 /// Kafka's number for "no broker".
 pub(crate) const NO_BROKER: WireBrokerId = WireBrokerId(-1);
 
-/// Internal topics are Kafka's own; clients and tools treat them apart.
+/// Internal topics are the brokers' own; clients and tools treat them apart.
 pub(crate) fn is_internal(name: &str) -> bool {
-    matches!(name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
+    is_written_by_brokers_only(name) || matches!(name, "__share_group_state" | "__plugin_logs")
+}
+
+/// Topics in which a client's record, or their deletion, would corrupt the state of coordinators.
+pub(crate) fn is_written_by_brokers_only(name: &str) -> bool {
+    matches!(name, "__consumer_offsets" | "__transaction_state")
 }

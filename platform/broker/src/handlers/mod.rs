@@ -1,7 +1,7 @@
 //! One file per Kafka API: decode → decide → reply, in one sitting.
 
-mod change;
-mod lookup;
+pub(crate) mod change;
+pub(crate) mod lookup;
 mod operations;
 mod topic_settings;
 

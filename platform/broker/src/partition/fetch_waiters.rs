@@ -11,7 +11,10 @@ use std::task::Poll;
 
 use futures::task::AtomicWaker;
 use hashbrown::HashMap;
+use millrace_base::Offset;
 use parking_lot::Mutex;
+
+use super::Partition;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
@@ -82,6 +85,33 @@ impl FetchWaiters {
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
+    }
+}
+
+/// A fetch that stands in its partitions' lists, and leaves them when it is dropped.
+pub(crate) struct Registered {
+    pub(crate) fetch: Arc<WaitingFetch>,
+    partitions: Vec<Arc<Partition>>,
+}
+
+impl Registered {
+    /// `partitions` come with their position in the request and the high watermark that was seen.
+    pub(crate) fn new(partitions: impl Iterator<Item = (usize, Arc<Partition>, Offset)>) -> Self {
+        let fetch = WaitingFetch::new();
+        let register = |(position, partition, seen): (usize, Arc<Partition>, Offset)| {
+            partition.notify_beyond(seen, &fetch, position);
+            partition
+        };
+        let partitions = partitions.map(register).collect();
+        Self { fetch, partitions }
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        for partition in &self.partitions {
+            partition.stop_notifying(&self.fetch);
+        }
     }
 }
 

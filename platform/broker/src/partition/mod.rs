@@ -7,6 +7,7 @@
 mod ack_queue;
 mod fetch_waiters;
 mod high_watermark;
+mod read;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -23,8 +24,9 @@ use crate::metrics::TopicTraffic;
 use ack_queue::AckQueue;
 pub(crate) use ack_queue::PendingAcks;
 use fetch_waiters::FetchWaiters;
-pub(crate) use fetch_waiters::WaitingFetch;
+pub(crate) use fetch_waiters::{Registered, WaitingFetch};
 use high_watermark::HighWatermark;
+pub(crate) use read::{Room, Source};
 
 /// What the metadata says about a partition, and its topic's settings.
 #[derive(Clone, Debug)]
@@ -39,7 +41,7 @@ pub(crate) struct Role {
 impl Role {
     /// Replicas that must be in sync for a write that wants all of them. A topic with fewer replicas than
     /// `min.insync.replicas` could never be written to, so, as in Kafka, the lower number counts.
-    fn min_insync_replicas(&self) -> usize {
+    pub(crate) fn min_insync_replicas(&self) -> usize {
         self.replicas.min(self.config.min_insync_replicas as usize)
     }
 
@@ -200,8 +202,20 @@ impl Partition {
         waiting.fetches.add(fetch, position);
     }
 
+    /// Whether a reader at `offset` has no reason to wait: there is something, or nothing will come any more.
+    pub(crate) fn is_worth_a_look(&self, offset: Offset) -> bool {
+        self.last_stable_offset() > offset
+            || self.check_leader(LeaderEpoch::UNKNOWN).is_err()
+            || self.waiting.lock().closed
+    }
+
     pub(crate) fn stop_notifying(&self, fetch: &WaitingFetch) {
         self.waiting.lock().fetches.remove(fetch);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn waiting_fetches(&self) -> usize {
+        self.waiting.lock().fetches.len()
     }
 
     /// A replica holds everything below `end` durably.

@@ -9,7 +9,6 @@
 mod read;
 mod reply;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -24,8 +23,8 @@ use uuid::Uuid;
 
 use crate::dispatch::Call;
 use crate::fetch_session::{FetchContext, FetchTarget, PartitionKey, SessionRequest, TopicKey};
-use crate::partition::{Partition, WaitingFetch};
-use read::{Limits, NeedsDisk, Reading, Source};
+use crate::partition::{Registered, Source};
+use read::{Limits, NeedsDisk, Reading};
 
 /// From this version on topics are named by their ids (KIP-516).
 const NAMES_TOPICS_BY_ID: i16 = 13;
@@ -154,32 +153,5 @@ impl Fetch {
             self
         });
         read.await.inspect_err(|error| tracing::error!(%error, "a read from disk failed")).ok()
-    }
-}
-
-/// A fetch that stands in its partitions' lists, and leaves them when it is dropped.
-struct Registered {
-    fetch: Arc<WaitingFetch>,
-    partitions: Vec<Arc<Partition>>,
-}
-
-impl Registered {
-    /// `partitions` come with their position in the request and the high watermark that was seen.
-    fn new(partitions: impl Iterator<Item = (usize, Arc<Partition>, i64)>) -> Self {
-        let fetch = WaitingFetch::new();
-        let register = |(position, partition, seen): (usize, Arc<Partition>, i64)| {
-            partition.notify_beyond(seen, &fetch, position);
-            partition
-        };
-        let partitions = partitions.map(register).collect();
-        Self { fetch, partitions }
-    }
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        for partition in &self.partitions {
-            partition.stop_notifying(&self.fetch);
-        }
     }
 }

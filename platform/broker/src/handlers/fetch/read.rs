@@ -11,7 +11,7 @@ use crate::broker::State;
 use crate::error_map::ToErrorCode;
 use crate::fetch_session::{FetchTarget, TopicKey};
 use crate::handlers::lookup;
-use crate::partition::Partition;
+use crate::partition::{Partition, Room, Source};
 
 /// What one answer may hold.
 #[derive(Clone, Copy, Debug)]
@@ -19,15 +19,6 @@ pub(super) struct Limits {
     pub(super) max_bytes: usize,
     pub(super) read_committed: bool,
     pub(super) is_replica: bool,
-}
-
-/// Where records may be read from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    /// The tail memory; never blocks.
-    Memory,
-    /// That, and the disk; may block.
-    Disk,
 }
 
 /// Records asked for are on disk only.
@@ -141,8 +132,6 @@ impl Reading {
             Ok(partition) => {
                 let room = Room {
                     bytes: self.limits.max_bytes.saturating_sub(others).min(read.target.max_bytes),
-                    // A batch larger than the limits must not stop the consumer for ever: the first one of
-                    // an answer may be of any size.
                     at_least_one_batch: others == 0,
                 };
                 let partition = read.partition.insert(partition);
@@ -170,12 +159,6 @@ fn find(
         return Err(ErrorCode::NotLeaderOrFollower);
     }
     lookup::led_here(state, topic, *index, target.current_leader_epoch)
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Room {
-    bytes: usize,
-    at_least_one_batch: bool,
 }
 
 fn read_partition(
@@ -207,7 +190,7 @@ fn read_partition(
     if from >= up_to || (room.bytes == 0 && !room.at_least_one_batch) {
         return Ok(Ok(found));
     }
-    match read_records(log, from, up_to, room, source) {
+    match partition.read_records(from, up_to, room, source) {
         Ok(Some(records)) => {
             found.records = records;
             Ok(Ok(found))
@@ -218,23 +201,6 @@ fn read_partition(
                 tracing::error!(partition = %partition.id(), %error, "cannot read records");
             }
             Ok(Err(error.to_error_code()))
-        }
-    }
-}
-
-fn read_records(
-    log: &PartitionLog,
-    from: Offset,
-    up_to: Offset,
-    room: Room,
-    source: Source,
-) -> Result<Option<Payload>, ReadError> {
-    let tail = log.read_tail(from, up_to, room.bytes, room.at_least_one_batch)?;
-    match (tail, source) {
-        (Some(read), _) => Ok(Some(read.payload)),
-        (None, Source::Memory) => Ok(None),
-        (None, Source::Disk) => {
-            log.read(from, up_to, room.bytes, room.at_least_one_batch).map(|read| Some(read.payload))
         }
     }
 }

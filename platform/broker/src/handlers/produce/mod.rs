@@ -19,9 +19,10 @@ use millrace_protocol::messages::ProduceRequest;
 use millrace_transport::{CloseReason, Reply};
 
 use super::lookup;
+use crate::checked_append::Failure;
 use crate::dispatch::Call;
 use crate::partition::{Partition, PendingAcks};
-use append::{Failure, append};
+use append::append;
 use response::{Answers, Place};
 
 /// From this version on topics are named by their ids.

@@ -12,8 +12,8 @@ use millrace_protocol::messages::{self, ProduceResponse};
 use millrace_protocol::{ErrorCode, StrBytes};
 use uuid::Uuid;
 
-use super::append::Failure;
 use super::{NAMES_TOPICS_BY_ID, lookup};
+use crate::checked_append::Failure;
 use crate::dispatch::Call;
 
 /// From this version on errors come with a text and the records to blame (KIP-467).
