@@ -12,6 +12,9 @@ pub const PRIVATE_API_KEYS: RangeInclusive<i16> = 15_000..=15_999;
 /// The version of all of them so far.
 pub const PRIVATE_VERSION: i16 = 0;
 
+/// Tag of a topic in a Metadata response: the name of the deployment that partitions it.
+pub const PARTITIONER_TAG: i32 = 15_000;
+
 /// A request of Millrace's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i16)]

@@ -119,6 +119,11 @@ pub enum SendError {
          record may or may not be stored"
     )]
     Expired { topic: String, partition: i32, after: Duration, reason: String },
+    #[error(
+        "the brokers chose no partition of topic '{topic}' for the record within {after:?} (delivery_timeout); \
+         last reason: {reason}. The record is not stored"
+    )]
+    Unassigned { topic: String, after: Duration, reason: String },
     #[error("{topic}-{partition} refused the batch: {name} ({code}): {message}")]
     Rejected { topic: String, partition: i32, code: i16, name: String, message: String, retriable: bool },
     #[error(transparent)]
@@ -134,7 +139,7 @@ impl SendError {
     /// delivery_timeout; sending again after [`SendError::Expired`] can store the record twice.
     pub const fn is_retriable(&self) -> bool {
         match self {
-            Self::BufferFull { .. } | Self::Expired { .. } => true,
+            Self::BufferFull { .. } | Self::Expired { .. } | Self::Unassigned { .. } => true,
             Self::Rejected { retriable, .. } => *retriable,
             Self::Request(error) => error.is_retriable(),
             Self::TooLarge { .. } | Self::Encode { .. } | Self::Closed => false,

@@ -10,6 +10,7 @@ use millrace_protocol::StrBytes;
 use millrace_protocol::messages::metadata_request::MetadataRequestTopic;
 use millrace_protocol::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
 use millrace_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
+use millrace_protocol::private::PARTITIONER_TAG;
 
 use crate::admin::BrokerInfo;
 use crate::error::{RequestError, refused};
@@ -31,6 +32,8 @@ pub(crate) struct TopicImage {
     pub(crate) name: Arc<str>,
     pub(crate) id: TopicId,
     pub(crate) internal: bool,
+    /// Whether a plugin on the brokers chooses the partitions of records whose senders do not.
+    pub(crate) has_partitioner: bool,
     /// By number, without gaps.
     pub(crate) partitions: Vec<PartitionImage>,
 }
@@ -102,6 +105,7 @@ impl TopicImage {
             name: name.into(),
             id: TopicId(topic.topic_id),
             internal: topic.is_internal,
+            has_partitioner: topic.unknown_tagged_fields.contains_key(&PARTITIONER_TAG),
             partitions: partitions.into_iter().map(PartitionImage::from_response).collect(),
         }
     }

@@ -150,17 +150,22 @@ impl Cluster {
         }
     }
 
+    /// The brokers that may be asked what any of them answers. Those that are connected come first: an answer
+    /// from them comes at once.
+    pub(crate) fn candidates(&self) -> Vec<Arc<Broker>> {
+        let mut candidates: Vec<Arc<Broker>> = self.brokers.lock().values().cloned().collect();
+        candidates.sort_by_key(|broker| !broker.is_connected());
+        candidates.push(Arc::clone(&self.bootstrap));
+        candidates
+    }
+
     /// Asks brokers one after the other until one answers.
     pub(crate) async fn ask_any<T, F>(&self, ask: impl Fn(Arc<Broker>) -> F) -> Result<T, RequestError>
     where
         F: Future<Output = Result<T, RequestError>>,
     {
-        let mut candidates: Vec<Arc<Broker>> = self.brokers.lock().values().cloned().collect();
-        // Those that are connected first: an answer from them comes at once.
-        candidates.sort_by_key(|broker| !broker.is_connected());
-        candidates.push(Arc::clone(&self.bootstrap));
         let mut last = RequestError::Closed;
-        for broker in candidates {
+        for broker in self.candidates() {
             match ask(broker).await {
                 Err(error) if error.is_retriable() && error.code().is_none() => last = error,
                 answer => return answer,

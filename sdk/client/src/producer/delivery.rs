@@ -1,10 +1,10 @@
 //! Deliveries: what became of a record. One shared state per batch, none per record.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use parking_lot::Mutex;
 
@@ -27,21 +27,20 @@ pub struct StoredRange {
     pub count: u32,
 }
 
-/// What the deliveries of one batch share.
-pub(crate) struct BatchState {
-    partition: i32,
-    /// The batch's base offset, or why it was not stored. Set once.
-    outcome: OnceLock<Result<i64, SendError>>,
+/// Something that is decided once, and those who wait for it.
+pub(crate) struct Settled<T> {
+    /// Set once.
+    outcome: OnceLock<T>,
     waiters: Mutex<Vec<Waker>>,
 }
 
-impl BatchState {
-    pub(crate) fn new(partition: i32) -> Arc<Self> {
-        Arc::new(Self { partition, outcome: OnceLock::new(), waiters: Mutex::new(Vec::new()) })
+impl<T> Settled<T> {
+    pub(crate) const fn new() -> Self {
+        Self { outcome: OnceLock::new(), waiters: Mutex::new(Vec::new()) }
     }
 
-    /// Resolves all deliveries of the batch.
-    pub(crate) fn complete(&self, outcome: Result<i64, SendError>) {
+    /// Decides, unless that has been done, and wakes those who wait.
+    pub(crate) fn settle(&self, outcome: T) {
         let waiters = {
             let mut waiters = self.waiters.lock();
             let _ = self.outcome.set(outcome);
@@ -53,7 +52,7 @@ impl BatchState {
     }
 
     /// The outcome, or a place among those that are woken; `slot` is where this waiter stood before.
-    fn poll(&self, cx: &mut Context<'_>, slot: &mut Option<usize>) -> Poll<&Result<i64, SendError>> {
+    fn poll(&self, cx: &mut Context<'_>, slot: &mut Option<usize>) -> Poll<&T> {
         if let Some(outcome) = self.outcome.get() {
             return Poll::Ready(outcome);
         }
@@ -71,19 +70,59 @@ impl BatchState {
         }
         Poll::Pending
     }
+
+    pub(crate) async fn settled(&self) {
+        let mut slot = None;
+        poll_fn(|cx| self.poll(cx, &mut slot).map(|_| ())).await;
+    }
 }
+
+/// What the deliveries of one batch share: its base offset, or why it was not stored.
+pub(crate) struct BatchState {
+    partition: i32,
+    stored: Settled<Result<i64, SendError>>,
+}
+
+impl BatchState {
+    pub(crate) fn new(partition: i32) -> Arc<Self> {
+        Arc::new(Self { partition, stored: Settled::new() })
+    }
+
+    /// Resolves all deliveries of the batch.
+    pub(crate) fn complete(&self, outcome: Result<i64, SendError>) {
+        self.stored.settle(outcome);
+    }
+}
+
+/// A record's batch and its index there.
+pub(crate) type BatchPlace = (Arc<BatchState>, u32);
+
+/// What the deliveries of records share that wait for their partitions together: where each of them went, or
+/// why none of them went anywhere.
+pub(crate) type AssignmentState = Settled<Result<Vec<BatchPlace>, SendError>>;
 
 /// Resolves when the record is stored, or surely is not.
 #[must_use = "a delivery tells whether the record was stored"]
 pub struct Delivery {
-    batch: Arc<BatchState>,
+    whereabouts: Whereabouts,
     index: u32,
     slot: Option<usize>,
 }
 
+/// What a record is part of.
+enum Whereabouts {
+    Batch(Arc<BatchState>),
+    /// Its partition is being asked for.
+    Waiting(Arc<AssignmentState>),
+}
+
 impl Delivery {
     pub(crate) const fn new(batch: Arc<BatchState>, index: u32) -> Self {
-        Self { batch, index, slot: None }
+        Self { whereabouts: Whereabouts::Batch(batch), index, slot: None }
+    }
+
+    pub(crate) const fn waiting(assignment: Arc<AssignmentState>, index: u32) -> Self {
+        Self { whereabouts: Whereabouts::Waiting(assignment), index, slot: None }
     }
 }
 
@@ -97,18 +136,39 @@ impl Future for Delivery {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        this.batch.poll(cx, &mut this.slot).map(|outcome| match outcome {
-            Ok(base) => Ok(Stored { partition: this.batch.partition, offset: offset(*base, this.index) }),
-            Err(error) => Err(error.clone()),
-        })
+        loop {
+            let (batch, index) = match &this.whereabouts {
+                Whereabouts::Batch(batch) => {
+                    let outcome = ready!(batch.stored.poll(cx, &mut this.slot)).clone();
+                    return Poll::Ready(outcome.map(|base| Stored {
+                        partition: batch.partition,
+                        offset: offset(base, this.index),
+                    }));
+                }
+                Whereabouts::Waiting(assignment) => match ready!(assignment.poll(cx, &mut this.slot)) {
+                    Ok(places) => places[this.index as usize].clone(),
+                    Err(error) => return Poll::Ready(Err(error.clone())),
+                },
+            };
+            (this.whereabouts, this.index, this.slot) = (Whereabouts::Batch(batch), index, None);
+        }
     }
 }
 
-/// Records of one `send_batch` that went into the same batch, one after the other.
+/// Records of one `send_batch` that went the same way, one after the other.
 struct Share {
-    batch: Arc<BatchState>,
+    whereabouts: Whereabouts,
     first: u32,
     count: u32,
+}
+
+impl Share {
+    /// Counts in the record at `index` of the same batch or assignment, if it comes next.
+    const fn takes(&mut self, index: u32) -> bool {
+        let next = self.first + self.count == index;
+        self.count += next as u32;
+        next
+    }
 }
 
 /// Resolves when all records of one `send_batch` are stored, or with the first error.
@@ -126,11 +186,24 @@ impl BatchDelivery {
 
     /// Counts a record in. Records of one partition come in order, so looking at the latest shares is enough.
     pub(crate) fn add(&mut self, batch: &Arc<BatchState>, index: u32) {
-        let last = self.waiting.iter_mut().rev().find(|share| Arc::ptr_eq(&share.batch, batch));
-        match last {
-            Some(share) if share.first + share.count == index => share.count += 1,
-            _ => self.waiting.push_back(Share { batch: Arc::clone(batch), first: index, count: 1 }),
+        let same = |share: &&mut Share| matches!(&share.whereabouts, Whereabouts::Batch(known) if Arc::ptr_eq(known, batch));
+        let last = self.waiting.iter_mut().rev().find(same);
+        if !last.is_some_and(|share| share.takes(index)) {
+            self.push(Whereabouts::Batch(Arc::clone(batch)), index);
         }
+    }
+
+    /// As [`Self::add`], for a record whose partition is being asked for.
+    pub(crate) fn add_waiting(&mut self, assignment: &Arc<AssignmentState>, index: u32) {
+        let same = |share: &&mut Share| matches!(&share.whereabouts, Whereabouts::Waiting(known) if Arc::ptr_eq(known, assignment));
+        let last = self.waiting.iter_mut().rev().find(same);
+        if !last.is_some_and(|share| share.takes(index)) {
+            self.push(Whereabouts::Waiting(Arc::clone(assignment)), index);
+        }
+    }
+
+    fn push(&mut self, whereabouts: Whereabouts, first: u32) {
+        self.waiting.push_back(Share { whereabouts, first, count: 1 });
     }
 }
 
@@ -140,17 +213,32 @@ impl Future for BatchDelivery {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         while let Some(share) = this.waiting.front() {
-            match share.batch.poll(cx, &mut this.slot) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.clone())),
-                Poll::Ready(Ok(base)) => this.stored.push(StoredRange {
-                    partition: share.batch.partition,
-                    first_offset: offset(*base, share.first),
-                    count: share.count,
-                }),
+            let mut places = Vec::new();
+            let outcome = match &share.whereabouts {
+                Whereabouts::Batch(batch) => {
+                    ready!(batch.stored.poll(cx, &mut this.slot)).as_ref().map(|base| {
+                        this.stored.push(StoredRange {
+                            partition: batch.partition,
+                            first_offset: offset(*base, share.first),
+                            count: share.count,
+                        });
+                    })
+                }
+                Whereabouts::Waiting(assignment) => {
+                    ready!(assignment.poll(cx, &mut this.slot)).as_ref().map(|all| {
+                        let first = share.first as usize;
+                        places.extend_from_slice(&all[first..first + share.count as usize]);
+                    })
+                }
+            };
+            if let Err(error) = outcome {
+                return Poll::Ready(Err(error.clone()));
             }
             this.slot = None;
             this.waiting.pop_front();
+            for (batch, index) in places {
+                this.add(&batch, index);
+            }
         }
         Poll::Ready(Ok(std::mem::take(&mut this.stored)))
     }
@@ -179,11 +267,38 @@ mod tests {
     async fn a_waiting_task_is_woken() {
         let batch = BatchState::new(0);
         let delivery = tokio::spawn(Delivery::new(Arc::clone(&batch), 0));
-        while batch.waiters.lock().is_empty() {
+        while batch.stored.waiters.lock().is_empty() {
             tokio::task::yield_now().await;
         }
         batch.complete(Err(SendError::Closed));
         assert!(matches!(delivery.await.unwrap(), Err(SendError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn records_that_waited_for_a_partition_resolve_where_they_went() {
+        let (assignment, batch) = (Arc::new(AssignmentState::new()), BatchState::new(7));
+        let mut alone = Delivery::waiting(Arc::clone(&assignment), 1);
+        let mut all = BatchDelivery::new();
+        for index in 0..3 {
+            all.add_waiting(&assignment, index);
+        }
+        assert!((&mut alone).now_or_never().is_none());
+        assert!((&mut all).now_or_never().is_none());
+        let other = BatchState::new(2);
+        assignment.settle(Ok(vec![
+            (Arc::clone(&batch), 4),
+            (Arc::clone(&other), 0),
+            (Arc::clone(&batch), 5),
+        ]));
+        assert!((&mut alone).now_or_never().is_none(), "placed is not stored");
+        other.complete(Ok(30));
+        assert_eq!(alone.await.unwrap(), Stored { partition: 2, offset: 30 });
+        batch.complete(Ok(10));
+        let expected = vec![
+            StoredRange { partition: 7, first_offset: 14, count: 2 },
+            StoredRange { partition: 2, first_offset: 30, count: 1 },
+        ];
+        assert_eq!(all.await.unwrap(), expected);
     }
 
     #[tokio::test]

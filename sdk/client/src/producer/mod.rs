@@ -2,16 +2,21 @@
 //!
 //! A record is encoded straight into its partition's open batch, in the caller's context and without any
 //! allocation of its own. Full batches, and lone ones when nothing is in flight, go to the wire in that same
-//! context; see [`lane`]. Numbers, order and retries are decided by [`core`], which does no I/O.
+//! context; see [`lane`]. Numbers, order and retries are decided by [`core`], which does no I/O. Only where a
+//! topic's partitions are chosen by a plugin do records wait before that, for the broker's answer; see
+//! [`assign`].
 
+mod assign;
 mod budget;
 mod buffers;
+mod clock;
 mod config;
 mod core;
 mod delivery;
 mod lane;
 mod partition;
 mod partitioner;
+mod place;
 mod record;
 mod reply;
 mod shared;
@@ -22,15 +27,14 @@ use std::sync::atomic::Ordering;
 
 pub use config::{Acks, ProducerBuilder};
 pub use delivery::{BatchDelivery, Delivery, Stored, StoredRange};
-use millrace_protocol::batch::{BatchBuilder, HEADER_LEN};
+use millrace_protocol::batch::HEADER_LEN;
 pub use millrace_protocol::compression::Codec as Compression;
 use millrace_protocol::messages::ApiVersionsRequest;
 pub use record::{Header, Record};
 pub(crate) use shared::Shared;
 
 use crate::error::{RequestError, SendError};
-use partition::{Partition, Placed};
-use shared::Topic;
+use partition::Partition;
 
 /// Sends records; cheap to clone, clones share buffers and order. Close or flush before dropping the last one:
 /// what is not on its way then may not go out, and its delivery says so.
@@ -95,30 +99,38 @@ impl Producer {
         let home = known.sticky.current(known.partitions.len());
         for record in records {
             let size = self.check(topic, &record)?;
-            let record = match (record.partition, record.key) {
-                (None, None) => record.with_partition(i32::try_from(home).unwrap_or_default()),
-                _ => record,
-            };
             if !self.shared.budget.try_take(size) {
                 // What is queued must be on its way, or room would never come.
-                self.dispatch(touched.drain(..));
+                self.shared.dispatch(touched.drain(..));
                 self.shared.budget.take(size).await;
             }
-            let partition = match self.choose(topic, &known, &record, size) {
+            if record.partition.is_none()
+                && known.assigner.is_some()
+                && let Some((waiting, index)) =
+                    record.with_wire(|wire| self.shared.assign(&known, wire, size))
+            {
+                delivery.add_waiting(&waiting, index);
+                continue;
+            }
+            let wanted = match (record.partition, record.key) {
+                (None, None) => Some(i32::try_from(home).unwrap_or_default()),
+                (wanted, _) => wanted,
+            };
+            let partition = match self.shared.choose(topic, &known, wanted, record.key, size) {
                 Ok(partition) => partition,
                 Err(error) => {
-                    self.dispatch(touched.drain(..));
+                    self.shared.dispatch(touched.drain(..));
                     return Err(error);
                 }
             };
-            let placed = self.append(partition, &record, size).0;
+            let placed = record.with_wire(|wire| self.shared.append(partition, wire, size, None).0);
             delivery.add(&placed.delivery, placed.index);
             if !touched.iter().rev().any(|known| Arc::ptr_eq(known, partition)) {
                 touched.push(Arc::clone(partition));
             }
         }
         known.sticky.sent(self.shared.pace.batch_bytes, self.shared.pace.batch_bytes);
-        self.dispatch(touched.into_iter());
+        self.shared.dispatch(touched.into_iter());
         Ok(delivery)
     }
 
@@ -137,12 +149,17 @@ impl Producer {
 
     /// Sends what is buffered without waiting for linger, and waits until all of it is acknowledged or failed.
     pub async fn flush(&self) {
+        for assigner in self.shared.topics().iter().filter_map(|topic| topic.assigner.as_ref()) {
+            for assignment in assigner.assignments() {
+                assignment.settled().await;
+            }
+        }
         let mut waiting = Vec::new();
         for topic in self.shared.topics() {
             for partition in &topic.partitions {
                 waiting.extend(partition.state.lock().flush());
             }
-            self.dispatch(topic.partitions.iter().cloned());
+            self.shared.dispatch(topic.partitions.iter().cloned());
         }
         for batch in waiting {
             // Its senders hear of the outcome; here only the end matters.
@@ -173,8 +190,7 @@ impl Producer {
         if self.shared.closed.load(Ordering::Acquire) {
             return Err(SendError::Closed);
         }
-        let size = record
-            .with_wire_headers(|headers| BatchBuilder::record_bytes_max(record.key, record.value, headers));
+        let size = record.size();
         let limit = self.shared.max_request_bytes;
         if size + HEADER_LEN > limit {
             return Err(SendError::TooLarge { topic: topic.to_owned(), size, limit });
@@ -185,65 +201,23 @@ impl Producer {
     /// Puts a record, for which room was taken, into its batch and sends what became due. None if the topic
     /// is not known yet.
     fn place(&self, topic: &str, record: &Record<'_>, size: usize) -> Option<Result<Delivery, SendError>> {
-        let placed = self.shared.with_topic(topic, |known| {
-            let partition = self.choose(topic, known, record, size)?;
-            let (placed, due) = self.append(partition, record, size);
-            Ok((placed, due.then(|| Arc::clone(partition))))
-        })?;
-        Some(placed.map(|(placed, due)| {
-            self.dispatch(due.into_iter());
-            Delivery::new(placed.delivery, placed.index)
-        }))
-    }
-
-    fn choose<'a>(
-        &self,
-        name: &str,
-        topic: &'a Topic,
-        record: &Record<'_>,
-        size: usize,
-    ) -> Result<&'a Arc<Partition>, SendError> {
-        topic.choose(record, size, self.shared.pace.batch_bytes).ok_or_else(|| {
-            self.shared.budget.release(size);
-            SendError::Request(RequestError::NoSuchPartition {
-                topic: name.to_owned(),
-                partition: record.partition.unwrap_or_default(),
-                count: topic.partitions.len(),
-            })
+        record.with_wire(|wire| {
+            let placed = self.shared.with_topic(topic, |known| {
+                if record.partition.is_none()
+                    && let Some((waiting, index)) = self.shared.assign(known, wire, size)
+                {
+                    return Ok((Delivery::waiting(waiting, index), None));
+                }
+                let partition = self.shared.choose(topic, known, record.partition, record.key, size)?;
+                let (placed, due) = self.shared.append(partition, wire, size, None);
+                let delivery = Delivery::new(placed.delivery, placed.index);
+                Ok((delivery, due.then(|| Arc::clone(partition))))
+            })?;
+            Some(placed.map(|(delivery, due)| {
+                self.shared.dispatch(due.into_iter());
+                delivery
+            }))
         })
-    }
-
-    /// Encodes the record and tells whether the partition has something due that is not queued yet.
-    fn append(&self, partition: &Arc<Partition>, record: &Record<'_>, size: usize) -> (Placed, bool) {
-        let pace = self.shared.pace;
-        let mut state = partition.state.lock();
-        let placed = state.append(partition.index, record, size, pace, &self.shared.buffers);
-        let due = state.is_due_at_once(pace);
-        drop(state);
-        if placed.opened && !pace.linger.is_zero() {
-            self.remember(partition);
-        }
-        (placed, due)
-    }
-
-    /// Has upkeep send the partition's new batch when it has lingered.
-    fn remember(&self, partition: &Arc<Partition>) {
-        let due = std::time::Instant::now() + self.shared.pace.linger;
-        let mut lingering = self.shared.lingering.lock();
-        let first = lingering.is_empty();
-        lingering.push_back((due, Arc::clone(partition)));
-        drop(lingering);
-        if first {
-            self.shared.upkeep.notify_one();
-        }
-    }
-
-    fn dispatch(&self, partitions: impl Iterator<Item = Arc<Partition>>) {
-        for partition in partitions {
-            if let Some(lane) = self.shared.enqueue(&partition) {
-                lane.kick();
-            }
-        }
     }
 }
 

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use millrace_base::{Clock, SystemClock, TopicId};
+use millrace_base::TopicId;
 use millrace_protocol::StrBytes;
 use millrace_protocol::batch::{BatchBuilder, HEADER_LEN};
 use parking_lot::Mutex;
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::error::SendError;
 use crate::producer::buffers::Buffers;
+use crate::producer::clock::BatchClock;
 use crate::producer::core::{Core, FlightId, Identity, Stamp};
 use crate::producer::delivery::BatchState;
 use crate::producer::lane::ProduceLane;
-use crate::producer::record::Record;
+use crate::producer::record::WireRecord;
 
 /// First allocation of a partition's first batch; later ones are as large as their predecessor became.
 const FIRST_BATCH_BYTES: usize = 1 << 10;
@@ -46,7 +46,7 @@ pub(crate) struct Pending {
     pub(crate) builder: BatchBuilder,
     pub(crate) delivery: Arc<BatchState>,
     pub(crate) since: Instant,
-    last_timestamp_ms: i64,
+    clock: BatchClock,
     /// Taken from the producer's budget.
     pub(crate) reserved: usize,
 }
@@ -97,26 +97,15 @@ impl Partition {
     }
 }
 
-impl Pending {
-    /// The time, exact for a batch's first record. The clock is half the cost of a small record, so those that
-    /// follow take the system's coarse one (a few milliseconds), which does not go back behind the first.
-    fn now_ms(&mut self, first: bool) -> i64 {
-        if !first {
-            let now = clock_gettime(ClockId::RealtimeCoarse);
-            let now_ms = now.tv_sec * 1000 + now.tv_nsec / 1_000_000;
-            self.last_timestamp_ms = self.last_timestamp_ms.max(now_ms);
-        }
-        self.last_timestamp_ms
-    }
-}
-
 impl PartitionState {
-    /// Encodes a record into the open batch, which is closed first if the record does not fit.
+    /// Encodes a record into the open batch, which is closed first if the record does not fit. A new batch
+    /// counts its age from `since`, or from now.
     pub(crate) fn append(
         &mut self,
         partition: i32,
-        record: &Record<'_>,
+        record: &WireRecord<'_>,
         size: usize,
+        since: Option<Instant>,
         pace: Pace,
         buffers: &Buffers,
     ) -> Placed {
@@ -128,19 +117,18 @@ impl PartitionState {
         let open = self.open.get_or_insert_with(|| Pending {
             builder: BatchBuilder::with_buffer(buffers.take(capacity.max(HEADER_LEN + size))),
             delivery: BatchState::new(partition),
-            since: Instant::now(),
-            last_timestamp_ms: SystemClock.now_ms(),
+            since: since.unwrap_or_else(Instant::now),
+            clock: BatchClock::start(),
             reserved: 0,
         });
-        let timestamp_ms = record.timestamp.unwrap_or_else(|| open.now_ms(opened));
-        let index = record.with_wire_headers(|headers| {
-            open.builder.append(timestamp_ms, record.key, record.value, headers)
-        });
+        let timestamp_ms = record.timestamp.unwrap_or_else(|| open.clock.now_ms(opened));
+        let index = open.builder.append(timestamp_ms, record.key, record.value, record.headers);
         open.reserved += size;
         Placed { delivery: Arc::clone(&open.delivery), index: index.unsigned_abs(), opened }
     }
 
-    fn close_open(&mut self) {
+    /// Lets no further record into the open batch.
+    pub(crate) fn close_open(&mut self) {
         if let Some(open) = self.open.take() {
             self.last_batch_bytes = open.builder.len_bytes().next_power_of_two().max(FIRST_BATCH_BYTES);
             self.full.push_back(open);
@@ -208,8 +196,15 @@ impl PartitionState {
         let expired =
             |pending: &Pending| now.saturating_duration_since(pending.since) >= pace.delivery_timeout;
         let mut taken = Vec::new();
-        while self.full.front().is_some_and(expired) {
-            taken.extend(self.full.pop_front());
+        // Not in order of their age: records that waited for their partition bring theirs along.
+        if self.full.iter().any(expired) {
+            for pending in std::mem::take(&mut self.full) {
+                if expired(&pending) {
+                    taken.push(pending);
+                } else {
+                    self.full.push_back(pending);
+                }
+            }
         }
         if self.open.as_ref().is_some_and(expired) {
             taken.extend(self.open.take());

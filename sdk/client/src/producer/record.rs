@@ -1,6 +1,6 @@
 //! A record as the application hands it over: borrowed, because it is copied straight into its batch.
 
-use millrace_protocol::batch::Header as WireHeader;
+use millrace_protocol::batch::{BatchBuilder, Header as WireHeader};
 
 /// Records with more headers than this cost an allocation.
 const HEADERS_INLINE: usize = 16;
@@ -71,9 +71,35 @@ impl<'a> Record<'a> {
     }
 }
 
+/// A record as its batch takes it.
+#[derive(Clone, Copy)]
+pub(crate) struct WireRecord<'a> {
+    pub(crate) timestamp: Option<i64>,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) headers: &'a [WireHeader<'a>],
+}
+
+impl WireRecord<'_> {
+    /// What the record takes in a batch at most.
+    pub(crate) fn size(&self) -> usize {
+        BatchBuilder::record_bytes_max(self.key, self.value, self.headers)
+    }
+}
+
 impl Record<'_> {
-    /// Runs `use_them` with the headers as the record batch takes them.
-    pub(crate) fn with_wire_headers<T>(&self, use_them: impl FnOnce(&[WireHeader<'_>]) -> T) -> T {
+    /// Runs `use_it` with the record as its batch takes it.
+    pub(crate) fn with_wire<T>(&self, use_it: impl FnOnce(&WireRecord<'_>) -> T) -> T {
+        let Self { key, value, timestamp, .. } = *self;
+        self.with_wire_headers(|headers| use_it(&WireRecord { timestamp, key, value, headers }))
+    }
+
+    /// What the record takes in a batch at most.
+    pub(crate) fn size(&self) -> usize {
+        self.with_wire_headers(|headers| BatchBuilder::record_bytes_max(self.key, self.value, headers))
+    }
+
+    fn with_wire_headers<T>(&self, use_them: impl FnOnce(&[WireHeader<'_>]) -> T) -> T {
         if self.headers.is_empty() {
             return use_them(&[]);
         }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use millrace_protocol::key_hash::partition_of_key;
 use millrace_protocol::messages::{InitProducerIdRequest, ProducerId};
 use millrace_protocol::{ErrorCode, StrBytes};
 use parking_lot::{Mutex, RwLock};
@@ -13,14 +14,14 @@ use tokio::sync::Notify;
 use crate::cluster::{Cluster, TopicImage};
 use crate::error::{RequestError, SendError, check};
 use crate::producer::Compression;
+use crate::producer::assign::Assigner;
 use crate::producer::budget::Budget;
 use crate::producer::buffers::Buffers;
 use crate::producer::config::{Acks, ProducerBuilder};
 use crate::producer::core::{Core, Identity};
 use crate::producer::lane::ProduceLane;
 use crate::producer::partition::{Pace, Partition};
-use crate::producer::partitioner::{self, Sticky};
-use crate::producer::record::Record;
+use crate::producer::partitioner::Sticky;
 
 /// Pause between attempts to get a producer id while the cluster cannot give one.
 const IDENTITY_PAUSE: Duration = Duration::from_millis(100);
@@ -36,13 +37,15 @@ pub(crate) struct Shared {
     pub(crate) budget: Budget,
     pub(crate) buffers: Buffers,
     max_in_flight: usize,
-    retry_backoff: Duration,
+    pub(crate) retry_backoff: Duration,
     topics: RwLock<hashbrown::HashMap<Arc<str>, Arc<Topic>>>,
     lanes: Mutex<HashMap<String, Arc<ProduceLane>>>,
     identity: RwLock<Option<Identity>>,
     /// An identity is being asked for.
     identifying: AtomicBool,
     refreshing: AtomicBool,
+    /// When the cluster's picture that the topics follow was asked for.
+    followed: Mutex<Option<Instant>>,
     pub(crate) closed: AtomicBool,
     /// Partitions that upkeep looks after: they retry, or have no leader.
     pub(crate) watched: Mutex<Vec<Arc<Partition>>>,
@@ -56,20 +59,23 @@ pub(crate) struct Shared {
 pub(crate) struct Topic {
     pub(crate) partitions: Vec<Arc<Partition>>,
     pub(crate) sticky: Arc<Sticky>,
+    /// From the moment on that the topic has a partitioner on the brokers; it may have lost it again.
+    pub(crate) assigner: Option<Arc<Assigner>>,
 }
 
 impl Topic {
-    /// The partition that `record` goes to; None if it names one that does not exist.
+    /// The partition that a record goes to; None if it wants one that does not exist.
     pub(crate) fn choose(
         &self,
-        record: &Record<'_>,
+        wanted: Option<i32>,
+        key: Option<&[u8]>,
         size: usize,
         batch_bytes: usize,
     ) -> Option<&Arc<Partition>> {
         let count = self.partitions.len();
-        let index = match (record.partition, record.key) {
+        let index = match (wanted, key) {
             (Some(partition), _) => usize::try_from(partition).ok()?,
-            (None, Some(key)) => partitioner::of_key(key, count),
+            (None, Some(key)) => partition_of_key(key, count),
             (None, None) => {
                 let current = self.sticky.current(count);
                 self.sticky.sent(size, batch_bytes);
@@ -105,12 +111,17 @@ impl Shared {
             identity: RwLock::default(),
             identifying: AtomicBool::new(false),
             refreshing: AtomicBool::new(false),
+            followed: Mutex::default(),
             closed: AtomicBool::new(false),
             watched: Mutex::default(),
             lingering: Mutex::default(),
             upkeep: Arc::default(),
             last_trouble: Mutex::default(),
         })
+    }
+
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        self.this.clone()
     }
 
     pub(crate) fn topic(&self, name: &str) -> Option<Arc<Topic>> {
@@ -143,7 +154,8 @@ impl Shared {
     /// Takes over a topic's partitions and leaders as the cluster tells them now.
     fn adopt(&self, image: &TopicImage) -> Arc<Topic> {
         let mut topics = self.topics.write();
-        let mut partitions = topics.get(&image.name).map_or_else(Vec::new, |topic| topic.partitions.clone());
+        let before = topics.get(&image.name);
+        let mut partitions = before.map_or_else(Vec::new, |topic| topic.partitions.clone());
         let name = StrBytes::from_string(image.name.to_string());
         for index in partitions.len()..image.partitions.len() {
             let core = Core::new(self.max_in_flight, self.retry_backoff);
@@ -156,10 +168,15 @@ impl Shared {
             state.topic_id = image.id;
             state.lane = lane;
         }
-        let sticky = topics
-            .get(&image.name)
+        let sticky = before
             .map_or_else(|| Arc::new(Sticky::starting_at(random_start())), |topic| Arc::clone(&topic.sticky));
-        let topic = Arc::new(Topic { partitions, sticky });
+        let mut assigner = before.and_then(|topic| topic.assigner.clone());
+        match &assigner {
+            Some(assigner) => assigner.set_partitioned(image.has_partitioner),
+            None if image.has_partitioner => assigner = Some(Assigner::new(Arc::clone(&image.name))),
+            None => {}
+        }
+        let topic = Arc::new(Topic { partitions, sticky, assigner });
         topics.insert(Arc::clone(&image.name), Arc::clone(&topic));
         topic
     }
@@ -232,6 +249,7 @@ impl Shared {
     /// Takes over what the cluster's present picture says of the topics in use.
     pub(crate) fn follow_leaders(&self) {
         let image = self.cluster.image();
+        *self.followed.lock() = image.asked_at;
         let names: Vec<_> = self.topics.read().keys().cloned().collect();
         for name in names {
             if let Some(topic) = image.topics.get(&name) {
@@ -239,6 +257,13 @@ impl Shared {
                     self.enqueue(partition);
                 }
             }
+        }
+    }
+
+    /// Takes over a picture that somebody else has fetched: it may bring partitions, or a partitioner.
+    pub(crate) fn follow_news(&self) {
+        if *self.followed.lock() != self.cluster.image().asked_at {
+            self.follow_leaders();
         }
     }
 

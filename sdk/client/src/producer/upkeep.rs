@@ -94,8 +94,9 @@ impl Shared {
         }
     }
 
-    /// Ends requests without answer and gives up batches that could not be sent.
+    /// Follows the cluster, ends requests without answer and gives up batches that could not be sent.
     fn scan(&self, now: Instant) {
+        self.follow_news();
         for lane in self.lanes() {
             lane.check_timeout(self.cluster.settings.request_timeout);
         }

@@ -3,6 +3,9 @@
 //! For faults that a real broker cannot be made to show at will; that client and broker understand each other
 //! is proven against the real one (`tests/integration`).
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+pub mod plugins;
 mod requests;
 
 use std::collections::{HashMap, VecDeque};
@@ -48,6 +51,7 @@ pub struct State {
     pub faults: VecDeque<Fault>,
     pub produce_requests: usize,
     pub partitions_per_topic: usize,
+    pub plugins: plugins::Plugins,
     port: u16,
 }
 
@@ -116,6 +120,12 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
             requests::Answer::Nothing => {}
             requests::Answer::Wait(reply) => {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                if stream.write_all(&reply).await.is_err() {
+                    return;
+                }
+            }
+            requests::Answer::Gated(gate, reply) => {
+                drop(gate.acquire().await.unwrap());
                 if stream.write_all(&reply).await.is_err() {
                     return;
                 }

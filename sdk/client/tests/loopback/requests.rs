@@ -20,15 +20,19 @@ use millrace_protocol::messages::{
     ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse, ProduceRequest,
     ProduceResponse, ProducerId, TopicName,
 };
+use millrace_protocol::private::{PARTITIONER_TAG, PrivateApi};
 use millrace_protocol::{Encodable, ErrorCode, HeaderVersion, StrBytes};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
-use super::{Fault, PartitionLog, State};
+use super::{Fault, PartitionLog, State, plugins};
 
 pub enum Answer {
     Reply(Bytes),
     /// As a long poll that found nothing.
     Wait(Bytes),
+    /// Sent when the gate is open.
+    Gated(Arc<Semaphore>, Bytes),
     Nothing,
     Disconnect,
 }
@@ -45,6 +49,9 @@ const VERSIONS: [(ApiKey, i16, i16); 6] = [
 
 pub fn answer(state: &Arc<Mutex<State>>, request: RequestFrame) -> Answer {
     let mut state = state.lock();
+    if let Some(api) = PrivateApi::from_key(request.api_key) {
+        return plugins::answer(&mut state.plugins, api, request);
+    }
     match ApiKey::try_from(request.api_key).unwrap() {
         ApiKey::ApiVersions => reply(&request, ApiKey::ApiVersions, &api_versions()),
         ApiKey::Metadata => {
@@ -110,7 +117,11 @@ fn metadata(state: &mut State, asked: MetadataRequest) -> MetadataResponse {
                 .with_isr_nodes(vec![BrokerId(1)])
         };
         let partitions = (0..count as i32).map(partition).collect();
-        topics.push(MetadataResponseTopic::default().with_name(Some(name)).with_partitions(partitions));
+        let mut topic = MetadataResponseTopic::default().with_name(Some(name)).with_partitions(partitions);
+        if state.plugins.partitioner.is_some() {
+            topic = topic.with_unknown_tagged_field(PARTITIONER_TAG, Bytes::from_static(b"routing"));
+        }
+        topics.push(topic);
     }
     MetadataResponse::default().with_brokers(vec![broker]).with_controller_id(BrokerId(1)).with_topics(topics)
 }

@@ -1,0 +1,88 @@
+//! From a record to its partition's open batch, or to the queue of those whose partition a broker chooses.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::error::{RequestError, SendError};
+use crate::producer::Shared;
+use crate::producer::assign::{self, AssignmentState};
+use crate::producer::partition::{Partition, Placed};
+use crate::producer::record::WireRecord;
+use crate::producer::shared::Topic;
+
+impl Shared {
+    /// Has the topic's partitioner on the brokers choose, if it has one: the record, for which room was taken,
+    /// then waits for the answer. None leaves the choice to the caller.
+    pub(crate) fn assign(
+        &self,
+        topic: &Topic,
+        record: &WireRecord<'_>,
+        size: usize,
+    ) -> Option<(Arc<AssignmentState>, u32)> {
+        let assigner = topic.assigner.as_ref()?;
+        let taken = assigner.push(record, size)?;
+        if taken.start {
+            tokio::spawn(assign::run(self.weak(), Arc::clone(&self.cluster), Arc::clone(assigner)));
+        }
+        Some((taken.assignment, taken.index))
+    }
+
+    /// The partition that the record names or, without one, its key. Gives the room back if there is none.
+    pub(crate) fn choose<'a>(
+        &self,
+        name: &str,
+        topic: &'a Topic,
+        wanted: Option<i32>,
+        key: Option<&[u8]>,
+        size: usize,
+    ) -> Result<&'a Arc<Partition>, SendError> {
+        topic.choose(wanted, key, size, self.pace.batch_bytes).ok_or_else(|| {
+            self.budget.release(size);
+            SendError::Request(RequestError::NoSuchPartition {
+                topic: name.to_owned(),
+                partition: wanted.unwrap_or_default(),
+                count: topic.partitions.len(),
+            })
+        })
+    }
+
+    /// Encodes the record and tells whether the partition has something due that is not queued yet.
+    pub(crate) fn append(
+        &self,
+        partition: &Arc<Partition>,
+        record: &WireRecord<'_>,
+        size: usize,
+        since: Option<Instant>,
+    ) -> (Placed, bool) {
+        let pace = self.pace;
+        let mut state = partition.state.lock();
+        let placed = state.append(partition.index, record, size, since, pace, &self.buffers);
+        let due = state.is_due_at_once(pace);
+        drop(state);
+        if placed.opened && !pace.linger.is_zero() {
+            self.remember(partition);
+        }
+        (placed, due)
+    }
+
+    /// Has upkeep send the partition's new batch when it has lingered.
+    fn remember(&self, partition: &Arc<Partition>) {
+        let due = Instant::now() + self.pace.linger;
+        let mut lingering = self.lingering.lock();
+        let first = lingering.is_empty();
+        lingering.push_back((due, Arc::clone(partition)));
+        drop(lingering);
+        if first {
+            self.upkeep.notify_one();
+        }
+    }
+
+    /// Sends what the partitions have due.
+    pub(crate) fn dispatch(&self, partitions: impl Iterator<Item = Arc<Partition>>) {
+        for partition in partitions {
+            if let Some(lane) = self.enqueue(&partition) {
+                lane.kick();
+            }
+        }
+    }
+}
