@@ -208,13 +208,29 @@ pub fn encode_private_request(
     body: Payload,
 ) -> Result<Payload, EncodeError> {
     let header = request_header(api.key(), PRIVATE_VERSION, 2, correlation_id, client_id)?;
+    with_header(api, &header, body)
+}
+
+/// The answer to a request of Millrace's own with its length prefix and header; `body` is not copied.
+pub fn encode_private_response(
+    correlation_id: i32,
+    api: PrivateApi,
+    body: Payload,
+) -> Result<Payload, EncodeError> {
+    let mut header = [0; 5];
+    header[..4].copy_from_slice(&correlation_id.to_be_bytes());
+    with_header(api, &header, body)
+}
+
+/// A frame of a private API: the length prefix and `header`, then `body`.
+fn with_header(api: PrivateApi, header: &[u8], body: Payload) -> Result<Payload, EncodeError> {
     let len = header.len() + body.len();
     let prefix = i32::try_from(len).map_err(|_| {
         EncodeError::new(api.key(), PRIVATE_VERSION, format!("{len} bytes do not fit into a frame"))
     })?;
     let mut front = Vec::with_capacity(4 + header.len());
     front.extend_from_slice(&prefix.to_be_bytes());
-    front.extend_from_slice(&header);
+    front.extend_from_slice(header);
     let mut frame = Payload::from(Bytes::from(front));
     frame.append(body);
     Ok(frame)

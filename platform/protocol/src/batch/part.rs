@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use bytes::BytesMut;
-
 use super::{Batch, BatchError, HEADER_LEN};
 use crate::compression::Codec;
 use crate::varint;
@@ -12,39 +10,70 @@ use crate::varint;
 const LENGTH_END: usize = 12;
 
 impl Batch {
-    /// The records whose indexes are in `range`, with the offsets and timestamps that they have. The records
-    /// are copied as they are, the checksum is not brought up to date: for readers that do not ask for it.
+    /// The records whose indexes are in `range`, with the offsets and timestamps that they have; the first one's
+    /// offset becomes the base. The checksum is not brought up to date: for readers that do not ask for it.
     /// The batch must not be compressed.
     pub fn part(&self, range: Range<usize>) -> Result<Self, BatchError> {
         if self.header.attributes.codec()? != Codec::None {
             return Err(BatchError::Invalid("a part is taken of an uncompressed batch only"));
         }
-        let records = &self.bytes[HEADER_LEN..];
-        let from = records.len() - skip(records, range.start)?.len();
-        let to = records.len() - skip(&records[from..], range.len())?.len();
-        let count = i32::try_from(range.len()).map_err(|_| BatchError::Invalid("too many records"))?;
-        let total = HEADER_LEN + (to - from);
-        let mut header = self.header;
-        header.batch_length =
-            i32::try_from(total - LENGTH_END).map_err(|_| BatchError::Invalid("it is too long"))?;
-        header.record_count = count;
-        let mut bytes = BytesMut::with_capacity(total);
+        let mut records = &self.bytes[HEADER_LEN..];
+        let mut bytes = Vec::with_capacity(HEADER_LEN + records.len());
         bytes.resize(HEADER_LEN, 0);
+        let (mut first, mut last) = (None, 0);
+        for index in 0..range.end {
+            let malformed = |reason| BatchError::MalformedRecord { index: index as i32, reason };
+            let record = RawRecord::take(&mut records).ok_or_else(|| malformed("it is cut off"))?;
+            if index >= range.start {
+                let first = *first.get_or_insert(record.offset_delta);
+                last = record.offset_delta - first;
+                record.put(&mut bytes, last);
+            }
+        }
+        let mut header = self.header;
+        header.base_offset += i64::from(first.unwrap_or(0));
+        header.last_offset_delta = last;
+        header.batch_length = i32::try_from(bytes.len() - LENGTH_END)
+            .map_err(|_| BatchError::Invalid("its part is over 2 GiB"))?;
+        header.record_count =
+            i32::try_from(range.len()).map_err(|_| BatchError::Invalid("it has too many records"))?;
         header.write(&mut bytes);
-        bytes.extend_from_slice(&records[from..to]);
-        Ok(Self { header, bytes: bytes.freeze() })
+        Ok(Self { header, bytes: bytes.into() })
     }
 }
 
-/// What is left of `records` behind the first `count`.
-fn skip(mut records: &[u8], count: usize) -> Result<&[u8], BatchError> {
-    for index in 0..count {
-        let malformed = |reason| BatchError::MalformedRecord { index: index as i32, reason };
-        let len = varint::take_i32(&mut records).ok_or_else(|| malformed("its length is cut off"))?;
-        let len = usize::try_from(len).map_err(|_| malformed("its length is negative"))?;
-        records = records.get(len..).ok_or_else(|| malformed("it is longer than what is left"))?;
+/// A record in pieces.
+struct RawRecord<'a> {
+    attributes: u8,
+    timestamp_delta: i64,
+    offset_delta: i32,
+    /// Key, value and headers, as they are.
+    rest: &'a [u8],
+}
+
+impl<'a> RawRecord<'a> {
+    fn take(records: &mut &'a [u8]) -> Option<Self> {
+        let len = usize::try_from(varint::take_i32(records)?).ok()?;
+        let (mut body, after) = records.split_at_checked(len)?;
+        *records = after;
+        let (&attributes, after) = body.split_first()?;
+        body = after;
+        let timestamp_delta = varint::take_i64(&mut body)?;
+        let offset_delta = varint::take_i32(&mut body)?;
+        Some(Self { attributes, timestamp_delta, offset_delta, rest: body })
     }
-    Ok(records)
+
+    fn put(&self, bytes: &mut Vec<u8>, offset_delta: i32) {
+        let mut head = [0; 1 + 2 * varint::MAX_LEN];
+        head[0] = self.attributes;
+        let at = varint::put(&mut head, 1, self.timestamp_delta);
+        let at = varint::put(&mut head, at, i64::from(offset_delta));
+        let mut len = [0; varint::MAX_LEN];
+        let len_at = varint::put(&mut len, 0, (at + self.rest.len()) as i64);
+        bytes.extend_from_slice(&len[..len_at]);
+        bytes.extend_from_slice(&head[..at]);
+        bytes.extend_from_slice(self.rest);
+    }
 }
 
 #[cfg(test)]
