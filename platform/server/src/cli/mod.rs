@@ -6,6 +6,7 @@ mod consume;
 mod dev;
 pub mod failure;
 mod output;
+mod plugin;
 mod produce;
 mod progress;
 mod serve;
@@ -40,6 +41,9 @@ pub enum Command {
     /// Create, list, describe, change and delete topics
     #[command(subcommand)]
     Topic(topic::TopicCommand),
+    /// Make, test, deploy and watch plugins
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
     /// Send the lines of standard input as records
     Produce(produce::ProduceArgs),
     /// Print the records of a topic
@@ -75,6 +79,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Dev(args) => dev::run(args, output).await,
         Command::Server(args) => serve::run(args, output).await,
         Command::Topic(command) => topic::run(command, output).await,
+        Command::Plugin(command) => plugin::run(command, output).await,
         Command::Produce(args) => produce::run(args, output).await,
         Command::Consume(args) => consume::run(args, output).await,
         Command::Bench(command) => crate::bench::run(command).await,
