@@ -9,10 +9,12 @@
 //! - One partition's records are worked on in their order, one batch at a time.
 //! - What fails holds up its own deployment and partition only.
 
+mod metrics;
 mod modules;
 mod ports;
 #[cfg(test)]
 mod testing;
 
+pub use metrics::{DeploymentMetrics, PluginMetrics};
 pub use modules::{Modules, StoredModule};
 pub use ports::{Acknowledged, AppendFailure, Bounds, Partitions, ReadFailure, TopicFailure};
