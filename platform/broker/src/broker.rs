@@ -1,8 +1,8 @@
 //! The broker's life: what it is made of, its start, its background tasks and its end.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use millrace_base::{BrokerId, Clock};
@@ -10,6 +10,7 @@ use millrace_config::BrokerConfig;
 use millrace_log::{Health, LogManager};
 use millrace_metadata::Metadata;
 use millrace_protocol::ErrorCode;
+use millrace_protocol::plugins::PluginService;
 use parking_lot::Mutex;
 use prometheus::Registry;
 use tokio::sync::watch;
@@ -54,6 +55,8 @@ pub(crate) struct State {
     pub(crate) clock: Arc<dyn Clock>,
     /// Long polls are over: the broker is about to stop.
     pub(crate) draining: AtomicBool,
+    /// Who answers requests about plugins, if this broker has any.
+    pub(crate) plugins: OnceLock<Arc<dyn PluginService>>,
 }
 
 /// One broker; serves connections as a [`millrace_transport::Service`].
@@ -97,6 +100,7 @@ impl Broker {
             metrics,
             clock,
             draining: AtomicBool::new(false),
+            plugins: OnceLock::new(),
         });
         let (stop, stopped) = watch::channel(false);
         let tasks = vec![
@@ -105,6 +109,16 @@ impl Broker {
             tokio::spawn(enforce_retention(state.clone(), stopped)),
         ];
         Ok(Arc::new(Self { state, stop, tasks: Mutex::new(tasks) }))
+    }
+
+    /// Has `service` answer requests about plugins from now on; until then they are not served. Only the first
+    /// that is given is asked.
+    pub fn serve_plugins(&self, service: Arc<dyn PluginService>) {
+        if self.state.plugins.set(service).is_err() {
+            tracing::error!(
+                "requests about plugins are answered already: another service for them is left out"
+            );
+        }
     }
 
     /// The partitions that this broker leads, for what runs on it.

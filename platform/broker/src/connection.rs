@@ -9,6 +9,7 @@ use millrace_transport::{CloseReason, Connection, Peer, Pipeline, Reply, Service
 
 use crate::broker::{Broker, State};
 use crate::dispatch;
+use crate::handlers::plugins::Turns;
 
 impl Service for Broker {
     fn connect(&self, _: &Peer) -> Arc<dyn Connection> {
@@ -22,16 +23,17 @@ struct ClientConnection {
 
 impl Connection for ClientConnection {
     fn open_pipeline(&self) -> Box<dyn Pipeline> {
-        Box::new(RequestPipeline { state: self.state.clone() })
+        Box::new(RequestPipeline { state: self.state.clone(), turns: Turns::default() })
     }
 }
 
 struct RequestPipeline {
     state: Arc<State>,
+    turns: Turns,
 }
 
 impl Pipeline for RequestPipeline {
     fn start(&mut self, frame: Bytes) -> BoxFuture<'_, Result<Reply, CloseReason>> {
-        Box::pin(dispatch::start(&self.state, frame))
+        Box::pin(dispatch::start(&self.state, &mut self.turns, frame))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Kafka answers a version it does not serve only for ApiVersions (with version 0, so that any client can
 //! read it, KIP-511); for every other API, for an unknown API and for a body that cannot be decoded it
-//! closes the connection, and so does this.
+//! closes the connection, and so does this. Millrace's own APIs are started in [`handlers::plugins`].
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,11 +14,13 @@ use millrace_base::limits::MIB;
 use millrace_protocol::api::{ApiSpec, SERVED};
 use millrace_protocol::frame::{EncodeError, RequestFrame, decode_body, encode_response};
 use millrace_protocol::layout::Guarded;
+use millrace_protocol::private::is_private;
 use millrace_protocol::{ApiKey, Encodable, ErrorCode, HeaderVersion};
 use millrace_transport::{CloseReason, Reply};
 
 use crate::broker::State;
 use crate::handlers;
+use crate::handlers::plugins::Turns;
 use crate::metrics::ApiMetrics;
 
 /// A request on its way through its handler.
@@ -137,21 +139,24 @@ const _: () = {
 };
 
 /// Starts the request in `frame`.
-pub(crate) async fn start(state: &Arc<State>, frame: Bytes) -> Result<Reply, CloseReason> {
-    let outcome = start_counted(state, frame).await;
+pub(crate) async fn start(state: &Arc<State>, turns: &mut Turns, frame: Bytes) -> Result<Reply, CloseReason> {
+    let outcome = start_counted(state, turns, frame).await;
     if outcome.is_err() {
         state.metrics.bad_requests.inc();
     }
     outcome
 }
 
-async fn start_counted(state: &Arc<State>, frame: Bytes) -> Result<Reply, CloseReason> {
+async fn start_counted(state: &Arc<State>, turns: &mut Turns, frame: Bytes) -> Result<Reply, CloseReason> {
     let started = Instant::now();
     let frame =
         RequestFrame::decode(frame).map_err(|error| CloseReason::MalformedRequest(error.to_string()))?;
+    if is_private(frame.api_key) {
+        return handlers::plugins::start(state, turns, frame, started);
+    }
     let position = SERVED
         .binary_search_by_key(&frame.api_key, |spec| spec.key as i16)
-        .map_err(|_| CloseReason::Service(format!("API {} is not served here", frame.api_key)))?;
+        .map_err(|_| unknown_api(frame.api_key))?;
     let spec = &SERVED[position];
     let call = Call {
         state: state.clone(),
@@ -183,6 +188,10 @@ async fn start_counted(state: &Arc<State>, frame: Bytes) -> Result<Reply, CloseR
             outcome
         }
     }
+}
+
+pub(crate) fn unknown_api(api_key: i16) -> CloseReason {
+    CloseReason::Service(format!("API {api_key} is not served here"))
 }
 
 /// See the module's text.

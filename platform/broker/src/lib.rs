@@ -4,7 +4,9 @@
 //! table ([`dispatch`]), and the handler, one file per API in `handlers/`, decodes, decides and replies.
 //! Protocol message types go no deeper than the handlers. [`partition`] holds what this broker knows about
 //! the partitions it leads: log, high watermark, waiting requests; [`partition_manager`] keeps them in step
-//! with the metadata image.
+//! with the metadata image. What runs on the broker itself reaches them through [`local_partitions`], and
+//! requests about plugins go to the [`PluginService`](millrace_protocol::plugins::PluginService) that the broker
+//! was given.
 //!
 //! Invariants: a consumer never reads past the high watermark; a producer that asked for all replicas is
 //! never acknowledged before the high watermark has passed its records; nothing a client sends makes the

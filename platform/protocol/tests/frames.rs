@@ -9,7 +9,8 @@ use bytes::Bytes;
 use millrace_base::limits::FRAME_BYTES_MAX;
 use millrace_protocol::frame::{
     DecodeError, FrameError, RequestFrame, decode_body, decode_private_response_header,
-    decode_response_header, encode_private_request, encode_request, encode_response, frame_len,
+    decode_response_header, encode_private_request, encode_private_response, encode_request, encode_response,
+    frame_len,
 };
 use millrace_protocol::layout::{Guarded, memory_budget};
 use millrace_protocol::messages::{
@@ -197,6 +198,10 @@ fn private_requests_and_answers_are_framed_as_kafkas() {
         assert_eq!((request.api_key, request.api_version), (api.key(), PRIVATE_VERSION));
         assert_eq!((request.correlation_id, request.client_id.as_deref()), (9, Some("cli")));
         assert_eq!(&request.body[..], b"{}");
+        let body = Bytes::from_static(b"[]").into();
+        let bytes = encode_private_response(9, api, body).unwrap().read_to_bytes().unwrap();
+        assert_eq!(frame_len(bytes[..4].try_into().unwrap(), 1000), Ok(bytes.len() - 4));
+        assert_eq!(decode_private_response_header(bytes.slice(4..)), Ok((9, Bytes::from_static(b"[]"))));
     }
     // One tagged field, 5 with a byte in it: unknown, and no matter.
     let answer = Bytes::from_static(&[0, 0, 0, 9, 1, 5, 1, 0xaa, b'[', b']']);

@@ -3,6 +3,9 @@
 //! A topic that is asked for by name and does not exist is created, if both the broker's settings and the
 //! request allow it. Unlike Kafka, which answers with an error and lets the client ask again, the answer
 //! waits for the new topic.
+//!
+//! A topic with a partitioner carries its deployment's name in a tagged field of our own; who knows it asks the
+//! partitioner, who does not places records as ever.
 
 use std::sync::Arc;
 
@@ -13,6 +16,7 @@ use millrace_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use millrace_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, TopicName};
+use millrace_protocol::private::PARTITIONER_TAG;
 use millrace_protocol::{ErrorCode, StrBytes};
 use uuid::Uuid;
 
@@ -29,6 +33,8 @@ const MAY_FORBID_CREATION: i16 = 4;
 const NAMES_TOPICS_BY_ID: i16 = 12;
 /// From this version on the answer tells ids.
 const TELLS_IDS: i16 = 10;
+/// From this version on there are tagged fields, which clients that do not know one skip (KIP-482).
+const FLEXIBLE: i16 = 9;
 /// In these versions the answer tells what may be done with the cluster.
 const TELLS_CLUSTER_OPERATIONS: std::ops::RangeInclusive<i16> = 8..=10;
 
@@ -153,6 +159,12 @@ fn describe(call: &Call, image: &Image, topic: &Arc<Topic>, operations: i32) -> 
     wire.topic_id = if call.version >= TELLS_IDS { topic.id.0 } else { Uuid::nil() };
     if call.version >= *TELLS_CLUSTER_OPERATIONS.start() {
         wire.topic_authorized_operations = operations;
+    }
+    if call.version >= FLEXIBLE
+        && let Some(deployment) =
+            call.state.plugins.get().and_then(|plugins| plugins.partitioner(&topic.name))
+    {
+        wire.unknown_tagged_fields.insert(PARTITIONER_TAG, deployment.into());
     }
     wire
 }

@@ -1,4 +1,4 @@
-//! One file per Kafka API: decode → decide → reply, in one sitting.
+//! One file per API, Kafka's and our own: decode → decide → reply, in one sitting.
 
 pub(crate) mod change;
 pub(crate) mod lookup;
@@ -22,4 +22,5 @@ pub(crate) mod init_producer_id;
 pub(crate) mod list_offsets;
 pub(crate) mod metadata;
 pub(crate) mod offset_for_leader_epoch;
+pub(crate) mod plugins;
 pub(crate) mod produce;

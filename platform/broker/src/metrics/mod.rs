@@ -18,12 +18,13 @@
 
 pub(crate) mod log;
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use millrace_protocol::api::{ApiSpec, SERVED};
-use millrace_protocol::{ApiKey, ErrorCode};
+use millrace_protocol::api::SERVED;
+use millrace_protocol::private::PrivateApi;
 use parking_lot::Mutex;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
@@ -42,7 +43,7 @@ const LATENCY_BUCKETS: &[f64] = &[
 /// Counters of one API.
 #[derive(Debug)]
 pub(crate) struct ApiMetrics {
-    key: ApiKey,
+    label: String,
     requests: IntCounter,
     seconds: Histogram,
 }
@@ -65,6 +66,7 @@ pub(crate) struct TopicTraffic {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     apis: Vec<Arc<ApiMetrics>>,
+    private_apis: Vec<Arc<ApiMetrics>>,
     errors: IntCounterVec,
     pub(crate) bad_requests: IntCounter,
     bytes_in: IntCounterVec,
@@ -74,11 +76,6 @@ pub(crate) struct Metrics {
     pub(crate) topics: IntGauge,
     pub(crate) fetch_sessions: IntGauge,
     pub(crate) fetch_session_partitions: IntGauge,
-}
-
-/// The label of an API: Kafka's name for it.
-fn api_label(key: ApiKey) -> String {
-    format!("{key:?}")
 }
 
 fn counters(
@@ -104,12 +101,11 @@ impl Metrics {
         let options = HistogramOpts::new("millrace_request_seconds", "Time from a request to its answer.");
         let seconds = HistogramVec::new(options.buckets(LATENCY_BUCKETS.to_vec()), &["api"])?;
         registry.register(Box::new(seconds.clone()))?;
-        let api = |spec: &ApiSpec| {
-            let label = api_label(spec.key);
+        let api = |label: String| {
             Arc::new(ApiMetrics {
-                key: spec.key,
                 requests: requests.with_label_values(&[&label]),
                 seconds: seconds.with_label_values(&[&label]),
+                label,
             })
         };
         let bad_requests = IntCounter::new(
@@ -123,7 +119,9 @@ impl Metrics {
         let sessions = "Incremental fetch sessions open.";
         let session_partitions = "Partitions in all fetch sessions.";
         Ok(Self {
-            apis: SERVED.iter().map(api).collect(),
+            // Kafka's names for its own.
+            apis: SERVED.iter().map(|spec| api(format!("{:?}", spec.key))).collect(),
+            private_apis: PrivateApi::ALL.iter().map(|private| api(private.name().to_owned())).collect(),
             errors: counters(registry, "millrace_request_errors_total", errors, &["api", "code"])?,
             bad_requests,
             bytes_in: counters(registry, "millrace_topic_bytes_in_total", bytes_in, &["topic"])?,
@@ -145,9 +143,14 @@ impl Metrics {
         &self.apis[position]
     }
 
-    /// Counts an error that a client is told.
-    pub(crate) fn error(&self, api: &ApiMetrics, code: ErrorCode) {
-        self.errors.with_label_values(&[api_label(api.key), format!("{code:?}")]).inc();
+    /// The counters of the API at `position` in [`PrivateApi::ALL`].
+    pub(crate) fn private_api(&self, position: usize) -> &Arc<ApiMetrics> {
+        &self.private_apis[position]
+    }
+
+    /// Counts an error that a client is told: one of Kafka's, or the kind of one about plugins.
+    pub(crate) fn error(&self, api: &ApiMetrics, code: impl Debug) {
+        self.errors.with_label_values(&[api.label.clone(), format!("{code:?}")]).inc();
     }
 
     /// The counters of a topic, shared by its partitions.
