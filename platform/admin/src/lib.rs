@@ -1,9 +1,12 @@
-//! The broker's HTTP side: `/healthz`, `/readyz` and `/metrics`.
+//! The broker's HTTP side: `/healthz`, `/readyz` and `/metrics` for those who watch it, `/v1` for those who manage
+//! its plugins.
 //!
-//! It knows nothing of brokers: the binary gives it a registry of metrics and a function that says whether
-//! the broker is ready. Its handlers never wait for anything, so a probe is answered even by a broker in
-//! trouble.
+//! It knows nothing of brokers: the binary gives it a registry of metrics, a function that says whether the
+//! broker is ready, and the service that answers requests about plugins. The handlers of probes and metrics
+//! never wait for anything, so a probe is answered even by a broker in trouble. Requests about plugins may wait
+//! for the service, each in a task of its own, and only so many at a time ([`api`]).
 
+mod api;
 mod routes;
 mod server;
 

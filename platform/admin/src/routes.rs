@@ -9,15 +9,17 @@ use axum::routing::get;
 use prometheus::TextEncoder;
 use serde_json::json;
 
-use crate::{AdminOptions, Readiness};
+use crate::{AdminOptions, Readiness, api};
 
 pub(crate) fn router(options: AdminOptions) -> Router {
+    let api = api::router(options.plugins.clone());
     Router::new()
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))
         .route("/metrics", get(metrics))
-        .fallback(not_found)
         .with_state(options)
+        .nest("/v1", api)
+        .fallback(not_found)
 }
 
 /// The process runs and answers; nothing else is asked.
@@ -47,6 +49,7 @@ async fn metrics(State(options): State<AdminOptions>) -> Response {
 }
 
 async fn not_found(uri: Uri) -> Response {
-    let error = format!("nothing is served under {}: try /healthz, /readyz or /metrics", uri.path());
+    let error =
+        format!("nothing is served under {}: try /healthz, /readyz, /metrics or /v1/plugins", uri.path());
     (StatusCode::NOT_FOUND, Json(json!({ "error": error }))).into_response()
 }

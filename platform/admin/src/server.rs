@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millrace_protocol::plugins::PluginService;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -18,6 +19,8 @@ pub struct AdminOptions {
     pub registry: Registry,
     /// Asked at each probe; must be quick.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
+    /// Answers requests about plugins; without it they are refused.
+    pub plugins: Option<Arc<dyn PluginService>>,
 }
 
 /// Why the HTTP side did not start.

@@ -23,7 +23,7 @@ async fn start(ready: Arc<AtomicBool>) -> AdminServer {
         false => Readiness::NotReady("the log is recovering".to_owned()),
     });
     let address: SocketAddr = ANY_PORT.parse().expect("an address");
-    serve(address, AdminOptions { registry, readiness }).await.expect("a free port")
+    serve(address, AdminOptions { registry, readiness, plugins: None }).await.expect("a free port")
 }
 
 async fn get(server: &AdminServer, path: &str) -> String {
@@ -62,7 +62,7 @@ async fn an_unknown_path_is_told_the_known_ones() {
     let answer = get(&server, "/metric").await;
     assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
     assert!(
-        answer.contains("nothing is served under /metric: try /healthz, /readyz or /metrics"),
+        answer.contains("nothing is served under /metric: try /healthz, /readyz, /metrics or /v1/plugins"),
         "{answer}"
     );
 }
@@ -71,7 +71,8 @@ async fn an_unknown_path_is_told_the_known_ones() {
 async fn shutdown_frees_the_port_and_a_taken_port_is_named() {
     let server = start(Arc::default()).await;
     let address = server.local_addr();
-    let options = AdminOptions { registry: Registry::new(), readiness: Arc::new(|| Readiness::Ready) };
+    let options =
+        AdminOptions { registry: Registry::new(), readiness: Arc::new(|| Readiness::Ready), plugins: None };
     let error = serve(address, options.clone()).await.expect_err("the port is taken").to_string();
     assert!(error.starts_with(&format!("listen for HTTP on {address}: ")), "{error}");
 

@@ -106,7 +106,9 @@ impl Node {
         let listener = millrace_transport::listen(listen_options, broker.clone(), transport_metrics)?;
         let stopping = Arc::new(AtomicBool::new(false));
         let readiness = readiness(log.clone(), metadata.clone(), stopping.clone());
-        let admin = millrace_admin::serve(config.http.address, AdminOptions { registry, readiness }).await?;
+        let admin =
+            millrace_admin::serve(config.http.address, AdminOptions { registry, readiness, plugins: None })
+                .await?;
         Ok(Self { config, log, metadata, broker, listener, admin, advertised, stopping })
     }
 
