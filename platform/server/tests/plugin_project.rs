@@ -110,6 +110,38 @@ fn a_plugin_that_fails_is_shown_with_where_it_failed() {
 }
 
 #[test]
+fn what_a_module_asks_for_must_be_granted() {
+    let home = Home::new();
+    let path = project(&home, "asks", "sink");
+    let source = path.join("src/lib.rs");
+    let text = fs::read_to_string(&source).unwrap();
+    let asks = text.replace(
+        "info!(\"{token}: {text}\")",
+        "info!(\"{token}: {text} {}\", millrace_plugin::secrets::require(\"password\")?)",
+    );
+    assert_ne!(asks, text);
+    fs::write(&source, asks).unwrap();
+    let built = json_of(&path, &["plugin", "build"]);
+    assert_eq!(built["requests"][0]["capability"], "secrets", "{built}");
+    let module = built["path"].as_str().unwrap();
+
+    // No broker is there: a connection would be told of instead.
+    for command in [
+        &["plugin", "deploy", "d", module, "--topic", "t", "--bootstrap", "127.0.0.1:1"][..],
+        &["plugin", "test", module, "--records", "sample.jsonl"],
+    ] {
+        let said = stderr(&run(in_project(&path, command), b""));
+        assert!(said.contains("secrets@0.1.0 needs 'secrets' (--grant secret-env=NAME=VARIABLE)"), "{said}");
+    }
+    let test = ["plugin", "test", module, "--records", "-", "--grant", "secret-env=password=PASSWORD"];
+    let mut command = in_project(&path, &test);
+    command.env("PASSWORD", "hunter2");
+    let granted = run(command, b"a\n");
+    stdout(&granted);
+    assert!(String::from_utf8_lossy(&granted.stderr).contains("log: INFO test-0-0: a hunter2\n"));
+}
+
+#[test]
 fn what_cannot_be_made_or_built_is_told_with_the_way_out() {
     let home = Home::new();
     let root = home.0.path();

@@ -22,6 +22,11 @@ use crate::cli::output::{note, print};
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 
 #[derive(Args, Debug)]
+#[command(
+    override_usage = "millrace plugin deploy [OPTIONS] <NAME> <MODULE|DIR> --topic <NAME> [--to <NAME>]...\n       \
+    millrace plugin deploy [OPTIONS] <NAME> --digest <SHA-256> --topic <NAME> [--to <NAME>]...\n       \
+    millrace plugin deploy [OPTIONS] <NAME> --file <FILE>"
+)]
 pub struct DeployArgs {
     /// The deployment's name; if there is one of this name, it gets its next version
     name: String,

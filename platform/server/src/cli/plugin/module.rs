@@ -48,16 +48,21 @@ pub const fn granting_option(capability: Capability) -> &'static str {
     }
 }
 
-/// Refuses a module that asks for what is not granted, before anything is uploaded.
+/// Refuses a module that asks for what is not granted, before anything is uploaded: all of it at once.
 pub fn require_grants(info: &ModuleInfo, grants: &GrantDefinitions) -> anyhow::Result<()> {
-    let missing = info.requests.iter().find(|request| !grants.grants(request.capability));
-    let Some(request) = missing else { return Ok(()) };
+    let missing = Capability::ALL.into_iter().filter(|capability| !grants.grants(*capability));
+    let missing: Vec<String> = missing
+        .filter_map(|capability| {
+            let request = info.requests.iter().find(|request| request.capability == capability)?;
+            Some(format!("{} needs '{capability}' ({})", request.import, granting_option(capability)))
+        })
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
     bail!(
-        "the module imports {}, which needs the capability '{}', and nothing of it is granted: grant it with {}, or \
-         build the module without it",
-        request.import,
-        request.capability,
-        granting_option(request.capability)
+        "the module imports what is not granted: {}; grant it, or build the module without it",
+        missing.join(", ")
     )
 }
 
@@ -91,6 +96,7 @@ pub fn module_json(info: &ModuleInfo, path: Option<&Path>) -> Value {
 #[cfg(test)]
 mod tests {
     use millrace_plugin_host::{Kind, ModuleDigest, Request};
+    use millrace_protocol::plugins::SecretText;
 
     use super::*;
 
@@ -116,7 +122,12 @@ mod tests {
             refused.contains("wasi:http/types@0.2.0") && refused.contains("--grant http=HOST"),
             "{refused}"
         );
+        let import = "millrace:plugin/secrets@0.1.0".to_owned();
+        info.requests.push(Request { capability: Capability::Secrets, import });
         grants.http.push("example.com".into());
+        let refused = require_grants(&info, &grants).unwrap_err().to_string();
+        assert!(refused.contains("secrets@0.1.0 needs 'secrets'") && !refused.contains("http"), "{refused}");
+        grants.secrets.insert("token".into(), SecretText("x".into()));
         require_grants(&info, &grants).unwrap();
         let text = describe(&info);
         assert!(

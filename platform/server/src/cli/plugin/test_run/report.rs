@@ -38,7 +38,8 @@ struct Output {
 struct Cost {
     records_in: usize,
     records_out: u64,
-    /// Time of a record, in each batch.
+    batches: usize,
+    /// Time of a record, in each batch that succeeded.
     per_record: Vec<Duration>,
     /// Of all calls, without starting the instance.
     total: Duration,
@@ -185,47 +186,49 @@ impl Cost {
         let records = step.records.len();
         let elapsed = usage.elapsed.saturating_sub(usage.starting);
         self.memory_peak = self.memory_peak.max(usage.memory_peak);
-        if usage.cold_start && step.outcome.is_ok() {
+        // A call that fails as it starts is all starting.
+        if usage.cold_start && usage.starting < usage.elapsed {
             self.started_in.get_or_insert(usage.starting);
         }
         self.records_in += records;
         self.records_out += usage.output_records;
         self.total += elapsed;
+        self.batches += 1;
+        if step.outcome.is_err() {
+            return;
+        }
         self.per_record.push(elapsed / u32::try_from(records.max(1)).unwrap_or(u32::MAX));
     }
 
-    fn median(&self) -> Duration {
+    /// `None` if no batch succeeded.
+    fn median(&self) -> Option<Duration> {
         let mut sorted = self.per_record.clone();
         sorted.sort_unstable();
-        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+        sorted.get(sorted.len() / 2).copied()
     }
 
     fn to_text(&self) -> String {
-        let started = self.started_in.map_or_else(
-            || "no instance started".to_owned(),
-            |started_in| format!("instance started in {started_in:.1?}"),
-        );
-        format!(
-            "{} in {}, {} out\n{:.1?} a record (median of the batches), {:.1?} in all\nmemory {} at most, {started}\n",
-            count(self.records_in, "record"),
-            if self.per_record.len() == 1 {
-                "1 batch".to_owned()
-            } else {
-                format!("{} batches", self.per_record.len())
-            },
-            self.records_out,
-            self.median(),
-            self.total,
-            HumanBytes(self.memory_peak as u64),
-        )
+        let batches = if self.batches == 1 { "batch" } else { "batches" };
+        let records = count(self.records_in, "record");
+        let mut text = format!("{records} in {} {batches}, {} out\n", self.batches, self.records_out);
+        if let Some(median) = self.median() {
+            let total = self.total;
+            text.push_str(&format!("{median:.1?} a record (median of the batches), {total:.1?} in all\n"));
+        }
+        text.push_str(&format!("memory {} at most", HumanBytes(self.memory_peak as u64)));
+        if let Some(started_in) = self.started_in {
+            text.push_str(&format!(", instance started in {started_in:.1?}"));
+        }
+        text.push('\n');
+        text
     }
 
     fn to_json(&self) -> Value {
         json!({
             "records_in": self.records_in,
             "records_out": self.records_out,
-            "batches": self.per_record.len(),
-            "nanoseconds_per_record": nanos(self.median()),
+            "batches": self.batches,
+            "nanoseconds_per_record": self.median().map(nanos),
             "total_nanoseconds": nanos(self.total),
             "instance_start_nanoseconds": self.started_in.map(nanos),
             "memory_peak_bytes": self.memory_peak,
