@@ -185,3 +185,44 @@ async fn an_idle_broker_uses_next_to_no_processor_time() {
     assert!(used < Duration::from_millis(100), "{used:?}");
     metadata.shutdown().await;
 }
+
+#[tokio::test]
+async fn deployments_survive_a_restart_from_the_log_and_from_a_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || MetadataOptions { tuning: TUNING, ..options(dir.path()) };
+    let put = |topic: &str, created_ms| {
+        let module = "0".repeat(64);
+        let json = format!(r#"{{"module":"{module}","kind":"partitioner","topic":"{topic}"}}"#);
+        let definition = serde_json::from_str(&json).unwrap();
+        Command::PutDeployment { name: "route".into(), definition, created_ms }
+    };
+    let metadata = start(options()).await.unwrap();
+    for version in 1..=2 {
+        let outcome = metadata.submit(put("in", i64::from(version))).await;
+        assert_eq!(outcome, Ok(Outcome::DeploymentPut { version }));
+    }
+    let before = metadata.image().deployment("route").cloned();
+    metadata.shutdown().await;
+
+    let metadata = start(options()).await.unwrap();
+    assert_eq!(metadata.image().deployment("route").cloned(), before, "from the log");
+    for i in 0..100 {
+        metadata.submit(create_topic(&format!("t-{i}"), &[1])).await.unwrap();
+    }
+    // It is written beside what is submitted.
+    let snapshot = dir.path().join("snapshot");
+    let written = async {
+        while !snapshot.exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), written).await.unwrap();
+    metadata.shutdown().await;
+    let metadata = start(options()).await.unwrap();
+    let image = metadata.image();
+    assert_eq!(image.deployment("route").cloned(), before, "from the snapshot");
+    assert_eq!(image.partitioner("in").map(|name| &**name), Some("route"));
+    let outcome = metadata.submit(Command::RollBackDeployment { name: "route".into(), version: None }).await;
+    assert_eq!(outcome, Ok(Outcome::DeploymentPut { version: 1 }));
+    metadata.shutdown().await;
+}
