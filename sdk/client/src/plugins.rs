@@ -42,7 +42,10 @@ impl Plugins {
         let api = PrivateApi::UploadModule;
         let broker = self.client.cluster().controller();
         let (lane, _) = broker.open_lane().await?;
-        let digest = ModuleDigest::of(&module);
+        // Takes a while: other tasks of this thread are not to wait for it.
+        let hashed = module.clone();
+        let digest = tokio::task::spawn_blocking(move || ModuleDigest::of(&hashed)).await;
+        let digest = digest.map_err(|_| RequestError::Closed)?;
         let total = module.len() as u64;
         // Asked without bytes first: what is stored already is answered at once.
         let mut bytes = Bytes::new();

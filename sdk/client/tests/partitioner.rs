@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use loopback::Loopback;
 use loopback::plugins::{Asked, Verdict, records};
+use loopback::{Fault, Loopback};
 use millrace_client::plugins::{ErrorKind, PluginError};
 use millrace_client::{
     Client, Header, Producer, ProducerBuilder, Record, RequestError, SendError, Transport,
@@ -68,6 +68,8 @@ async fn records_go_where_the_plugin_says_and_keep_their_order() {
     let (broker, client) = partitioned().await;
     let producer = quick(&client).batch_bytes(400).build().await.unwrap();
     const COUNT: usize = 3000;
+    producer.warm_up(TOPIC).await.unwrap();
+    broker.fail([Fault::StoreAndDisconnect, Fault::Disconnect]);
     let mut deliveries = Vec::new();
     for number in 0..COUNT {
         let (key, value) = ((number % 7).to_string(), number.to_string());
@@ -207,6 +209,18 @@ async fn without_its_partitioner_a_topic_falls_back_to_the_keys_hash() {
         assert_eq!(stored.partition, partition_of_key(key.as_bytes(), PARTITIONS) as i32);
     }
     assert!(questions(&broker).len() <= asked + 1, "it asks once and believes the answer");
+}
+
+#[tokio::test]
+async fn brokers_that_serve_no_plugins_any_more_hold_nothing_up() {
+    let (broker, client) = partitioned().await;
+    let producer = quick(&client).build().await.unwrap();
+    producer.warm_up(TOPIC).await.unwrap();
+    broker.state.lock().plugins.absent = true;
+    let waiting = send(&producer, "5", "by the hash").await;
+    broker.state.lock().plugins.partitioner = None;
+    let stored = tokio::time::timeout(BOUND, waiting).await.unwrap().unwrap();
+    assert_eq!(stored.partition, partition_of_key(b"5", PARTITIONS) as i32);
 }
 
 #[tokio::test]

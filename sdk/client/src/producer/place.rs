@@ -60,19 +60,20 @@ impl Shared {
         let due = state.is_due_at_once(pace);
         drop(state);
         if placed.opened && !pace.linger.is_zero() {
-            self.remember(partition);
+            self.remember(partition, since.unwrap_or_else(Instant::now));
         }
         (placed, due)
     }
 
-    /// Has upkeep send the partition's new batch when it has lingered.
-    fn remember(&self, partition: &Arc<Partition>) {
-        let due = Instant::now() + self.pace.linger;
+    /// Has upkeep send the partition's new batch, of that age, when it has lingered.
+    fn remember(&self, partition: &Arc<Partition>, since: Instant) {
+        let due = since + self.pace.linger;
         let mut lingering = self.lingering.lock();
-        let first = lingering.is_empty();
-        lingering.push_back((due, Arc::clone(partition)));
+        // At the end, but for records that have waited for their partition.
+        let place = lingering.iter().rposition(|(earlier, _)| *earlier <= due).map_or(0, |last| last + 1);
+        lingering.insert(place, (due, Arc::clone(partition)));
         drop(lingering);
-        if first {
+        if place == 0 {
             self.upkeep.notify_one();
         }
     }

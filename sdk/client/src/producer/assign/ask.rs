@@ -46,6 +46,9 @@ impl Assigner {
         let mut attempt = 0;
         let mut reason = String::new();
         loop {
+            if !self.is_partitioned() {
+                return Ok(Verdict::Unbound);
+            }
             let asking = self.asker.ask_once(cluster, &self.topic, batch, count, attempt);
             match tokio::time::timeout_at(deadline.into(), asking).await {
                 Ok(Ok(partitions)) => return Ok(Verdict::Partitions(partitions)),
@@ -64,7 +67,7 @@ impl Assigner {
                 return Err(SendError::Unassigned { topic: self.topic.to_string(), after, reason });
             }
             tracing::debug!(topic = &*self.topic, reason, "ask for partitions again");
-            // Other brokers may be known in a moment.
+            // In a moment other brokers may be known, or that there is nobody to ask any more.
             shared.refresh_metadata();
             drop(shared);
             tokio::time::sleep(pause).await;

@@ -77,6 +77,10 @@ impl Assigner {
         self.queue.lock().partitioned = partitioned;
     }
 
+    fn is_partitioned(&self) -> bool {
+        self.queue.lock().partitioned
+    }
+
     /// Takes a record of at most `size` bytes, unless the topic has no partitioner any more and nothing waits
     /// here that the record could overtake.
     pub(crate) fn push(&self, record: &WireRecord<'_>, size: usize) -> Option<Taken> {
@@ -100,13 +104,13 @@ impl Assigner {
         queue.taken.iter().chain(waiting).cloned().collect()
     }
 
-    /// The next question, and whether there is a partitioner to ask. None ends the task's work.
-    fn next(&self) -> Option<(Question, bool)> {
+    /// The next question. None ends the task's work.
+    fn next(&self) -> Option<Question> {
         let mut queue = self.queue.lock();
         let next = queue.questions.pop_front();
         queue.taken = next.as_ref().map(|question| Arc::clone(&question.assignment));
         queue.working = next.is_some();
-        next.map(|question| (question, queue.partitioned))
+        next
     }
 }
 
@@ -143,7 +147,7 @@ impl Drop for Question {
 
 /// Sees to the queue until it is empty, or the producer is gone.
 pub(crate) async fn run(producer: Weak<Shared>, cluster: Arc<Cluster>, assigner: Arc<Assigner>) {
-    while let Some((mut question, partitioned)) = assigner.next() {
+    while let Some(mut question) = assigner.next() {
         let Some((count, deadline)) = producer.upgrade().map(|shared| {
             let known = shared.topic(&assigner.topic);
             let count = known.map_or(0, |topic| topic.partitions.len());
@@ -155,16 +159,11 @@ pub(crate) async fn run(producer: Weak<Shared>, cluster: Arc<Cluster>, assigner:
         let batch = builder.finish(Codec::None, ProducerState::NONE);
         let batch = batch.map_err(|error| assigner.unreadable(&error));
         let verdict = match &batch {
-            Ok(_) if !partitioned => {
-                // Others may run in between: there is nothing to wait for on this way.
-                tokio::task::yield_now().await;
-                Ok(Verdict::Unbound)
-            }
             Ok(batch) => assigner.ask(&producer, &cluster, batch, count, deadline).await,
             Err(error) => Err(error.clone()),
         };
         let Some(shared) = producer.upgrade() else { return };
-        if partitioned && matches!(verdict, Ok(Verdict::Unbound)) {
+        if matches!(verdict, Ok(Verdict::Unbound)) && assigner.is_partitioned() {
             assigner.set_partitioned(false);
             shared.refresh_metadata();
         }
@@ -173,6 +172,9 @@ pub(crate) async fn run(producer: Weak<Shared>, cluster: Arc<Cluster>, assigner:
             shared.budget.release(question.reserved);
         }
         question.assignment.settle(places);
+        drop(shared);
+        // Others may run in between, also where nothing had to be waited for.
+        tokio::task::yield_now().await;
     }
 }
 
