@@ -19,7 +19,6 @@ use millrace_protocol::frame::{RequestFrame, encode_private_response};
 use millrace_protocol::plugins::{PluginError, PluginFrameError, PluginService, json};
 use millrace_protocol::private::{PRIVATE_VERSION, PrivateApi};
 use millrace_transport::{CloseReason, Reply};
-use serde::Serialize;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::broker::State;
@@ -176,11 +175,6 @@ impl Request {
         tracing::error!(api, %error, "a request about plugins failed");
         PluginError::unavailable(format!("{api} failed inside the broker, whose log says why: this is a bug"))
     }
-}
-
-/// An answer in JSON, as most of these APIs have it.
-fn done<T: Serialize>(reply: &T) -> Bytes {
-    json(&Ok::<&T, &PluginError>(reply))
 }
 
 fn refuse_as_json(error: PluginError) -> Bytes {
