@@ -25,13 +25,24 @@ fn project(home: &Home, name: &str, kind: &str) -> PathBuf {
 
 /// A command in a project's directory.
 fn in_project(path: &Path, arguments: &[&str]) -> Command {
-    let mut command = millrace(arguments);
+    there(path, millrace(arguments))
+}
+
+fn there(path: &Path, mut command: Command) -> Command {
     command.current_dir(path).env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins"));
     // What the outer cargo was told is not for the project.
     for name in ["CARGO_BUILD_TARGET", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"] {
         command.env_remove(name);
     }
     command
+}
+
+/// Runs the tests that came with the project, natively.
+fn run_its_tests(path: &Path) {
+    let mut command = Command::new("cargo");
+    command.args(["test", "--quiet"]);
+    let said = stdout(&run(there(path, command), b""));
+    assert!(said.contains("test result: ok. 1 passed"), "{said}");
 }
 
 fn json_of(path: &Path, arguments: &[&str]) -> Value {
@@ -43,6 +54,7 @@ fn json_of(path: &Path, arguments: &[&str]) -> Value {
 fn a_new_transform_is_built_and_tested() {
     let home = Home::new();
     let path = project(&home, "keeps-errors", "transform");
+    run_its_tests(&path);
     let built = json_of(&path, &["plugin", "build"]);
     assert_eq!((&built["kind"], &built["is_core_module"]), (&json!("transform"), &json!(true)), "{built}");
     assert_eq!(built["requests"], json!([]));
@@ -69,6 +81,7 @@ fn a_new_transform_is_built_and_tested() {
 fn a_new_partitioner_chooses() {
     let home = Home::new();
     let path = project(&home, "by-region", "partitioner");
+    run_its_tests(&path);
     let report =
         json_of(&path, &["plugin", "test", ".", "--records", "sample.jsonl", "--partitions", "1000"]);
     let chosen = report["partitions"].as_array().unwrap();
@@ -83,6 +96,7 @@ fn a_new_partitioner_chooses() {
 fn a_plugin_that_fails_is_shown_with_where_it_failed() {
     let home = Home::new();
     let path = project(&home, "to-log", "sink");
+    run_its_tests(&path);
     let source = path.join("src/lib.rs");
     let text = fs::read_to_string(&source).unwrap();
     let broken = text.replace("    Ok(())\n", "    assert!(batch.len() < 3, \"too many\");\n    Ok(())\n");
