@@ -9,12 +9,16 @@
 //! - One partition's records are worked on in their order, one batch at a time.
 //! - What fails holds up its own deployment and partition only.
 
+mod logs;
 mod metrics;
 mod modules;
 mod ports;
+mod postgres;
 #[cfg(test)]
 mod testing;
 
+pub use logs::{LOG_TOPIC, PluginLogs};
 pub use metrics::{DeploymentMetrics, PluginMetrics};
 pub use modules::{Modules, StoredModule};
 pub use ports::{Acknowledged, AppendFailure, Bounds, Partitions, ReadFailure, TopicFailure};
+pub use postgres::{NotADatabase, PostgresDatabase};
