@@ -2,7 +2,7 @@
 
 use indicatif::HumanCount;
 use millrace_protocol::plugins::{
-    Definition, DeploymentState, Description, GrantDefinitions, LimitOverrides, PartitionProgress,
+    Definition, DeploymentState, Description, GrantDefinitions, Kind, LimitOverrides, PartitionProgress,
     PartitionState, Summary,
 };
 use serde::Serialize;
@@ -71,14 +71,17 @@ fn facts(definition: &Definition, group: &str) -> Vec<(&'static str, String)> {
         ("module", definition.module.to_string()),
         ("topic", definition.topic.clone()),
         ("outputs", definition.outputs.join(", ")),
-        ("begins at", start_text(definition.start)),
-        ("on failure", failure_text(&definition.failure)),
     ];
+    // A partitioner answers producers: it reads nothing, and what fails goes back to them.
+    if definition.kind != Kind::Partitioner {
+        facts.push(("begins at", start_text(definition.start)));
+        facts.push(("on failure", failure_text(&definition.failure)));
+        facts.push(("group", group.to_owned()));
+    }
     facts.extend(definition.config.iter().map(|(key, value)| ("config", format!("{key}={value}"))));
     facts.extend(grants_text(&definition.grants).into_iter().map(|grant| ("grant", grant)));
     facts.push(("limits", limits_text(&definition.limits)));
     facts.push(("log level", plain(&definition.log_level)));
-    facts.push(("group", group.to_owned()));
     facts.retain(|(_, value)| !value.is_empty());
     facts
 }
@@ -197,7 +200,7 @@ fn or_dash(text: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use millrace_protocol::plugins::{Kind, ModuleDigest, Replay, VersionInfo};
+    use millrace_protocol::plugins::{ModuleDigest, Replay, VersionInfo};
     use serde_json::json;
 
     use super::*;
@@ -245,12 +248,12 @@ mod tests {
              topic       orders\n\
              begins at   latest\n\
              on failure  dead letter to 'orders.bad'\n\
+             group       __plugin.to-web\n\
              config      url=https://example.com\n\
              grant       http example.com\n\
              grant       secret token\n\
              limits      busy_ms=250ms, memory_bytes=64MiB\n\
              log level   info\n\
-             group       __plugin.to-web\n\
              \n\
              PARTITION  STATE   OFFSET  END  LAG\n\
              0          idle    10      10   0\n\

@@ -143,13 +143,9 @@ async fn replay_until_done(client: &Client, args: &ReplayArgs, output: OutputFor
     if !args.detach {
         description = follow(&plugins, &args.name, replay.number, description).await?;
     }
-    let state = if args.detach { "begun" } else { "done" };
-    let records: i64 = replay.until.iter().sum();
+    let state = if args.detach { "begun; `millrace plugin describe` shows where it stands" } else { "done" };
     print(output, &description, || {
-        format!(
-            "replay {} of '{}' through '{}' {state}, up to {records} records",
-            replay.number, replay.topic, args.name
-        )
+        format!("replay {} of '{}' through '{}' {state}", replay.number, replay.topic, args.name)
     })
 }
 

@@ -35,7 +35,7 @@ pub struct LogsArgs {
     /// The deployment
     name: String,
     /// Go on with the lines that come
-    #[arg(long, short = 'F')]
+    #[arg(long, short)]
     follow: bool,
     /// Lines no older than this, such as 10m, or all
     #[arg(long, value_name = "DURATION|all", default_value = "all", value_parser = parse_since)]

@@ -1,6 +1,5 @@
 //! A plugin host of one module, with what it needs of the outside replaced: the log and databases are printed.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,23 +16,11 @@ use millrace_plugin_host::{
     HostLimits, HostOptions, Kind, LogLevel, LogLine, LogSink, LogSource, ModuleDigest, ModuleStore,
     Partitioner, PluginHost, Secret, Sink, Transform, Upsert, Usage,
 };
-use millrace_protocol::plugins::{GrantDefinitions, LimitOverrides, LogLevel as KeptLevel};
+use millrace_protocol::plugins::{Definition, LimitOverrides, LogLevel as KeptLevel, SecretText};
 use tempfile::TempDir;
 
 use crate::cli::plugin::module::LocalModule;
 use crate::cli::plugin::records::{self, FileRecord};
-
-/// What the deployment says besides its module.
-#[derive(Clone, Debug, Default)]
-pub struct Setup {
-    pub topic: String,
-    pub outputs: Vec<String>,
-    pub partitions: u32,
-    pub config: BTreeMap<String, String>,
-    pub grants: GrantDefinitions,
-    pub limits: LimitOverrides,
-    pub log_level: KeptLevel,
-}
 
 /// What became of one batch.
 pub struct Step {
@@ -72,7 +59,7 @@ pub struct Bench {
 
 impl Bench {
     /// Compiles the module and deploys it; no instance is started yet.
-    pub async fn start(module: LocalModule, setup: Setup) -> anyhow::Result<Self> {
+    pub async fn start(module: LocalModule, definition: Definition, partitions: u32) -> anyhow::Result<Self> {
         let cache = TempDir::with_prefix("millrace-plugin-test-").context("make a temporary directory")?;
         let (digest, kind) = (module.info.digest, module.info.kind);
         let host = PluginHost::new(HostOptions {
@@ -87,8 +74,7 @@ impl Bench {
             clock: Arc::new(SystemClock),
         })?;
         host.prepare(digest).await?;
-        let partitions = setup.partitions;
-        let deployment = deploy(&host, digest, kind, setup)?;
+        let deployment = deploy(&host, definition)?;
         let plugin = match kind {
             Kind::Transform => Plugin::Transform(Transform::new(deployment, 0)),
             Kind::Partitioner => Plugin::Partitioner(Partitioner::new(deployment), partitions),
@@ -138,32 +124,27 @@ fn not_delivered(how: &str, reason: &str) -> Stopped {
     Stopped { message: format!("the plugin did not deliver the batch ({how}): {reason}"), backtrace: None }
 }
 
-fn deploy(
-    host: &PluginHost,
-    module: ModuleDigest,
-    kind: Kind,
-    setup: Setup,
-) -> anyhow::Result<Arc<Deployment>> {
-    let http = setup.grants.http.iter().map(|host| host.parse()).collect::<Result<_, _>>()?;
-    let secret =
-        |(name, value): (String, millrace_protocol::plugins::SecretText)| (name, Secret::new(value.0));
-    let databases = setup.grants.postgres.into_keys();
-    let postgres = databases.map(|name| (name.clone(), Arc::new(PrintedRows { name }) as Arc<dyn Database>));
+fn deploy(host: &PluginHost, definition: Definition) -> anyhow::Result<Arc<Deployment>> {
+    let granted = definition.grants;
+    let http = granted.http.iter().map(|host| host.parse()).collect::<Result<_, _>>()?;
+    let secret = |(name, value): (String, SecretText)| (name, Secret::new(value.0));
+    let database = |name: String| (name.clone(), Arc::new(PrintedRows { name }) as Arc<dyn Database>);
+    let grants = Grants {
+        http,
+        secrets: granted.secrets.into_iter().map(secret).collect(),
+        postgres: granted.postgres.into_keys().map(database).collect(),
+    };
     Ok(host.deployment(DeploymentSpec {
         name: "test".to_owned(),
         version: 1,
-        module,
-        kind,
-        topic: setup.topic,
-        outputs: if kind == Kind::Transform { setup.outputs } else { Vec::new() },
-        config: setup.config.into_iter().collect(),
-        grants: Grants {
-            http,
-            secrets: setup.grants.secrets.into_iter().map(secret).collect(),
-            postgres: postgres.collect(),
-        },
-        limits: call_limits(&setup.limits)?,
-        log_level: log_level(setup.log_level),
+        module: definition.module,
+        kind: definition.kind,
+        topic: definition.topic,
+        outputs: definition.outputs,
+        config: definition.config.into_iter().collect(),
+        grants,
+        limits: call_limits(&definition.limits)?,
+        log_level: log_level(definition.log_level),
     }))
 }
 

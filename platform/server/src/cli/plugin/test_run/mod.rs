@@ -3,20 +3,23 @@
 mod bench;
 mod report;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use millrace_plugin_host::Kind;
+use millrace_protocol::plugins::{
+    Definition, FailurePolicy, GrantDefinitions, Kind, LimitOverrides, LogLevel, ModuleInfo, StartPosition,
+};
 
 use super::module::{LocalModule, require_grants};
 use super::records::{FileRecord, parse_lines};
 use super::settings::SettingsArgs;
 use crate::cli::OutputFormat;
 use crate::cli::output::note;
-use bench::{Bench, Setup};
+use bench::Bench;
 use report::Report;
 
 /// Modules above it bring a language's runtime, and compiling them takes a while.
@@ -55,16 +58,13 @@ pub async fn run(args: TestArgs, output: OutputFormat) -> anyhow::Result<()> {
     let output = args.format.unwrap_or(output);
     let records = read_records(&args.records)?;
     let module = LocalModule::read_or_build(&args.module)?;
-    if module.info.kind != Kind::Transform && !args.output_topic.is_empty() {
-        bail!("a {} has no output topics: leave --output-topic out", module.info.kind);
-    }
-    let setup = setup(&args)?;
-    require_grants(&module.info, &setup.grants)?;
+    let definition = definition(&args, &module.info)?;
+    require_grants(&module.info, &definition.grants)?;
     if module.info.size_bytes > LARGE_MODULE_BYTES {
         note("compiling the module…");
     }
-    let mut report = Report::new(module.info.clone(), setup.outputs.clone());
-    let mut bench = Bench::start(module, setup).await?;
+    let mut report = Report::new(module.info.clone(), definition.outputs.clone());
+    let mut bench = Bench::start(module, definition, args.partitions).await?;
     let batch_size = usize::try_from(args.batch_size)?;
     for (index, chunk) in records.chunks(batch_size).enumerate() {
         let step = bench.step(chunk, index * batch_size).await?;
@@ -77,23 +77,28 @@ pub async fn run(args: TestArgs, output: OutputFormat) -> anyhow::Result<()> {
     report.print(&records, output)
 }
 
-fn setup(args: &TestArgs) -> anyhow::Result<Setup> {
-    let mut setup = Setup {
+/// The deployment that is tested, checked as a broker would.
+fn definition(args: &TestArgs, info: &ModuleInfo) -> anyhow::Result<Definition> {
+    let mut definition = Definition {
+        module: info.digest,
+        kind: info.kind,
         topic: args.topic.clone(),
         outputs: args.output_topic.clone(),
-        partitions: args.partitions,
-        ..Setup::default()
+        start: StartPosition::default(),
+        failure: FailurePolicy::default(),
+        config: BTreeMap::new(),
+        grants: GrantDefinitions::default(),
+        limits: LimitOverrides::default(),
+        log_level: args.settings.log_level.map_or_else(LogLevel::default, LogLevel::from),
     };
-    if setup.outputs.is_empty() {
-        setup.outputs.push("output".to_owned());
+    if info.kind == Kind::Transform && definition.outputs.is_empty() {
+        definition.outputs.push("output".to_owned());
     }
-    args.settings.add_config(&mut setup.config);
-    args.settings.add_grants(&mut setup.grants)?;
-    args.settings.add_limits(&mut setup.limits)?;
-    if let Some(level) = args.settings.log_level {
-        setup.log_level = level.into();
-    }
-    Ok(setup)
+    args.settings.add_config(&mut definition.config);
+    args.settings.add_grants(&mut definition.grants)?;
+    args.settings.add_limits(&mut definition.limits)?;
+    definition.validate()?;
+    Ok(definition)
 }
 
 fn read_records(path: &Path) -> anyhow::Result<Vec<FileRecord>> {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::anyhow;
 use indicatif::HumanBytes;
 use millrace_base::limits::BATCH_BYTES_MAX;
+use millrace_plugin_host::ModuleInfo;
 use millrace_plugin_host::packing::OutputBatch;
-use millrace_plugin_host::{Kind, ModuleInfo};
 use millrace_protocol::batch::Record;
 use serde_json::{Map, Value, json};
 
@@ -49,7 +49,6 @@ struct Cost {
 
 impl Report {
     pub fn new(module: ModuleInfo, outputs: Vec<String>) -> Self {
-        let outputs = if module.kind == Kind::Transform { outputs } else { Vec::new() };
         let outputs = outputs.into_iter().map(|topic| Output { topic, batches: Vec::new() }).collect();
         Self {
             module,
