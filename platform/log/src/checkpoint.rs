@@ -26,6 +26,7 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut};
 use millrace_base::{Offset, TopicPartition};
 
+use crate::checksum;
 use crate::disk::{Disk, OpenMode};
 use crate::epochs::Epochs;
 use crate::error::OpenError;
@@ -86,7 +87,7 @@ impl Checkpoint {
             partition.epochs.encode(&mut out);
             partition.producers.encode(&mut out);
         }
-        let crc = checksum(&out);
+        let crc = checksum_of(&out);
         out[8..12].copy_from_slice(&crc.to_le_bytes());
         out
     }
@@ -99,7 +100,7 @@ impl Checkpoint {
         let version = rest.try_get_u16_le()?;
         let flags = rest.try_get_u16_le()?;
         let crc = rest.try_get_u32_le()?;
-        if checksum(bytes) != crc {
+        if !checksum::holds(crc, checksum_of(bytes)) {
             return Err(DecodeError::Damaged("its checksum does not match"));
         }
         if version != VERSION {
@@ -183,8 +184,8 @@ impl From<bytes::TryGetError> for DecodeError {
 }
 
 /// Of everything but the checksum itself.
-fn checksum(bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&bytes[..8]), bytes.get(12..).unwrap_or_default())
+fn checksum_of(bytes: &[u8]) -> u32 {
+    checksum::crc32c_append(checksum::crc32c(&bytes[..8]), bytes.get(12..).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@
 
 use bytes::{Buf, BufMut};
 
+use crate::checksum;
+
 const MAGIC: u32 = u32::from_le_bytes(*b"MRIX");
 const FOOTER_MAGIC: u32 = u32::from_le_bytes(*b"MRIF");
 const VERSION: u16 = 1;
@@ -106,7 +108,7 @@ impl SparseIndex {
         out.put_u32_le(0);
         out.put_i64_le(max_timestamp_ms);
         out.put_u32_le(0);
-        let crc = crc32c::crc32c(&out);
+        let crc = checksum::crc32c(&out);
         out.put_u32_le(crc);
         out
     }
@@ -115,7 +117,7 @@ impl SparseIndex {
     pub fn decode_closed(bytes: &[u8], base_offset: i64) -> Option<ClosedIndex> {
         let entries_len = bytes.len().checked_sub(HEADER_LEN + FOOTER_LEN)?;
         let (body, mut crc) = bytes.split_at(bytes.len() - 4);
-        if crc.get_u32_le() != crc32c::crc32c(body) || !header_matches(bytes, base_offset) {
+        if !checksum::holds(crc.get_u32_le(), checksum::crc32c(body)) || !header_matches(bytes, base_offset) {
             return None;
         }
         let mut footer = &bytes[HEADER_LEN + entries_len..];
@@ -136,7 +138,7 @@ impl SparseIndex {
         }
         let end = (mark.count as usize).checked_mul(ENTRY_LEN)?.checked_add(HEADER_LEN)?;
         let entries = bytes.get(HEADER_LEN..end)?;
-        if !header_matches(bytes, base_offset) || crc32c::crc32c(entries) != mark.crc {
+        if !header_matches(bytes, base_offset) || !checksum::holds(mark.crc, checksum::crc32c(entries)) {
             return None;
         }
         decode_entries(entries)
@@ -148,7 +150,7 @@ impl IndexMark {
     pub fn extended(self, entries: &[u8]) -> Self {
         Self {
             count: self.count + (entries.len() / ENTRY_LEN) as u32,
-            crc: crc32c::crc32c_append(self.crc, entries),
+            crc: checksum::crc32c_append(self.crc, entries),
         }
     }
 }

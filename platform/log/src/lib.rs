@@ -8,6 +8,7 @@
 //! so that the simulator can crash it at every operation.
 
 mod checkpoint;
+mod checksum;
 mod commit;
 pub mod disk;
 mod epochs;

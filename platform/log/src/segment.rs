@@ -13,6 +13,7 @@ use millrace_base::limits::{BATCH_BYTES_MAX, KIB, MIB};
 use millrace_protocol::batch::{BatchHeader, HEADER_LEN};
 use parking_lot::Mutex;
 
+use crate::checksum;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::index::{ClosedIndex, IndexEntry, IndexMark, SparseIndex, file_header, file_position};
 
@@ -351,7 +352,8 @@ pub(crate) fn scan_verified(
             wanted = total;
             continue;
         }
-        let intact = crc32c::crc32c(&buffer[at + CRC_START..at + total]) == header.crc;
+        let computed = checksum::crc32c(&buffer[at + CRC_START..at + total]);
+        let intact = checksum::holds(header.crc, computed);
         if !intact || header.last_offset_delta < 0 {
             return Ok((position, offset));
         }

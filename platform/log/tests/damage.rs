@@ -91,6 +91,26 @@ fn a_segment_that_has_lost_records_is_refused() {
 }
 
 #[test]
+fn a_closed_segment_that_has_lost_records_is_an_error_to_who_reads_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (manager, _) = open(dir.path());
+    let log = manager.create(tp(0), segments_of(10_000, &[])).unwrap();
+    for number in 0..30 {
+        append(&log, batch(&[number; 1000])).unwrap();
+    }
+    settle(&log);
+    manager.close().unwrap();
+    drop((manager, log));
+    let first = segments(dir.path(), ".log").remove(0);
+    OpenOptions::new().write(true).open(&first).unwrap().set_len(0).unwrap();
+    let (manager, _) = open(dir.path());
+    let log = manager.partition(&tp(0)).unwrap();
+    let error = log.read(0, 30, 1 << 20, true).unwrap_err();
+    assert!(error.to_string().contains("from offset 0 on are missing"), "{error}");
+    assert!(log.read(29, 30, 1 << 20, true).unwrap().next_offset == 30);
+}
+
+#[test]
 fn a_lost_or_damaged_index_is_made_again() {
     let dir = tempfile::tempdir().unwrap();
     let (manager, _) = open(dir.path());

@@ -9,6 +9,11 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
 }
 
+/// The CRC-32C of what `crc` is the checksum of, followed by `bytes`.
+pub fn crc32c_append(crc: u32, bytes: &[u8]) -> u32 {
+    shift(crc, bytes.len()) ^ crc32c(bytes)
+}
+
 /// What a change of a checksum becomes when `len` more bytes follow: checksums are linear, so that
 /// `crc(a ‖ x) ^ crc(b ‖ x)` is `shift(crc(a) ^ crc(b), x.len())` whatever `x` is. Takes less than a
 /// microsecond.
@@ -73,6 +78,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_checksum_goes_on_over_further_bytes(a: Vec<u8>, b: Vec<u8>) {
+            prop_assert_eq!(crc32c_append(crc32c(&a), &b), crc32c(&[a, b].concat()));
+        }
+
         #[test]
         fn a_change_moves_as_many_bytes_as_follow(a: [u8; 40], b: [u8; 40], tail: Vec<u8>) {
             let crc_of = |head: [u8; 40]| crc32c(&[&head[..], &tail].concat());

@@ -10,6 +10,7 @@ use millrace_protocol::batch::{Attributes, Batch, BatchHeader, HEADER_LEN};
 
 use super::state::{LogPosition, Segment};
 use super::{AppendOrigin, Appended, PartitionLog};
+use crate::checksum;
 use crate::epochs::Epochs;
 use crate::error::AppendError;
 use crate::index::IndexMark;
@@ -291,6 +292,6 @@ fn stamp_log_append_time(header: &mut BatchHeader, bytes: &[u8], now_ms: i64) {
     header.max_timestamp = now_ms;
     let mut head = [0; HEADER_LEN];
     header.write(&mut head);
-    let crc = crc32c::crc32c(&head[CRC_START..]);
-    header.crc = crc32c::crc32c_append(crc, &bytes[HEADER_LEN..]);
+    let crc = checksum::crc32c(&head[CRC_START..]);
+    header.crc = checksum::crc32c_append(crc, &bytes[HEADER_LEN..]);
 }

@@ -33,6 +33,8 @@ struct FilePlan {
     /// The end of what may be read.
     end: u32,
     base: Offset,
+    /// After the segment's last record.
+    end_offset: Offset,
 }
 
 impl PartitionLog {
@@ -195,7 +197,8 @@ fn choose(
 
 /// `Err`: the index of the segment with this base has to be loaded first.
 fn plan_file(state: &State, wanted: Wanted) -> Result<FilePlan, Offset> {
-    let segment = &state.segments[state.segment_index(wanted.from)];
+    let number = state.segment_index(wanted.from);
+    let segment = &state.segments[number];
     let Some(index) = &segment.index else { return Err(segment.base) };
     let relative = |offset: Offset| u32::try_from(offset - segment.base).unwrap_or(u32::MAX);
     let flushed_here = segment.base == state.flushed.segment;
@@ -208,6 +211,7 @@ fn plan_file(state: &State, wanted: Wanted) -> Result<FilePlan, Offset> {
         skip_to: index.index.last_before(within.min(end.saturating_sub(1)), relative(wanted.up_to)),
         end,
         base: segment.base,
+        end_offset: state.segment_end(number),
     })
 }
 
@@ -228,10 +232,18 @@ fn choose_in_file(
     let mut walk = Walk::new(log, plan.look_from, plan.end);
     let mut read = nothing(wanted.from);
     let mut range = 0..0;
+    let mut reached = false;
     while let Some((position, header)) = walk.next_header()? {
+        let (first, next) = (header.base_offset, header.next_offset());
+        if first < plan.base || next > plan.end_offset || next <= first {
+            let (from, to) = (plan.base, plan.end_offset);
+            let reason = format!("offsets {first} to {next} in a segment of {from} to {to}");
+            return Err(WalkError::Damaged { position, reason });
+        }
         if header.next_offset() <= wanted.from {
             continue;
         }
+        reached = true;
         let end = position + header.total_len() as u32;
         let first = range.is_empty();
         let start = if first { position } else { range.start };
@@ -249,6 +261,11 @@ fn choose_in_file(
                 read.next_offset = plan.base + i64::from(entry.relative_offset);
             }
         }
+    }
+    if !reached {
+        // Finding nothing would have the reader ask for the same for ever.
+        let reason = format!("the records from offset {} on are missing", wanted.from);
+        return Err(WalkError::Damaged { position: plan.end, reason });
     }
     Ok((range, read))
 }

@@ -31,6 +31,8 @@ use bytes::{Buf, BufMut};
 use millrace_base::limits::{IO_ALIGNMENT, KIB};
 use millrace_base::{Offset, TopicId, TopicPartition};
 
+use crate::checksum;
+
 pub(crate) const VERSION: u16 = 1;
 pub(crate) const GROUP_HEADER_LEN: usize = 64;
 pub(crate) const ENTRY_HEADER_LEN: usize = 56;
@@ -111,7 +113,7 @@ pub(crate) fn seal(group: &mut [u8], id: GroupId, entry_count: u32) {
     out.put_u64_le(id.number);
     out.put_u32_le(entry_count);
     group[..GROUP_HEADER_LEN].copy_from_slice(&header);
-    let crc = crc32c::crc32c(&group[CRC_START..]);
+    let crc = checksum::crc32c(&group[CRC_START..]);
     group[8..CRC_START].copy_from_slice(&crc.to_le_bytes());
 }
 
@@ -145,7 +147,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Decoded<'_> {
     let len = header.get_u32_le() as usize;
     let id = GroupId { sequence: header.get_u64_le(), number: header.get_u64_le() };
     let count = header.get_u32_le();
-    if len < GROUP_HEADER_LEN || len > bytes.len() || crc32c::crc32c(&bytes[CRC_START..len]) != crc {
+    if len < GROUP_HEADER_LEN || len > bytes.len() {
+        return Decoded::Nothing;
+    }
+    if !checksum::holds(crc, checksum::crc32c(&bytes[CRC_START..len])) {
         return Decoded::Nothing;
     }
     if version != VERSION {
