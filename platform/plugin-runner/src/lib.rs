@@ -12,13 +12,17 @@
 mod logs;
 mod metrics;
 mod modules;
+mod partitioners;
 mod ports;
 mod postgres;
+mod spec;
 #[cfg(test)]
 mod testing;
 
 pub use logs::{LOG_TOPIC, PluginLogs};
 pub use metrics::{DeploymentMetrics, PluginMetrics};
 pub use modules::{Modules, StoredModule};
+pub use partitioners::Partitioners;
 pub use ports::{Acknowledged, AppendFailure, Bounds, Partitions, ReadFailure, TopicFailure};
 pub use postgres::{NotADatabase, PostgresDatabase};
+pub use spec::{Databases, spec};

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "test code outside of test functions")]
 
 pub(crate) mod guests;
+mod host;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use millrace_protocol::batch::{Batch, BatchBuilder, ProducerState, stamp};
 use millrace_protocol::compression::Codec;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+
+pub(crate) use host::TestHost;
 
 use crate::{Acknowledged, AppendFailure, Bounds, Partitions, ReadFailure, TopicFailure};
 
