@@ -9,15 +9,21 @@
 //! - One partition's records are worked on in their order, one batch at a time.
 //! - What fails holds up its own deployment and partition only.
 
+mod dead_letter;
 mod logs;
 mod metrics;
 mod modules;
+mod offsets;
 mod partitioners;
 mod ports;
 mod postgres;
+mod pressure;
+mod route;
+mod runner;
 mod spec;
 #[cfg(test)]
 mod testing;
+mod worker;
 
 pub use logs::{LOG_TOPIC, PluginLogs};
 pub use metrics::{DeploymentMetrics, PluginMetrics};

@@ -1,0 +1,248 @@
+//! What deployments do, case by case.
+
+use millrace_metadata::PartitionAssignment;
+
+use super::*;
+use crate::AppendFailure;
+use crate::offsets::{OFFSETS_TOPIC, partition_of_group};
+use crate::runner::group;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transform_gives_everything_on_in_order_and_goes_on_where_it_was() {
+    let mut bench = Bench::start().await;
+    let identity = bench.module("identity", Kind::Transform);
+    bench.partitions().produce(bench.input(), &numbered(0..100));
+    bench.deploy("copy", transform(identity)).await;
+    for number in 100..200 {
+        bench.partitions().produce(bench.input(), &numbered(number..number + 1));
+    }
+    assert_eq!(bench.partitions().eventually_values(bench.output(), 200).await, numbered(0..200));
+    bench.done_to("copy", 200).await;
+    bench.restart().await;
+    bench.partitions().produce(bench.input(), &numbered(200..210));
+    assert_eq!(bench.partitions().eventually_values(bench.output(), 210).await, numbered(0..210));
+    bench.done_to("copy", 210).await;
+    assert_eq!(bench.partitions().values(bench.output()), numbered(0..210));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn latest_means_from_the_deployment_on_also_after_a_restart() {
+    let mut bench = Bench::start().await;
+    let identity = bench.module("identity", Kind::Transform);
+    bench.partitions().produce(bench.input(), &numbered(0..10));
+    let latest = Definition { start: StartPosition::Latest, ..transform(identity) };
+    bench.deploy("copy", latest).await;
+    bench.stop.send_replace(true);
+    (&mut bench.following).await.unwrap();
+    bench.partitions().produce(bench.input(), &numbered(10..20));
+    (bench.runner, bench.stop, bench.following) = run(&bench.cluster, &bench.host);
+    assert_eq!(bench.partitions().eventually_values(bench.output(), 10).await, numbered(10..20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_go_to_the_partitions_of_their_keys() {
+    let bench = Bench::start().await;
+    bench.cluster.topic("spread", 4).await;
+    let identity = bench.module("identity", Kind::Transform);
+    let spread = Definition { outputs: vec!["spread".into()], ..transform(identity) };
+    bench.partitions().produce(bench.input(), &numbered(0..8));
+    bench.deploy("spread", spread).await;
+    bench.done_to("spread", 8).await;
+    // Without keys: the input's partition.
+    assert_eq!(bench.partitions().values(bench.partitions().partition("spread", 0)), numbered(0..8));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poisoned_record_is_skipped_and_no_other() {
+    let bench = Bench::start().await;
+    let poison = bench.module("poison", Kind::Transform);
+    let mut records = numbered(0..50);
+    records[31] = "poison".into();
+    bench.partitions().produce(bench.input(), &records);
+    bench.deploy("taste", Definition { failure: FailurePolicy::Skip, ..transform(poison) }).await;
+    bench.done_to("taste", 50).await;
+    records.remove(31);
+    assert_eq!(bench.partitions().values(bench.output()), records);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_halt_names_the_record_and_another_version_goes_on_there() {
+    let bench = Bench::start().await;
+    let poison = bench.module("poison", Kind::Transform);
+    let mut records = numbered(0..50);
+    records[31] = "poison".into();
+    bench.partitions().produce(bench.input(), &records);
+    bench.deploy("taste", transform(poison)).await;
+    let halted = bench.eventually("taste", "it halts", |at| at.state == PartitionState::Halted).await;
+    assert_eq!((halted.offset, halted.end_offset), (31, 50));
+    assert!(halted.error.unwrap().contains("unreachable"));
+    assert!(halted.backtrace.is_some());
+    assert_eq!(bench.partitions().values(bench.output()), numbered(0..31));
+
+    // Trying again changes nothing, another version does.
+    let resume = Command::SetDeploymentPaused { name: "taste".into(), paused: false };
+    bench.submit(resume).await;
+    bench.eventually("taste", "it halts again", |at| at.state == PartitionState::Halted).await;
+    let identity = bench.module("identity", Kind::Transform);
+    bench.deploy("taste", transform(identity)).await;
+    bench.done_to("taste", 50).await;
+    assert_eq!(bench.partitions().values(bench.output()), records);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_says_what_happened_and_is_replayed_through_a_newer_version() {
+    let bench = Bench::start().await;
+    bench.cluster.topic("dead", 1).await;
+    let dead = bench.partitions().partition("dead", 0);
+    let poison = bench.module("poison", Kind::Transform);
+    let mut records = numbered(0..20);
+    records[7] = "poison 7".into();
+    records[9] = "poison 9".into();
+    bench.partitions().produce(bench.input(), &records);
+    let policy = FailurePolicy::DeadLetter { topic: "dead".into() };
+    bench.deploy("taste", Definition { failure: policy.clone(), ..transform(poison) }).await;
+    bench.done_to("taste", 20).await;
+    let letters = bench.partitions().records(dead);
+    assert_eq!(bench.partitions().values(dead), ["poison 7", "poison 9"]);
+    let header = |name: &str| {
+        let full = format!("millrace.dead-letter.{name}");
+        let found = letters[1].headers.iter().find(|(name, _)| *name == full);
+        String::from_utf8(found.unwrap().1.clone().unwrap().to_vec()).unwrap()
+    };
+    assert_eq!(
+        (header("topic"), header("partition"), header("offset")),
+        ("in".into(), "0".into(), "9".into())
+    );
+    assert_eq!(header("module"), poison.to_string());
+    assert!(header("error").contains("unreachable") && header("backtrace").contains("wasm"));
+
+    let identity = bench.module("identity", Kind::Transform);
+    bench.deploy("taste", Definition { failure: policy, ..transform(identity) }).await;
+    let replay = Command::ReplayDeployment { name: "taste".into(), topic: "dead".into(), until: vec![2] };
+    bench.submit(replay).await;
+    let values = bench.partitions().eventually_values(bench.output(), 20).await;
+    assert_eq!(values[18..], ["poison 7", "poison 9"]);
+    let replayed = &bench.partitions().records(bench.output())[19];
+    assert_eq!(replayed.headers, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_output_topic_is_waited_for() {
+    let bench = Bench::start().await;
+    let identity = bench.module("identity", Kind::Transform);
+    bench.partitions().produce(bench.input(), &numbered(0..5));
+    bench.deploy("copy", Definition { outputs: vec!["later".into()], ..transform(identity) }).await;
+    let waiting = bench.eventually("copy", "it waits", |at| at.state == PartitionState::Retrying).await;
+    assert!(waiting.error.unwrap().contains("'later' does not exist"));
+    bench.cluster.topic("later", 1).await;
+    bench.done_to("copy", 5).await;
+    assert_eq!(bench.partitions().values(bench.partitions().partition("later", 0)), numbered(0..5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_committed_before_its_outputs_are_acknowledged() {
+    let mut bench = Bench::start().await;
+    let identity = bench.module("identity", Kind::Transform);
+    bench.partitions().hold_acknowledgements(bench.output(), true);
+    bench.partitions().produce(bench.input(), &numbered(0..5));
+    bench.deploy("copy", transform(identity)).await;
+    let output = bench.output();
+    bench.partitions().eventually("outputs are appended", |partitions| partitions.appends(output) > 0).await;
+    assert_eq!(bench.runner.progress("copy", false)[0].offset, 0);
+    // A crash: the runner is gone without having stopped.
+    bench.following.abort();
+    bench.partitions().hold_acknowledgements(bench.output(), false);
+    (bench.runner, bench.stop, bench.following) = run(&bench.cluster, &bench.host);
+    bench.done_to("copy", 5).await;
+    let values = bench.partitions().values(bench.output());
+    assert!(values.ends_with(&numbered(0..5)), "{values:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failing_appends_and_acknowledgements_lose_nothing() {
+    let bench = Bench::start().await;
+    let identity = bench.module("identity", Kind::Transform);
+    let full = || AppendFailure::Passing("the disk is full".into());
+    bench.partitions().fail_appends(bench.output(), [full(), full()]);
+    bench.partitions().fail_acknowledgements(bench.output(), [AppendFailure::NotHere, full()]);
+    bench.partitions().produce(bench.input(), &numbered(0..5));
+    bench.deploy("copy", transform(identity)).await;
+    bench.done_to("copy", 5).await;
+    assert_eq!(bench.partitions().values(bench.output()), numbered(0..5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_is_committed_when_it_has_delivered() {
+    let bench = Bench::start().await;
+    let module = bench.module("sink", Kind::Sink);
+    bench.cluster.topic("dead", 1).await;
+    bench.partitions().produce(bench.input(), &numbered(0..3));
+    bench.partitions().produce(bench.input(), &numbered(3..5));
+    // This guest decides by the token's first letter, which is the deployment's.
+    bench.deploy("delivers", sink(module)).await;
+    bench.done_to("delivers", 5).await;
+    bench.deploy("retries", sink(module)).await;
+    let retrying =
+        bench.eventually("retries", "it tries again", |at| at.state == PartitionState::Retrying).await;
+    assert_eq!((retrying.offset, retrying.error.as_deref()), (0, Some("the reason")));
+    bench.deploy("permanent", sink(module)).await;
+    let halted = bench.eventually("permanent", "it halts", |at| at.state == PartitionState::Halted).await;
+    assert_eq!(halted.offset, 0);
+    let policy = FailurePolicy::DeadLetter { topic: "dead".into() };
+    bench.deploy("permanent", Definition { failure: policy, ..sink(module) }).await;
+    bench.done_to("permanent", 5).await;
+    assert_eq!(bench.partitions().values(bench.partitions().partition("dead", 0)), numbered(0..5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_stops_and_a_deleted_deployment_leaves_no_offsets() {
+    let bench = Bench::start().await;
+    let identity = bench.module("identity", Kind::Transform);
+    bench.partitions().produce(bench.input(), &numbered(0..5));
+    bench.deploy("copy", transform(identity)).await;
+    bench.done_to("copy", 5).await;
+    let pause = |paused| Command::SetDeploymentPaused { name: "copy".into(), paused };
+    bench.submit(pause(true)).await;
+    bench.established("copy").await;
+    bench.partitions().produce(bench.input(), &numbered(5..10));
+    bench.submit(pause(false)).await;
+    bench.done_to("copy", 10).await;
+    assert_eq!(bench.partitions().values(bench.output()), numbered(0..10));
+
+    bench.submit(Command::DeleteDeployment { name: "copy".into() }).await;
+    bench.deploy("copy", transform(identity)).await;
+    bench.done_to("copy", 10).await;
+    assert_eq!(bench.partitions().values(bench.output()).len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_come_later_are_read_from_their_beginning() {
+    let bench = Bench::start().await;
+    let identity = bench.module("identity", Kind::Transform);
+    let topic_id = bench.cluster.metadata.image().topic_by_name("in").unwrap().id;
+    bench.deploy("copy", Definition { start: StartPosition::Latest, ..transform(identity) }).await;
+    let new = vec![PartitionAssignment { replicas: vec![BrokerId(1)] }];
+    bench.partitions().produce(TopicPartition::new(topic_id, 1), &numbered(0..3));
+    bench.submit(Command::AddPartitions { topic_id, current: 1, new }).await;
+    assert_eq!(bench.partitions().eventually_values(bench.output(), 3).await, numbered(0..3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn committed_offsets_survive_their_rewriting() {
+    let bench = Bench::start().await;
+    let offsets = bench.host.offsets(&bench.cluster);
+    let key = |partition| OffsetKey { group: group("many", false), topic: "in".into(), partition };
+    for offset in 0..200 {
+        for partition in 0..10 {
+            offsets.commit(&key(partition), offset, 0).await.unwrap().await.unwrap();
+        }
+    }
+    offsets.rewrite_now(&group("many", false)).await;
+    let slot = partition_of_group(&group("many", false), 50);
+    let place = bench.partitions().partition(OFFSETS_TOPIC, slot);
+    bench.partitions().eventually("the old ones are gone", |at| at.records(place).len() == 10).await;
+    let again = bench.host.offsets(&bench.cluster);
+    for partition in 0..10 {
+        assert_eq!(again.committed(&key(partition)).await.unwrap(), Some(199));
+    }
+}

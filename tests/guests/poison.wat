@@ -1,0 +1,28 @@
+;; Transform: traps if the text `poison` is anywhere in its input, and otherwise gives back what it is given.
+(func $is_poison (param $at i32) (result i32)
+  (i32.and
+    (i32.eq (i32.load (local.get $at)) (i32.const 0x73696f70))
+    (i32.eq (i32.load16_u offset=4 (local.get $at)) (i32.const 0x6e6f))))
+(func $taste (param $at i32) (param $len i32)
+  (local $end i32)
+  (local.set $end (i32.sub (i32.add (local.get $at) (local.get $len)) (i32.const 5)))
+  (block $done
+    (loop $next
+      (br_if $done (i32.ge_s (local.get $at) (local.get $end)))
+      (if (call $is_poison (local.get $at)) (then unreachable))
+      (local.set $at (i32.add (local.get $at) (i32.const 1)))
+      (br $next))))
+(func (export "cabi_post_transform") (param i32) (call $forget))
+(func (export "transform") (param $at i32) (param $len i32) (result i32)
+  (local $block i32)
+  (local $count i32)
+  (call $taste (local.get $at) (local.get $len))
+  (local.set $block (i32.add (local.get $at) (i32.const 41)))
+  (local.set $count (call $swap (i32.load offset=57 (local.get $at))))
+  (i32.store (local.get $block) (i32.const 0))
+  (i32.store offset=4 (local.get $block) (local.get $count))
+  (i32.store offset=8 (local.get $block) (i32.sub (local.get $len) (i32.const 61)))
+  (i32.store offset=12 (local.get $block) (call $swap (i32.load offset=31 (local.get $at))))
+  (i32.store offset=16 (local.get $block) (call $swap (i32.load offset=27 (local.get $at))))
+  (call $emit (local.get $block) (i32.sub (local.get $len) (i32.const 41)))
+  (call $ok))
