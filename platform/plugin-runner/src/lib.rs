@@ -20,6 +20,7 @@ mod postgres;
 mod pressure;
 mod route;
 mod runner;
+mod service;
 mod spec;
 #[cfg(test)]
 mod testing;
@@ -31,4 +32,5 @@ pub use modules::{Modules, StoredModule};
 pub use partitioners::Partitioners;
 pub use ports::{Acknowledged, AppendFailure, Bounds, Partitions, ReadFailure, TopicFailure};
 pub use postgres::{NotADatabase, PostgresDatabase};
+pub use service::{Progress, Service, ServiceParts};
 pub use spec::{Databases, spec};

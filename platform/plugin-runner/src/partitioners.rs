@@ -20,7 +20,7 @@ use crate::spec::{Databases, spec};
 use crate::{DeploymentMetrics, PluginMetrics};
 
 /// Where the plugin host comes from: it is made for the first who asks.
-pub(crate) type HostSource = Arc<dyn Fn() -> Result<PluginHost, PluginError> + Send + Sync>;
+pub type HostSource = Arc<dyn Fn() -> Result<PluginHost, PluginError> + Send + Sync>;
 
 /// Instances of one partitioner at one time: enough for all processors of a large broker at microseconds a
 /// batch, and few enough that a slow one does not take all instances of the host.
