@@ -1,3 +1,5 @@
+//! Modules arrive whole or not at all, and unfinished uploads end.
+
 use millrace_protocol::plugins::ErrorKind;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The service before real metadata and a real host; only the work itself stands still.
+
 use millrace_base::SystemClock;
 use millrace_protocol::plugins::{Definition, DeploymentState, Description};
 use prometheus::Registry;
