@@ -41,7 +41,7 @@ const OUTSIDE: &[&str] = &[
 const OWNED: &[(&str, &[&str])] = &[
     ("openraft", &["millrace-metadata"]),
     ("kafka-protocol", &["millrace-protocol"]),
-    ("tokio-rustls", &["millrace-transport", "millrace-client"]),
+    ("tokio-rustls", &["millrace-transport", "millrace-client", "millrace-plugin-runner"]),
     ("axum", &["millrace-admin"]),
     ("wasmtime", &["millrace-plugin-host"]),
 ];
