@@ -13,23 +13,21 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use millrace_base::BrokerId;
 use millrace_metadata::{Image, ImageDelta};
-use millrace_plugin_host::PluginHost;
-use millrace_protocol::plugins::{Kind, PartitionProgress, PluginError};
+use millrace_protocol::plugins::{Kind, PartitionProgress};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::metrics::PluginMetrics;
+use crate::partitioners::HostSource;
 use crate::spec::Databases;
 use crate::worker::Shared;
 use deployment::Running;
+#[cfg(test)]
 pub(crate) use deployment::group;
 
 /// Begins the name of every group that holds a deployment's offsets.
 pub(crate) const GROUP_PREFIX: &str = "plugin.";
-
-/// Makes the host at the first deployment, so that a broker without plugins pays nothing for it.
-pub(crate) type HostSource = Arc<dyn Fn() -> Result<PluginHost, PluginError> + Send + Sync>;
 
 /// What a runner is made of.
 pub(crate) struct Parts {

@@ -1,9 +1,10 @@
 //! One running broker: the crates wired together, started in order and stopped in the reverse order.
 //!
-//! Start: data directory (locked, recovered) → metadata → broker → listener → HTTP. What comes later relies
+//! Start: data directory (locked, recovered) → metadata → broker → plugins → listener → HTTP. What comes later relies
 //! on what came before, so nothing is served before it can be answered.
 
 mod advertised;
+mod plugins;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use millrace_config::broker as config;
 use millrace_log::disk::RealDisk;
 use millrace_log::{Health, LogManager, LogOptions, OpenError};
 use millrace_metadata::{BrokerRegistration, Metadata, MetadataOptions, NoPeers};
+use millrace_plugin_runner::{Plugins, PluginsError, PluginsOptions};
 use millrace_transport::{
     CertificateSource, ClientAuth, ListenOptions, Listener, TcpTls, TlsContext, TlsOptions, TransportLimits,
     TransportMetrics,
@@ -50,6 +52,8 @@ pub enum StartError {
     Metadata(#[from] millrace_metadata::StartError),
     #[error("start the broker: {0}")]
     Broker(#[from] millrace_broker::StartError),
+    #[error(transparent)]
+    Plugins(#[from] PluginsError),
     #[error("{0}")]
     Listen(#[from] millrace_transport::ListenError),
     #[error(transparent)]
@@ -68,6 +72,7 @@ pub struct Node {
     log: LogManager,
     metadata: Metadata,
     broker: Arc<Broker>,
+    plugins: Plugins,
     listener: Listener,
     admin: AdminServer,
     advertised: Advertised,
@@ -100,16 +105,27 @@ impl Node {
         let metadata = start_metadata(&config, &advertised).await?;
         let options =
             BrokerOptions { node_id: config.node.id, data_dir: log_dir(&config), config: config.clone() };
-        let broker = Broker::start(options, log.clone(), metadata.clone(), &registry, clock).await?;
+        let broker = Broker::start(options, log.clone(), metadata.clone(), &registry, clock.clone()).await?;
+        let plugins = Plugins::start(PluginsOptions {
+            node_id: config.node.id,
+            dir: config.node.data_dir.join("plugins"),
+            metadata: metadata.clone(),
+            partitions: Arc::new(plugins::BrokerPartitions(broker.local_partitions())),
+            registry: &registry,
+            clock,
+        })?;
+        broker.serve_plugins(plugins.service());
         let transport_metrics = Arc::new(TransportMetrics::register(&registry)?);
         let listen_options = listen_options(&config, advertised.listen, tls);
         let listener = millrace_transport::listen(listen_options, broker.clone(), transport_metrics)?;
         let stopping = Arc::new(AtomicBool::new(false));
         let readiness = readiness(log.clone(), metadata.clone(), stopping.clone());
-        let admin =
-            millrace_admin::serve(config.http.address, AdminOptions { registry, readiness, plugins: None })
-                .await?;
-        Ok(Self { config, log, metadata, broker, listener, admin, advertised, stopping })
+        let admin = millrace_admin::serve(
+            config.http.address,
+            AdminOptions { registry, readiness, plugins: Some(plugins.service()) },
+        )
+        .await?;
+        Ok(Self { config, log, metadata, broker, plugins, listener, admin, advertised, stopping })
     }
 
     /// Where clients connect, with the port that was picked.
@@ -144,6 +160,10 @@ impl Node {
     pub async fn shutdown(self) {
         self.stopping.store(true, Ordering::SeqCst);
         let deadline = self.config.node.shutdown_timeout;
+        // While their partitions are there. What a plugin does not finish in time is done again.
+        if tokio::time::timeout(deadline, self.plugins.shutdown()).await.is_err() {
+            tracing::warn!(?deadline, "a plugin did not end in time");
+        }
         self.broker.drain();
         self.listener.shutdown(deadline).await;
         self.broker.shutdown().await;
