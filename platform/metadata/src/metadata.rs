@@ -130,6 +130,11 @@ impl Metadata {
         self.member.submit(command).await
     }
 
+    /// Index of the last entry that this broker's log has left to its snapshot; 0 while there is none.
+    pub fn purged_index(&self) -> u64 {
+        self.member.node().purged_index()
+    }
+
     /// The broker that leads the quorum, as far as this one knows.
     pub fn controller(&self) -> Option<BrokerId> {
         self.member.node().leader()

@@ -9,6 +9,8 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use millrace_protocol::crc::crc32c;
+
 /// Groups in a map, and shards in a group: a change of a map of n entries copies 128 pointers and about n / 4096
 /// entries.
 const FANOUT: usize = 64;
@@ -47,7 +49,7 @@ impl ShardKey for millrace_base::TopicId {
 
 /// The group and the shard in it.
 fn place_of<Q: ShardKey + ?Sized>(key: &Q) -> (usize, usize) {
-    let hash = crc32c::crc32c(key.shard_bytes()) as usize;
+    let hash = crc32c(key.shard_bytes()) as usize;
     (hash % FANOUT, hash / FANOUT % FANOUT)
 }
 

@@ -20,6 +20,15 @@ async fn start(options: MetadataOptions) -> Result<Metadata, StartError> {
     Metadata::start(options, Arc::new(NoPeers)).await
 }
 
+async fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let holds = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), holds).await.expect(what);
+}
+
 #[tokio::test]
 async fn a_started_broker_is_leader_and_registered_and_its_cluster_has_a_name() {
     let dir = tempfile::tempdir().unwrap();
@@ -72,6 +81,8 @@ async fn snapshots_bound_the_log_and_a_restart_reads_them() {
         metadata.submit(create_topic(&format!("t-{i}"), &[1])).await.unwrap();
     }
     let names = topic_names(&metadata.image());
+    // Snapshots are made beside what is submitted, and the log is shortened after that.
+    wait_until("the log leaves its beginning to a snapshot", || metadata.purged_index() > 0).await;
     metadata.shutdown().await;
     assert!(dir.path().join("snapshot").exists());
     let metadata = start(options()).await.unwrap();
@@ -209,14 +220,7 @@ async fn deployments_survive_a_restart_from_the_log_and_from_a_snapshot() {
     for i in 0..100 {
         metadata.submit(create_topic(&format!("t-{i}"), &[1])).await.unwrap();
     }
-    // It is written beside what is submitted.
-    let snapshot = dir.path().join("snapshot");
-    let written = async {
-        while !snapshot.exists() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), written).await.unwrap();
+    wait_until("the log leaves its beginning to a snapshot", || metadata.purged_index() > 0).await;
     metadata.shutdown().await;
     let metadata = start(options()).await.unwrap();
     let image = metadata.image();

@@ -1,6 +1,7 @@
 //! openraft's own suite for storages, against ours on a real disk.
 
 use std::fs::File;
+use std::sync::Arc;
 
 use openraft::testing::{StoreBuilder, Suite};
 
@@ -13,7 +14,7 @@ struct Builder;
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, tempfile::TempDir> for Builder {
     async fn build(&self) -> Result<(tempfile::TempDir, LogStore, StateMachine), StorageError> {
         let dir = tempfile::tempdir().unwrap();
-        let lock = File::create(dir.path().join("lock")).unwrap();
+        let lock = Arc::new(File::create(dir.path().join("lock")).unwrap());
         let (log, ..) = LogStore::open(dir.path(), 0, lock).unwrap();
         let (state_machine, _) = StateMachine::open(dir.path().to_owned()).unwrap();
         Ok((dir, log, state_machine))

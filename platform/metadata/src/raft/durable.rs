@@ -14,6 +14,8 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use millrace_protocol::crc::crc32c;
+
 const HEADER_LEN: usize = 24;
 
 /// Seals a body with its header.
@@ -21,7 +23,7 @@ pub(crate) fn seal(magic: [u8; 8], version: u32, body: &[u8]) -> Vec<u8> {
     let mut sealed = Vec::with_capacity(HEADER_LEN + body.len());
     sealed.extend(magic);
     sealed.extend(version.to_le_bytes());
-    sealed.extend(crc32c::crc32c(body).to_le_bytes());
+    sealed.extend(crc32c(body).to_le_bytes());
     sealed.extend((body.len() as u64).to_le_bytes());
     sealed.extend(body);
     sealed
@@ -39,7 +41,7 @@ pub(crate) fn open_sealed(magic: [u8; 8], version: u32, sealed: &[u8]) -> Result
     if u32_at(8) != version {
         return Err(format!("it has format version {}, this broker knows {version}", u32_at(8)));
     }
-    if header[16..] != (body.len() as u64).to_le_bytes() || u32_at(12) != crc32c::crc32c(body) {
+    if header[16..] != (body.len() as u64).to_le_bytes() || u32_at(12) != crc32c(body) {
         return Err("its checksum does not match".into());
     }
     Ok(body)
@@ -79,6 +81,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_checksum_is_the_crc_32c_that_the_format_names() {
+        let sealed = seal(*b"TESTTEST", 3, b"123456789");
+        assert_eq!(sealed[12..16], 0xE306_9283_u32.to_le_bytes(), "the algorithm's check value");
+    }
 
     proptest! {
         #[test]

@@ -35,6 +35,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use millrace_protocol::crc::crc32c;
+
 use super::durable::{sync_parent, write_atomically};
 
 const MAGIC: &[u8; 8] = b"MILLRAFT";
@@ -191,7 +193,7 @@ fn header(node_id: u64) -> [u8; HEADER_LEN] {
     header[..8].copy_from_slice(MAGIC);
     header[8..12].copy_from_slice(&VERSION.to_le_bytes());
     header[16..24].copy_from_slice(&node_id.to_le_bytes());
-    let crc = crc32c::crc32c(&header[..28]);
+    let crc = crc32c(&header[..28]);
     header[28..].copy_from_slice(&crc.to_le_bytes());
     header
 }
@@ -204,7 +206,7 @@ fn check_header(bytes: &[u8], node_id: u64) -> Result<(), String> {
     if version != VERSION {
         return Err(format!("it has format version {version}, this broker knows {VERSION}"));
     }
-    if read_u32(bytes, 28) != crc32c::crc32c(&bytes[..28]) {
+    if read_u32(bytes, 28) != crc32c(&bytes[..28]) {
         return Err("its header is damaged".into());
     }
     let owner = read_u64(bytes, 16);
@@ -221,7 +223,7 @@ fn frame_at(bytes: &[u8], position: usize, sequence: u64) -> Option<(&[u8], usiz
         return None;
     }
     let end = header_end.checked_add(read_u32(bytes, position + 4) as usize)?;
-    if end > bytes.len() || read_u32(bytes, position) != crc32c::crc32c(&bytes[position + 4..end]) {
+    if end > bytes.len() || read_u32(bytes, position) != crc32c(&bytes[position + 4..end]) {
         return None;
     }
     Some((&bytes[header_end..end], end))
@@ -246,7 +248,7 @@ fn encode_frame(records: &[Record], sequence: u64) -> io::Result<Vec<u8>> {
     let len = u32::try_from(frame.len() - FRAME_HEADER_LEN).map_err(too_long)?;
     frame[4..8].copy_from_slice(&len.to_le_bytes());
     frame[8..16].copy_from_slice(&sequence.to_le_bytes());
-    let crc = crc32c::crc32c(&frame[4..]);
+    let crc = crc32c(&frame[4..]);
     frame[..4].copy_from_slice(&crc.to_le_bytes());
     Ok(frame)
 }

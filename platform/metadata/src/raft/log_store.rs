@@ -118,7 +118,7 @@ impl LogStore {
     pub(super) fn open(
         dir: &Path,
         node_id: u64,
-        lock: File,
+        lock: Arc<File>,
     ) -> Result<(Self, LogSize, JoinHandle<()>), LogStoreError> {
         let vote = read_vote(dir)?;
         let log_path = dir.join("raft.log");
@@ -172,7 +172,7 @@ struct Writer {
     dir: PathBuf,
     file: LogFile,
     state: Arc<Mutex<State>>,
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 impl Writer {

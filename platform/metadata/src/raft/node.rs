@@ -23,7 +23,7 @@ use super::log_file::LogFileError;
 use super::log_store::{LogSize, LogStore, LogStoreError};
 use super::network::{Connections, decode_snapshot};
 use super::proposer::{self, Pending};
-use super::state_machine::{Published, StateMachine, StateMachineError};
+use super::state_machine::{Files, Published, StateMachine, StateMachineError};
 use super::{NodeId, TypeConfig, broker_id, node_id};
 use crate::command::Command;
 use crate::network::{PeerNetwork, RaftRpc};
@@ -91,6 +91,9 @@ pub(crate) struct Node {
     pub(crate) published: Published,
     tasks: Vec<AbortHandle>,
     log_thread: Mutex<Option<JoinHandle<()>>>,
+    files: Files,
+    /// Of the directory, while anything may still be written there.
+    lock: Mutex<Option<Arc<File>>>,
     runtime: tokio::runtime::Handle,
     stopped: AtomicBool,
 }
@@ -100,8 +103,12 @@ impl Drop for Node {
     fn drop(&mut self) {
         if !self.stopped.swap(true, Ordering::AcqRel) {
             self.tasks.iter().for_each(AbortHandle::abort);
-            let raft = self.raft.clone();
-            self.runtime.spawn(async move { raft.shutdown().await });
+            let (raft, files, lock) = (self.raft.clone(), self.files.clone(), self.lock.lock().take());
+            self.runtime.spawn(async move {
+                let _ = raft.shutdown().await;
+                let _ = tokio::task::spawn_blocking(move || files.close()).await;
+                drop(lock);
+            });
         }
     }
 }
@@ -114,9 +121,10 @@ impl Node {
         network: Arc<dyn PeerNetwork>,
     ) -> Result<Self, NodeError> {
         let id = node_id(id).ok_or_else(|| NodeError::Other(format!("broker id {id} is negative")))?;
-        let lock = lock_directory(dir)?;
-        let (log, size, log_thread) = LogStore::open(dir, id, lock)?;
+        let lock = Arc::new(lock_directory(dir)?);
+        let (log, size, log_thread) = LogStore::open(dir, id, Arc::clone(&lock))?;
         let (state_machine, published) = StateMachine::open(dir.to_owned())?;
+        let files = state_machine.files();
         if log.purged_index() > state_machine.applied_index() {
             return Err(NodeError::SnapshotMissing { path: dir.join("snapshot") });
         }
@@ -133,6 +141,8 @@ impl Node {
             published,
             tasks: vec![proposing.abort_handle(), bounding.abort_handle()],
             log_thread: Mutex::new(Some(log_thread)),
+            files,
+            lock: Mutex::new(Some(lock)),
             runtime: tokio::runtime::Handle::current(),
             stopped: AtomicBool::new(false),
         })
@@ -166,6 +176,11 @@ impl Node {
 
     pub(crate) fn leader(&self) -> Option<BrokerId> {
         self.raft.server_metrics().borrow().current_leader.map(broker_id)
+    }
+
+    /// Index of the last entry that only the snapshot has; 0 while the log has all.
+    pub(crate) fn purged_index(&self) -> u64 {
+        self.raft.metrics().borrow().purged.map_or(0, |id| id.index)
     }
 
     /// Why the node has stopped, if it has.
@@ -267,6 +282,9 @@ impl Node {
         if let Some(thread) = thread {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
+        let files = self.files.clone();
+        let _ = tokio::task::spawn_blocking(move || files.close()).await;
+        self.lock.lock().take();
     }
 }
 

@@ -58,11 +58,17 @@ pub(crate) struct StateMachine {
     files: Files,
 }
 
-/// The snapshot's file, guarded: an older snapshot never replaces a newer one.
+/// The snapshot's file, guarded: an older snapshot never replaces a newer one, and none is written once the
+/// node has let go of its directory.
 #[derive(Clone)]
-struct Files {
+pub(crate) struct Files {
     dir: PathBuf,
-    last: Arc<Mutex<Option<LogId>>>,
+    last: Arc<Mutex<LastSnapshot>>,
+}
+
+enum LastSnapshot {
+    At(Option<LogId>),
+    Closed,
 }
 
 impl Files {
@@ -71,16 +77,24 @@ impl Files {
         let signature = meta.signature();
         let written = tokio::task::spawn_blocking(move || {
             let mut last = files.last.lock();
-            if meta.last_log_id < *last {
-                return Ok(());
+            match *last {
+                LastSnapshot::Closed => return Err(std::io::Error::other("the node was shut down")),
+                LastSnapshot::At(last) if meta.last_log_id < last => return Ok(()),
+                LastSnapshot::At(_) => {}
             }
             snapshot_file::write(&files.dir, &meta, &image)?;
-            *last = meta.last_log_id;
+            *last = LastSnapshot::At(meta.last_log_id);
             Ok(())
         });
         let written: std::io::Result<()> =
             written.await.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
         Ok(written.map_err(|error| StorageIOError::write_snapshot(Some(signature), AnyError::new(&error)))?)
+    }
+
+    /// Waits for a snapshot that is being written and refuses any further one: openraft builds them in tasks
+    /// of their own, for which its shutdown does not wait. Blocking.
+    pub(super) fn close(&self) {
+        *self.last.lock() = LastSnapshot::Closed;
     }
 
     async fn load(&self) -> Result<Option<Snapshot<TypeConfig>>, StorageError> {
@@ -107,8 +121,12 @@ impl StateMachine {
         };
         let image = Arc::new(ArcSwap::from_pointee(state.image.clone()));
         let published = Published { image, applied: watch::Sender::new(state.image.applied_index()) };
-        let files = Files { dir, last: Arc::new(Mutex::new(state.last_applied)) };
+        let files = Files { dir, last: Arc::new(Mutex::new(LastSnapshot::At(state.last_applied))) };
         Ok((Self { state, published: published.clone(), files }, published))
+    }
+
+    pub(super) fn files(&self) -> Files {
+        self.files.clone()
     }
 
     pub(crate) fn applied_index(&self) -> Option<u64> {
@@ -205,5 +223,20 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         self.files.store(meta.clone(), Arc::clone(&bytes)).await?;
         let bytes = Arc::unwrap_or_clone(bytes);
         Ok(Snapshot { meta, snapshot: Box::new(Cursor::new(bytes)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_snapshot_that_comes_after_the_shutdown_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut state_machine, _) = StateMachine::open(dir.path().to_owned()).unwrap();
+        let mut late = state_machine.get_snapshot_builder().await;
+        state_machine.files().close();
+        assert!(late.build_snapshot().await.is_err());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }
