@@ -1,6 +1,6 @@
 //! What a deployment may reach: each thing by its name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -126,6 +126,8 @@ pub struct Grants {
     pub secrets: BTreeMap<String, Secret>,
     /// Databases by the name that the guest uses.
     pub postgres: BTreeMap<String, Arc<dyn Database>>,
+    /// Capabilities that may be imported although nothing of them is named.
+    pub allowed: BTreeSet<Capability>,
 }
 
 impl fmt::Debug for Grants {
@@ -134,18 +136,20 @@ impl fmt::Debug for Grants {
             .field("http", &self.http)
             .field("secrets", &self.secrets.keys())
             .field("postgres", &self.postgres.keys())
+            .field("allowed", &self.allowed)
             .finish()
     }
 }
 
 impl Grants {
-    /// Whether anything of `capability` is granted.
+    /// Whether a module may import `capability`.
     pub fn grants(&self, capability: Capability) -> bool {
-        match capability {
+        let named = match capability {
             Capability::Http => !self.http.is_empty(),
             Capability::Secrets => !self.secrets.is_empty(),
             Capability::Postgres => !self.postgres.is_empty(),
-        }
+        };
+        named || self.allowed.contains(&capability)
     }
 
     pub(crate) fn capabilities(&self) -> CapabilitySet {

@@ -71,6 +71,7 @@ fn grants(granted: &GrantDefinitions, databases: &Databases) -> Result<Grants, P
         http: http.map_err(|error| PluginError::invalid(format!("grants.http: {error}")))?,
         secrets: secrets.collect(),
         postgres,
+        allowed: granted.allowed.clone(),
     })
 }
 

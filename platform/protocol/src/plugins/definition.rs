@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::grants::REDACTED;
 use super::{GrantDefinitions, Kind, ModuleDigest};
 
 /// Longest name of a deployment: it becomes part of a group's name and of file names.
@@ -146,6 +147,10 @@ pub enum DefinitionError {
     DeadLetterTopic { topic: String },
     #[error("a partitioner answers its producer and has no failure policy: leave it at 'halt'")]
     PartitionerPolicy,
+    #[error(
+        "the value of '{name}' in grants is {REDACTED}, which descriptions show in its place: give the value"
+    )]
+    RedactedSecret { name: String },
     #[error("{limit} is {value}, and must be {allowed}")]
     Limit { limit: &'static str, value: u64, allowed: &'static str },
 }
@@ -195,6 +200,9 @@ impl Definition {
             && (topic == self.topic || self.outputs.iter().any(|output| output == topic))
         {
             return Err(DefinitionError::DeadLetterTopic { topic: topic.to_owned() });
+        }
+        if let Some(name) = self.grants.redacted_name() {
+            return Err(DefinitionError::RedactedSecret { name: name.to_owned() });
         }
         self.limits.validate()
     }
@@ -274,6 +282,11 @@ mod tests {
             refused(|d| d.failure = FailurePolicy::DeadLetter { topic: "out".into() }).contains("another")
         );
         assert!(refused(|d| d.limits.busy_ms = Some(0)).contains("busy_ms"));
+        let redacted = |d: &mut Definition| {
+            let secret = crate::plugins::SecretText("***".into());
+            d.grants.secrets.insert("token".into(), secret);
+        };
+        assert!(refused(redacted).contains("'token'"));
         for name in ["", "-a", "a b", "ü", &"x".repeat(201)] {
             assert!(check_deployment_name(name).is_err(), "{name}");
         }

@@ -1,6 +1,6 @@
 //! What a deployment is granted, as it is written down. Secrets show their names only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ impl fmt::Debug for SecretText {
 }
 
 /// What stands in a description in the place of a secret.
-const REDACTED: &str = "***";
+pub(super) const REDACTED: &str = "***";
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -34,20 +34,31 @@ pub struct GrantDefinitions {
     /// Connection strings (`postgres://user:password@host/database`) by the name that the plugin uses.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub postgres: BTreeMap<String, SecretText>,
+    /// Capabilities that a module may import although nothing of them is granted by name: it finds nothing.
+    /// For plugins that use one only if they are configured to.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub allowed: BTreeSet<Capability>,
 }
 
 impl GrantDefinitions {
     pub fn is_empty(&self) -> bool {
-        self.http.is_empty() && self.secrets.is_empty() && self.postgres.is_empty()
+        self.http.is_empty() && self.secrets.is_empty() && self.postgres.is_empty() && self.allowed.is_empty()
     }
 
-    /// Whether anything of `capability` is granted.
+    /// Whether a module may import `capability`.
     pub fn grants(&self, capability: Capability) -> bool {
-        match capability {
+        let named = match capability {
             Capability::Http => !self.http.is_empty(),
             Capability::Secrets => !self.secrets.is_empty(),
             Capability::Postgres => !self.postgres.is_empty(),
-        }
+        };
+        named || self.allowed.contains(&capability)
+    }
+
+    /// The name of a value that was taken out by [`Self::redacted`].
+    pub(super) fn redacted_name(&self) -> Option<&str> {
+        let mut values = self.secrets.iter().chain(&self.postgres);
+        values.find(|(_, value)| value.0 == REDACTED).map(|(name, _)| name.as_str())
     }
 
     /// The same with every secret value replaced.
@@ -56,7 +67,12 @@ impl GrantDefinitions {
         let hide = |values: &BTreeMap<String, SecretText>| {
             values.keys().map(|name| (name.clone(), SecretText(REDACTED.to_owned()))).collect()
         };
-        Self { http: self.http.clone(), secrets: hide(&self.secrets), postgres: hide(&self.postgres) }
+        Self {
+            http: self.http.clone(),
+            secrets: hide(&self.secrets),
+            postgres: hide(&self.postgres),
+            allowed: self.allowed.clone(),
+        }
     }
 }
 

@@ -91,7 +91,8 @@ pub fn grants_text(grants: &GrantDefinitions) -> Vec<String> {
     let http = grants.http.iter().map(|host| format!("http {host}"));
     let secrets = grants.secrets.keys().map(|name| format!("secret {name}"));
     let postgres = grants.postgres.keys().map(|name| format!("postgres {name}"));
-    http.chain(secrets).chain(postgres).collect()
+    let allowed = grants.allowed.iter().map(|capability| format!("{capability}, nothing by name"));
+    http.chain(secrets).chain(postgres).chain(allowed).collect()
 }
 
 fn limits_text(limits: &LimitOverrides) -> String {

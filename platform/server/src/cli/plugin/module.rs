@@ -43,7 +43,7 @@ impl LocalModule {
 pub const fn granting_option(capability: Capability) -> &'static str {
     match capability {
         Capability::Http => "--grant http=HOST",
-        Capability::Secrets => "--grant secret-env=NAME=VARIABLE",
+        Capability::Secrets => "--grant secret-env=NAME=VARIABLE, or --grant secrets for none",
         Capability::Postgres => "--grant postgres-env=NAME=VARIABLE",
     }
 }

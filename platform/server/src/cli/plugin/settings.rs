@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use millrace_config::units;
 use millrace_plugin_host::HttpTarget;
-use millrace_protocol::plugins::{GrantDefinitions, LimitOverrides, LogLevel, SecretText};
+use millrace_protocol::plugins::{Capability, GrantDefinitions, LimitOverrides, LogLevel, SecretText};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogLevelArg {
@@ -36,7 +36,8 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_pair)]
     pub config: Vec<(String, String)>,
     /// What the plugin may reach: `http=HOST`, `secret=NAME=VALUE`, `secret-env=NAME=VARIABLE`,
-    /// `postgres=NAME=URL` or `postgres-env=NAME=VARIABLE`; may be repeated
+    /// `postgres=NAME=URL` or `postgres-env=NAME=VARIABLE`; `http`, `secrets` or `postgres` alone lets it import
+    /// that and find nothing; may be repeated
     // Read in `grants`: what is refused here would be printed with the secret in it.
     #[arg(long, value_name = "WHAT")]
     pub grant: Vec<String>,
@@ -70,6 +71,10 @@ impl SettingsArgs {
 }
 
 fn add_grant(text: &str, grants: &mut GrantDefinitions) -> anyhow::Result<()> {
+    if let Some(capability) = Capability::ALL.into_iter().find(|capability| capability.name() == text) {
+        grants.allowed.insert(capability);
+        return Ok(());
+    }
     let (what, rest) = text.split_once('=').unwrap_or((text, ""));
     let named = || match rest.split_once('=') {
         Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name.to_owned(), value)),
@@ -96,7 +101,8 @@ fn add_grant(text: &str, grants: &mut GrantDefinitions) -> anyhow::Result<()> {
         "postgres-env" => (&mut grants.postgres, from_environment()?),
         _ => bail!(
             "there is nothing to grant that is called '{what}': expected http=HOST, secret=NAME=VALUE, \
-             secret-env=NAME=VARIABLE, postgres=NAME=URL or postgres-env=NAME=VARIABLE"
+             secret-env=NAME=VARIABLE, postgres=NAME=URL or postgres-env=NAME=VARIABLE; or http, secrets or \
+             postgres alone, for a plugin that imports it and is not to find anything"
         ),
     };
     granted.insert(name, SecretText(value));
@@ -187,8 +193,10 @@ mod tests {
             "secret=token=a=b",
             "secret-env=path=PATH",
             "postgres=main=postgres://u:p@h/d?x=y",
+            "secrets",
         ]);
         let grants = grants.unwrap();
+        assert!(grants.allowed.into_iter().eq([Capability::Secrets]));
         assert_eq!(grants.http, ["https://api.example.com:8443", "*.example.org"]);
         assert_eq!(grants.secrets["token"].0, "a=b");
         assert_eq!(grants.secrets["path"].0, env::var("PATH").unwrap());
@@ -199,7 +207,7 @@ mod tests {
     fn a_grant_that_makes_no_sense_is_refused_and_tells_no_secret() {
         for (text, message) in [
             ("disk=x", "nothing to grant that is called 'disk'"),
-            ("http", "names no host"),
+            ("http=", "names no host"),
             ("http=a/b", "names no host"),
             ("secret=hunter2", "secret=NAME=VALUE"),
             ("secret==hunter2", "secret=NAME=VALUE"),

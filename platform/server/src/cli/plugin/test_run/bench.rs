@@ -133,6 +133,7 @@ fn deploy(host: &PluginHost, definition: Definition) -> anyhow::Result<Arc<Deplo
         http,
         secrets: granted.secrets.into_iter().map(secret).collect(),
         postgres: granted.postgres.into_keys().map(database).collect(),
+        allowed: granted.allowed,
     };
     Ok(host.deployment(DeploymentSpec {
         name: "test".to_owned(),
