@@ -55,6 +55,32 @@ pub(crate) struct PartitionCheckpoint {
     pub producers: Producers,
 }
 
+impl PartitionCheckpoint {
+    /// Whether all that it says can be true together.
+    fn check(&self) -> Result<(), &'static str> {
+        if self.log_start < 0 || self.log_start > self.offset {
+            return Err("a log that starts outside its records");
+        }
+        if self.segment < 0 || self.segment > self.offset {
+            return Err("a segment that begins outside its log");
+        }
+        // A segment's offsets are stored relative to its base, in 31 bits.
+        if self.offset - self.segment > i64::from(i32::MAX) + 1 {
+            return Err("more offsets than a segment can have");
+        }
+        if (self.position == 0) != (self.segment == self.offset) {
+            return Err("a segment whose bytes and offsets do not match");
+        }
+        if !self.epochs.are_sound(self.offset) {
+            return Err("leader epochs that do not grow within its log");
+        }
+        if !self.producers.are_sound(self.offset) {
+            return Err("producers whose batches are outside its log");
+        }
+        Ok(())
+    }
+}
+
 /// The file's content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Checkpoint {
@@ -95,13 +121,13 @@ impl Checkpoint {
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut rest = bytes;
         if rest.try_get_u32_le()? != MAGIC {
-            return Err(DecodeError::Damaged("it does not begin with its magic number"));
+            return Err(damaged("it does not begin with its magic number"));
         }
         let version = rest.try_get_u16_le()?;
         let flags = rest.try_get_u16_le()?;
         let crc = rest.try_get_u32_le()?;
         if !checksum::holds(crc, checksum_of(bytes)) {
-            return Err(DecodeError::Damaged("its checksum does not match"));
+            return Err(damaged("its checksum does not match"));
         }
         if version != VERSION {
             return Err(DecodeError::Version(version));
@@ -113,9 +139,13 @@ impl Checkpoint {
             wal_number: rest.try_get_u64_le()?,
             partitions: BTreeMap::new(),
         };
+        // Counted up from 1, for less than 2^63 groups.
+        if checkpoint.wal_sequence.max(checkpoint.wal_number) > i64::MAX as u64 {
+            return Err(damaged("it names a place of the write-ahead log that cannot be"));
+        }
         for _ in 0..count {
             if rest.len() < 16 {
-                return Err(DecodeError::Damaged("it ends early"));
+                return Err(damaged("it ends early"));
             }
             let topic = uuid_from(&mut rest);
             let tp = TopicPartition::new(topic, rest.try_get_i32_le()?);
@@ -129,7 +159,11 @@ impl Checkpoint {
                 epochs: Epochs::decode(&mut rest)?,
                 producers: Producers::decode(&mut rest)?,
             };
+            partition.check().map_err(|what| DecodeError::Damaged(format!("it gives {tp} {what}")))?;
             checkpoint.partitions.insert(tp, Arc::new(partition));
+        }
+        if !rest.is_empty() {
+            return Err(damaged("it goes on behind its last partition"));
         }
         Ok(checkpoint)
     }
@@ -173,13 +207,17 @@ impl Checkpoint {
 
 #[derive(Debug)]
 enum DecodeError {
-    Damaged(&'static str),
+    Damaged(String),
     Version(u16),
+}
+
+fn damaged(why: &str) -> DecodeError {
+    DecodeError::Damaged(why.to_owned())
 }
 
 impl From<bytes::TryGetError> for DecodeError {
     fn from(_: bytes::TryGetError) -> Self {
-        Self::Damaged("it ends early")
+        damaged("it ends early")
     }
 }
 
@@ -203,6 +241,7 @@ mod tests {
             epochs.record(LeaderEpoch(1), *offset);
             let tp = TopicPartition::new(TopicId(uuid::Uuid::from_u128(*topic)), *partition);
             let of = PartitionCheckpoint { offset: *offset, position: 77, epochs, ..Default::default() };
+            of.check().unwrap();
             checkpoint.partitions.insert(tp, Arc::new(of));
         }
         checkpoint
@@ -211,7 +250,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_encoded_decodes_to_the_same(
-            partitions in prop::collection::vec((any::<u128>(), 0..i32::MAX, any::<i64>()), 0..20),
+            partitions in prop::collection::vec((any::<u128>(), 0..i32::MAX, 1..=i64::from(i32::MAX)), 0..20),
         ) {
             let checkpoint = checkpoint(&partitions);
             prop_assert_eq!(Checkpoint::decode(&checkpoint.encode()).unwrap(), checkpoint);
@@ -223,6 +262,24 @@ mod tests {
             let at = at % bytes.len();
             bytes[at] ^= by;
             prop_assert!(Checkpoint::decode(&bytes).is_err());
+        }
+
+        #[test]
+        fn what_cannot_be_is_refused(offset in 1..9000i64, value in any::<i64>(), which in 0..4usize) {
+            let sound = checkpoint(&[(1, 1, offset)]);
+            let (tp, of) = sound.partitions.first_key_value().unwrap();
+            let mut of = PartitionCheckpoint::clone(of);
+            prop_assume!(!(0..=offset).contains(&value));
+            match which {
+                0 => of.log_start = value,
+                1 => of.segment = value,
+                2 => of.position = 0,
+                _ => of.epochs.record(LeaderEpoch(2), value),
+            }
+            let partitions = BTreeMap::from([(*tp, Arc::new(of))]);
+            let refused = Checkpoint { partitions, ..sound.clone() };
+            let error = Checkpoint::decode(&refused.encode()).unwrap_err();
+            prop_assert!(matches!(&error, DecodeError::Damaged(why) if why.contains(&tp.to_string())), "{error:?}");
         }
 
         #[test]

@@ -43,6 +43,13 @@ impl Epochs {
         }
     }
 
+    /// Whether they are such as [`Self::record`] makes of a log that ends at `log_end`.
+    pub fn are_sound(&self, log_end: Offset) -> bool {
+        self.0.is_sorted_by(|(epoch, start), (next_epoch, next_start)| {
+            epoch < next_epoch && start <= next_start
+        }) && self.0.iter().all(|(_, start)| (0..=log_end).contains(start))
+    }
+
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.put_u32_le(u32::try_from(self.0.len()).expect("epochs are 32 bits and grow"));
         for (epoch, start) in &self.0 {

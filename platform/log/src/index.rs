@@ -70,10 +70,10 @@ impl SparseIndex {
         self.entries.len()
     }
 
-    /// Where to look for `relative_offset`: a batch at or before the one that holds it.
-    pub fn position_of(&self, relative_offset: u32) -> u32 {
+    /// Where to look for `relative_offset`: a batch at or before the one that holds it. `None`: the first.
+    pub fn at_or_before(&self, relative_offset: u32) -> Option<IndexEntry> {
         let after = self.entries.partition_point(|entry| entry.relative_offset <= relative_offset);
-        after.checked_sub(1).map_or(0, |index| self.entries[index].position)
+        after.checked_sub(1).map(|index| self.entries[index])
     }
 
     /// The last entry at or before `position` whose batch begins at or below `relative_offset`.
@@ -224,7 +224,8 @@ mod tests {
     fn lookups_lead_to_the_entry_at_or_before() {
         let index = index(&[(5, 50, 1), (10, 100, 7), (20, 200, 7), (30, 300, 9)]);
         assert_eq!(index.len(), 3, "the first is too close to the segment's beginning");
-        assert_eq!([9, 10, 19, 20, 99].map(|offset| index.position_of(offset)), [0, 100, 100, 200, 300]);
+        let position = |offset| index.at_or_before(offset).map_or(0, |entry| entry.position);
+        assert_eq!([9, 10, 19, 20, 99].map(position), [0, 100, 100, 200, 300]);
         let last_before = |position, offset| index.last_before(position, offset).map(|e| e.position);
         assert_eq!(last_before(250, 99), Some(200));
         assert_eq!(last_before(999, 15), Some(100));

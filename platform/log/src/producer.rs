@@ -128,6 +128,20 @@ impl Producers {
         self.0.iter().map(|(id, producer)| (ProducerId(*id), producer))
     }
 
+    /// Whether they are such as [`Self::record`] makes of a log that ends at `log_end`.
+    pub fn are_sound(&self, log_end: Offset) -> bool {
+        let sent_here = |sent: &SentBatch| {
+            sent.base_offset >= 0
+                && sent.base_offset < log_end
+                && sent.last_offset_delta >= 0
+                && sent.last_offset() < log_end
+                && sent.last_sequence >= 0
+        };
+        self.0
+            .values()
+            .all(|producer| producer.batches.len() <= BATCHES_MAX && producer.batches.iter().all(sent_here))
+    }
+
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.put_u32_le(u32::try_from(self.0.len()).expect("fewer producers than record offsets"));
         for (id, producer) in &self.0 {

@@ -30,6 +30,9 @@ use crate::wal::writer::WalWriter;
 /// What the directory of a deleted partition ends with until it is removed.
 pub(crate) const DELETED_SUFFIX: &str = ".deleted";
 
+/// From the loss of records that were acknowledged.
+const WAY_OUT: &str = "Restore the directory from a replica or a backup";
+
 /// Recovers everything in the engine's directory and opens the write-ahead log.
 pub(crate) fn recover(engine: &Arc<Engine>) -> Result<RecoveryReport, OpenError> {
     let started = Instant::now();
@@ -133,9 +136,13 @@ fn replay_group(
     report: &mut RecoveryReport,
     path: &Path,
     position: u64,
-    entries: Entries<'_>,
+    mut entries: Entries<'_>,
 ) -> Result<(), OpenError> {
-    for (header, bytes) in entries {
+    let corrupt = |reason: String| OpenError::corrupt(path, position, format!("{reason}. {WAY_OUT}"));
+    for (header, bytes) in entries.by_ref() {
+        if !header.is_sound() {
+            return Err(corrupt(format!("an entry does not fit together: {header:?}")));
+        }
         let Some(partition) = partition_for(engine, gone, &header) else { continue };
         match partition.replay(&header, bytes) {
             Ok(bytes) => report.replayed_bytes += bytes,
@@ -145,11 +152,11 @@ fn replay_group(
                 partition.end();
                 gone.insert(header.tp);
             }
-            Err(gap) => {
-                let reason = format!("{gap}: committed records between them are missing");
-                return Err(OpenError::corrupt(path, position, reason));
-            }
+            Err(gap) => return Err(corrupt(format!("{gap}: committed records between them are missing"))),
         }
+    }
+    if !entries.are_done() {
+        return Err(corrupt("the group's entries do not fill it".to_owned()));
     }
     Ok(())
 }
@@ -228,7 +235,9 @@ impl PartitionRecovery<'_> {
     /// Base offsets and lengths of the segments on disk, ordered.
     fn segment_files(&self) -> Result<Vec<(Offset, u64)>, OpenError> {
         let entries = self.engine.disk.list(&self.dir).map_err(OpenError::io("list", &self.dir))?;
-        let base = |entry: &DirEntry, suffix: &str| entry.name.strip_suffix(suffix)?.parse::<Offset>().ok();
+        let base = |entry: &DirEntry, suffix: &str| {
+            entry.name.strip_suffix(suffix)?.parse::<Offset>().ok().filter(|base| *base >= 0)
+        };
         let files: Vec<_> =
             entries.iter().filter_map(|entry| Some((base(entry, ".log")?, entry.len))).collect();
         for entry in &entries {
@@ -264,7 +273,10 @@ impl PartitionRecovery<'_> {
         if files.first().is_none_or(|(base, _)| *base != point.segment) {
             let file = self.file(point.segment);
             if point.position > 0 || !files.is_empty() {
-                let reason = format!("the checkpoint has {} bytes of this segment", point.position);
+                let reason = format!(
+                    "the checkpoint has {} bytes of this segment, which is missing. {WAY_OUT}",
+                    point.position
+                );
                 return Err(OpenError::corrupt(&file.log_path, 0, reason));
             }
             let index = Some(IndexBuilder::new(point.segment, INDEX_INTERVAL_BYTES_MIN));
@@ -306,9 +318,11 @@ impl PartitionRecovery<'_> {
     ) -> Result<(Arc<SegmentFile>, u32), OpenError> {
         let file = self.file(base);
         if len < u64::from(from) {
-            let reason = format!("the checkpoint has {from} bytes of this segment; records are missing");
+            let reason =
+                format!("the checkpoint has {from} bytes of this segment; records are missing. {WAY_OUT}");
             return Err(OpenError::corrupt(&file.log_path, len, reason));
         }
+        self.segment_len(base, len)?;
         let (index, index_mark) = file.active_index(from, mark).map_err(|error| match error {
             WalkError::Io(source) => OpenError::io("read", &file.log_path)(source),
             WalkError::Damaged { position, reason } => {

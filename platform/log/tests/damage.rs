@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use millrace_log::disk::{Disk, RealDisk};
 use millrace_log::{EngineStep, LogManager, OpenError, Threading};
+use millrace_protocol::batch::{Batch, ProducerState};
 use support::*;
 
 /// A directory whose write-ahead log holds three groups of one record each, and none of them a segment.
@@ -108,6 +109,32 @@ fn a_closed_segment_that_has_lost_records_is_an_error_to_who_reads_them() {
     let error = log.read(0, 30, 1 << 20, true).unwrap_err();
     assert!(error.to_string().contains("from offset 0 on are missing"), "{error}");
     assert!(log.read(29, 30, 1 << 20, true).unwrap().next_offset == 30);
+}
+
+#[test]
+fn an_index_of_other_records_is_an_error_to_who_reads_by_it() {
+    let [here, there] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    // Of the same length: the first batch of one segment holds one record, that of the other holds two.
+    let single = batch(&[0; 70_000]);
+    let pairs = (60_000..70_000).map(|len| batch_of(&[&[], &vec![0; len]], NOW_MS, ProducerState::NONE));
+    let pair = pairs.into_iter().find(|pair| pair.bytes.len() == single.bytes.len()).unwrap();
+    let closed_index = |dir: &Path, first: Batch| {
+        let (manager, _) = open(dir);
+        let log = manager.create(tp(0), segments_of(90_000, &[])).unwrap();
+        for batch in [first, batch(&[1; 1000]), batch(&[2; 50_000])] {
+            append(&log, batch).unwrap();
+        }
+        settle(&log);
+        manager.close().unwrap();
+        segments(dir, ".index").remove(0)
+    };
+    let index = closed_index(here.path(), pair);
+    fs::copy(closed_index(there.path(), single), &index).unwrap();
+
+    let (manager, _) = open(here.path());
+    let log = manager.partition(&tp(0)).unwrap();
+    let error = log.read(1, 4, 1 << 20, true).unwrap_err().to_string();
+    assert!(error.contains("offset 2 begins here, which is not what") && error.contains(".index"), "{error}");
 }
 
 #[test]

@@ -142,6 +142,9 @@ impl PartitionLog {
             let Some(batch) = bytes.split_off(..header.total_len()) else {
                 return Err(gap(header.base_offset));
             };
+            if header.last_offset_delta < 0 || header.next_offset() > entry.end_offset {
+                return Err(gap(header.base_offset));
+            }
             if header.next_offset() > end.offset {
                 if header.base_offset != end.offset {
                     return Err(gap(header.base_offset));

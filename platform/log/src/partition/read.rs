@@ -26,8 +26,8 @@ struct Wanted {
 /// Where in a segment's file to look.
 struct FilePlan {
     file: Arc<SegmentFile>,
-    /// A batch begins here, at or before the one that is wanted.
-    look_from: u32,
+    /// A batch begins here, at or before the one that is wanted. `None`: it is the segment's first.
+    look_from: Option<IndexEntry>,
     /// A batch begins here too, and all before it may be returned: none of them need be looked at.
     skip_to: Option<IndexEntry>,
     /// The end of what may be read.
@@ -202,8 +202,10 @@ fn plan_file(state: &State, wanted: Wanted) -> Result<FilePlan, Offset> {
     let Some(index) = &segment.index else { return Err(segment.base) };
     let relative = |offset: Offset| u32::try_from(offset - segment.base).unwrap_or(u32::MAX);
     let flushed_here = segment.base == state.flushed.segment;
-    let look_from = index.index.position_of(relative(wanted.from));
-    let within = look_from.saturating_add(u32::try_from(wanted.max_bytes).unwrap_or(u32::MAX));
+    let look_from = index.index.at_or_before(relative(wanted.from));
+    let within = look_from
+        .map_or(0, |entry| entry.position)
+        .saturating_add(u32::try_from(wanted.max_bytes).unwrap_or(u32::MAX));
     let end = if flushed_here { state.flushed.position } else { segment.len };
     Ok(FilePlan {
         file: Arc::clone(&segment.file),
@@ -229,7 +231,8 @@ fn choose_in_file(
     plan: &FilePlan,
     wanted: Wanted,
 ) -> Result<(Range<u32>, Read), WalkError> {
-    let mut walk = Walk::new(log, plan.look_from, plan.end);
+    let mut walk = Walk::new(log, plan.look_from.map_or(0, |entry| entry.position), plan.end);
+    let mut led_by = plan.look_from;
     let mut read = nothing(wanted.from);
     let mut range = 0..0;
     let mut reached = false;
@@ -238,6 +241,16 @@ fn choose_in_file(
         if first < plan.base || next > plan.end_offset || next <= first {
             let (from, to) = (plan.base, plan.end_offset);
             let reason = format!("offsets {first} to {next} in a segment of {from} to {to}");
+            return Err(WalkError::Damaged { position, reason });
+        }
+        if let Some(entry) = led_by.take()
+            && plan.base + i64::from(entry.relative_offset) != first
+        {
+            let index = plan.file.index_path.display();
+            let reason = format!(
+                "offset {first} begins here, which is not what {index} says; stop the broker and remove that \
+                 index, it is made again"
+            );
             return Err(WalkError::Damaged { position, reason });
         }
         if header.next_offset() <= wanted.from {
@@ -257,6 +270,7 @@ fn choose_in_file(
             read.first_offset = header.base_offset;
             if let Some(entry) = plan.skip_to.filter(|entry| entry.position > end) {
                 walk.skip_to(entry.position);
+                led_by = Some(entry);
                 range.end = entry.position;
                 read.next_offset = plan.base + i64::from(entry.relative_offset);
             }

@@ -28,7 +28,7 @@
 //! | 56.. | record batches as they stand in the segment |
 
 use bytes::{Buf, BufMut};
-use millrace_base::limits::{IO_ALIGNMENT, KIB};
+use millrace_base::limits::{IO_ALIGNMENT, KIB, SEGMENT_BYTES_MAX};
 use millrace_base::{Offset, TopicId, TopicPartition};
 
 use crate::checksum;
@@ -72,6 +72,17 @@ impl EntryHeader {
         out.put_i64_le(self.segment);
         out.put_u32_le(self.position);
         bytes
+    }
+
+    /// Whether all that it says can be true together.
+    pub fn is_sound(&self) -> bool {
+        self.tp.partition >= 0
+            && self.segment >= 0
+            && self.segment <= self.base_offset
+            && self.base_offset < self.end_offset
+            && self.end_offset - self.segment <= i64::from(i32::MAX) + 1
+            && (self.position == 0) == (self.segment == self.base_offset)
+            && self.position.checked_add(self.len).is_some_and(|end| end as usize <= SEGMENT_BYTES_MAX)
     }
 
     fn decode(bytes: &mut &[u8]) -> Option<Self> {
@@ -156,15 +167,26 @@ pub(crate) fn decode(bytes: &[u8]) -> Decoded<'_> {
     if version != VERSION {
         return Decoded::OtherVersion(version);
     }
+    // Counted up from 1, for less than 2^63 groups.
+    if id.sequence.max(id.number) > i64::MAX as u64 {
+        return Decoded::Nothing;
+    }
     let entries = Entries { rest: &bytes[GROUP_HEADER_LEN..len], left: count };
     Decoded::Group { id, padded_len: len.next_multiple_of(IO_ALIGNMENT), entries }
 }
 
-/// Walks a group's entries. A group's checksum was right, so `None` before its end means a writer's bug.
+/// Walks a group's entries, as far as they are whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entries<'a> {
     rest: &'a [u8],
     left: u32,
+}
+
+impl Entries<'_> {
+    /// Whether none is left. A group's checksum was right, so what cannot be walked is a writer's bug.
+    pub fn are_done(&self) -> bool {
+        self.left == 0 && self.rest.is_empty()
+    }
 }
 
 impl<'a> Iterator for Entries<'a> {
