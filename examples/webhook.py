@@ -21,4 +21,7 @@ class Receiver(http.server.BaseHTTPRequestHandler):
 
 
 port = int(sys.argv[1]) if len(sys.argv) > 1 else 8099
-http.server.ThreadingHTTPServer(("127.0.0.1", port), Receiver).serve_forever()
+try:
+    http.server.ThreadingHTTPServer(("127.0.0.1", port), Receiver).serve_forever()
+except KeyboardInterrupt:
+    pass
