@@ -1,4 +1,4 @@
-//! Request headers, and the bodies of every served API's requests and responses.
+//! Request headers, and the bodies of every served API's requests and responses, private ones too.
 //!
 //! Decoding must not panic, nor allocate more than a small multiple of its input. With debug assertions on
 //! (cargo-fuzz's default), `decode_body` also checks that the layout tables agree with the decoders.
@@ -11,6 +11,7 @@ use millrace_protocol::api::{ApiSpec, SERVED};
 use millrace_protocol::frame::{RequestFrame, decode_body, decode_response_header};
 use millrace_protocol::layout::Guarded;
 use millrace_protocol::messages::*;
+use millrace_protocol::plugins::{ManageRequest, ModuleChunk, PartitionRecords, from_json};
 use millrace_protocol::{ApiKey, Request};
 
 fuzz_target!(|data: &[u8]| {
@@ -26,7 +27,21 @@ fuzz_target!(|data: &[u8]| {
     let version = spec.min + i16::from(version) % (spec.max - spec.min + 1);
     decode_request(spec.key, version, frame.slice(2..));
     decode_response(spec, version, frame.slice(2..));
+    decode_private(&frame);
 });
+
+/// The bodies of requests that Kafka does not have. What decodes is the same again after it is encoded.
+fn decode_private(body: &Bytes) {
+    if let Ok(chunk) = ModuleChunk::decode(body.clone()) {
+        assert_eq!(ModuleChunk::decode(chunk.encode()), Ok(chunk));
+    }
+    if let Ok(records) = PartitionRecords::decode(body.clone()) {
+        let prefix = PartitionRecords::encode_prefix(&records.topic, records.partitions);
+        assert_eq!([prefix, records.batch].concat(), *body);
+    }
+    let _ = PartitionRecords::decode_answer(body.clone());
+    let _ = from_json::<ManageRequest>(body);
+}
 
 /// Calls a function of the request type that `$key` stands for.
 macro_rules! dispatch {
