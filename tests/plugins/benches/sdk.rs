@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use millrace_plugin_host::packing::{Collector, OutputLimits};
 use millrace_plugin_host::{Deployment, Kind, Transform};
-use millrace_plugin_tests::{Bench, Setup, guest, roomy};
+use millrace_plugin_tests::{Bench, Setup, plugin, roomy};
 use millrace_protocol::batch::{Batch, BatchBuilder, ProducerState};
 use millrace_protocol::compression::Codec;
 use tokio::runtime::{Builder, Runtime};
@@ -29,7 +29,7 @@ fn main() {
     let bench = Bench::new();
     let deploy = |name| {
         let setup = Setup::default().outputs(&["out"]).limits(roomy());
-        runtime.block_on(bench.deploy(guest(name), Kind::Transform, setup))
+        runtime.block_on(bench.deploy(plugin(&format!("guest-{name}")), Kind::Transform, setup))
     };
     let (filter, identity) = (deploy("filter"), deploy("identity"));
     for records in [100, 1_000, 5_000] {

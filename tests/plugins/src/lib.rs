@@ -3,9 +3,10 @@
 //! Guests are built when a test asks for them, in `target/plugins`.
 
 mod bench;
-mod build;
 mod records;
+mod routing;
 
 pub use bench::{Bench, Setup, roomy};
-pub use build::{example, guest, plugin, repository};
+pub use millrace_test_harness::{example_plugin, plugin, repository};
 pub use records::{Owned, batch, orders, owned};
+pub use routing::{ROUTES, compare, route};

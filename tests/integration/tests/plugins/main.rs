@@ -1,0 +1,8 @@
+//! Plugins on a real broker: what is delivered through crashes, upgrades and failures, and whom a plugin that
+//! misbehaves can harm.
+
+// Test helpers are tests, too.
+#![allow(clippy::unwrap_used)]
+
+mod crash;
+mod support;
