@@ -96,10 +96,8 @@ impl Runner {
         };
         for group in groups {
             let Some(name) = deployment::deployment_of_group(&group) else { continue };
-            if self.parts.shared.metadata.image().deployment(name).is_none()
-                && let Err(error) = offsets.forget(&group).await
-            {
-                tracing::warn!(group, %error, "cannot forget the offsets of a plugin that is gone");
+            if self.parts.shared.metadata.image().deployment(name).is_none() {
+                offsets.forget(&group, |_| true).await;
             }
         }
     }
@@ -140,7 +138,7 @@ impl Runner {
 
     async fn stop(&self) {
         let ended: Vec<BoxFuture<'static, ()>> =
-            self.running.lock().values_mut().map(Running::stop).collect();
+            self.running.lock().values_mut().map(|running| running.stop(&self.parts)).collect();
         futures::future::join_all(ended).await;
     }
 

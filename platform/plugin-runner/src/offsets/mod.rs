@@ -115,14 +115,30 @@ impl Offsets {
         self.rewrite(place, slot).expect("the partition is here").await;
     }
 
-    /// Forgets everything that the group has committed.
-    pub async fn forget(&self, group: &str) -> Result<(), OffsetsFailure> {
-        let loaded = self.loaded.get_or_try_init(|| self.load()).await?;
-        let (place, slot) = loaded.slot(group);
+    /// The same without waiting; `None` as well if nothing was read back yet.
+    pub fn known(&self, key: &OffsetKey) -> Option<Offset> {
+        let (_, slot) = self.loaded.get()?.slot(&key.group);
+        slot.lock().offsets.get(key).map(|committed| committed.offset)
+    }
+
+    /// Forgets what the group has committed, as far as `which` says so. What cannot be written down now is
+    /// forgotten when the broker starts again and no deployment has it any more.
+    pub async fn forget(&self, group: &str, which: impl Fn(&OffsetKey) -> bool) {
+        if !self.exists() {
+            return;
+        }
+        if let Err(error) = self.try_forget(group, which).await {
+            tracing::warn!(group, error, "cannot forget a plugin's committed offsets");
+        }
+    }
+
+    async fn try_forget(&self, group: &str, which: impl Fn(&OffsetKey) -> bool) -> Result<(), String> {
+        let loaded = self.loaded.get_or_try_init(|| self.load()).await;
+        let (place, slot) = loaded.map_err(|error| error.to_string())?.slot(group);
         let appended = {
             let mut slot = slot.lock();
-            let keys: Vec<OffsetKey> =
-                slot.offsets.keys().filter(|key| key.group == group).cloned().collect();
+            let keys = slot.offsets.keys().filter(|key| key.group == group && which(key));
+            let keys: Vec<OffsetKey> = keys.cloned().collect();
             if keys.is_empty() {
                 return Ok(());
             }
@@ -132,15 +148,8 @@ impl Offsets {
             records(self.clock.now_ms(), keys.iter().map(|key| (key, None)))
                 .and_then(|batch| self.partitions.append(place, &[batch]))
         };
-        let done = match appended {
-            Ok(acknowledged) => acknowledged.await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = done {
-            // A restart forgets groups that no deployment has.
-            tracing::warn!(group, %error, "cannot record that a plugin's offsets are forgotten");
-        }
-        Ok(())
+        let acknowledged = appended.map_err(|error| error.to_string())?;
+        acknowledged.await.map_err(|error| error.to_string())
     }
 
     /// All groups that have committed anything.

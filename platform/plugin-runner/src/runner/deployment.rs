@@ -6,7 +6,8 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use millrace_metadata::{Deployment, Image};
-use millrace_plugin_host::LogLevel;
+use millrace_plugin_host::{CallLimits, LogLevel};
+use millrace_protocol::batch::HEADER_LEN;
 use millrace_protocol::plugins::{Kind, PartitionProgress, PartitionState, PluginError, StartPosition};
 use tokio::sync::watch;
 
@@ -32,6 +33,7 @@ pub(crate) fn deployment_of_group(group: &str) -> Option<&str> {
 
 /// A worker, as its deployment holds it.
 struct Held {
+    key: OffsetKey,
     until: Option<i64>,
     orders: watch::Sender<Order>,
     status: Arc<Status>,
@@ -52,6 +54,8 @@ pub(crate) struct Running {
     /// did not exist when the deployment was made.
     partitions_seen: usize,
     workers: HashMap<Place, Held>,
+    /// What has no worker, since an operator has paused the deployment.
+    paused: Vec<Wanted>,
     /// What has to end before a worker may take its place again.
     ending: HashMap<Place, End>,
     /// The offsets of a deployment of this name that was deleted are being forgotten.
@@ -71,6 +75,7 @@ impl Running {
             topics: Vec::new(),
             partitions_seen: 0,
             workers: HashMap::new(),
+            paused: Vec::new(),
             ending: HashMap::new(),
             forgetting: None,
             broken: None,
@@ -95,7 +100,11 @@ impl Running {
         self.topics = vec![version.definition.topic.clone()];
         self.topics.extend(deployment.replay.as_ref().map(|replay| replay.topic.clone()));
         self.ending.retain(|_, end| end.peek().is_none());
-        let wanted = wanted(deployment, image, parts.node_id);
+        let mut wanted = wanted(deployment, image, parts.node_id);
+        self.paused.clear();
+        if deployment.paused {
+            self.paused = std::mem::take(&mut wanted);
+        }
         let gone: Vec<Place> = self
             .workers
             .keys()
@@ -103,12 +112,13 @@ impl Running {
             .cloned()
             .collect();
         for place in gone {
-            self.end(&place);
+            let topic_is_gone = image.topic(place.partition.topic).is_none();
+            self.end(parts, &place, topic_is_gone);
         }
         if wanted.is_empty() {
             return;
         }
-        let plan = match plan(parts, deployment) {
+        let plan = match plan(parts, deployment, image) {
             Ok(plan) => plan,
             Err(error) => return self.breaks(parts, error),
         };
@@ -128,7 +138,7 @@ impl Running {
     /// No worker can run: what they did is not lost, and an operator is told.
     fn breaks(&mut self, parts: &Parts, error: PluginError) {
         for place in self.workers.keys().cloned().collect::<Vec<_>>() {
-            self.end(&place);
+            self.end(parts, &place, false);
         }
         parts.shared.logs.line(&self.name, self.version, 0, LogLevel::Error, &error.message);
         tracing::error!(deployment = %self.name, %error, "a plugin cannot run");
@@ -137,27 +147,25 @@ impl Running {
 
     fn start(&mut self, parts: &Parts, wanted: Wanted, plan: &Arc<Plan>) {
         let replay = wanted.place.replay.is_some();
+        let key = self.key(&wanted);
         let (orders, ordered) = watch::channel(Order::Run(self.plan_for(&wanted, plan)));
         let status = Arc::new(Status::default());
         let worker = Worker {
             shared: Arc::clone(&parts.shared),
             source: wanted.until.map_or(Source::Input, |until| Source::Replay { until }),
             place: wanted.place.partition,
-            key: OffsetKey {
-                group: group(&self.name, replay),
-                topic: wanted.topic.to_string(),
-                partition: wanted.place.partition.partition,
-            },
+            key: key.clone(),
             orders: ordered,
             status: Arc::clone(&status),
             metrics: Arc::clone(&self.metrics),
         };
-        // Of a replay, earlier ones count: they commit to the same offsets.
-        let same_partition = |place: &Place| place.partition == wanted.place.partition;
+        // Who commits to the same offset must have ended: another replay, or the topic that had this one's name.
+        let same_offset =
+            |place: &Place| place.partition.partition == key.partition && place.replay.is_some() == replay;
         let before: Vec<End> = self
             .ending
             .iter()
-            .filter(|(place, _)| same_partition(place) && place.replay.is_some() == replay)
+            .filter(|(place, _)| same_offset(place))
             .map(|(_, end)| end.clone())
             .chain(self.forgetting.clone())
             .collect();
@@ -171,7 +179,7 @@ impl Running {
                 tracing::error!(deployment = %name, %error, "a plugin's worker ended unexpectedly");
             }
         };
-        let held = Held { until: wanted.until, orders, status, end: end.boxed().shared() };
+        let held = Held { key, until: wanted.until, orders, status, end: end.boxed().shared() };
         self.workers.insert(wanted.place, held);
     }
 
@@ -186,17 +194,36 @@ impl Running {
         Arc::clone(plan)
     }
 
-    fn end(&mut self, place: &Place) {
-        if let Some(held) = self.workers.remove(place) {
-            held.orders.send_replace(Order::Stop);
-            self.ending.insert(place.clone(), held.end);
+    fn key(&self, wanted: &Wanted) -> OffsetKey {
+        OffsetKey {
+            group: group(&self.name, wanted.place.replay.is_some()),
+            topic: wanted.topic.to_string(),
+            partition: wanted.place.partition.partition,
         }
     }
 
+    /// Has a worker end. The offset that it has committed in a topic that is gone is forgotten, since it means
+    /// nothing in another one of that name.
+    fn end(&mut self, parts: &Parts, place: &Place, topic_is_gone: bool) {
+        let Some(held) = self.workers.remove(place) else { return };
+        held.orders.send_replace(Order::Stop);
+        let mut end = held.end;
+        if topic_is_gone {
+            let offsets = Arc::clone(&parts.shared.offsets);
+            let ended = end.clone();
+            let task = parts.runtime.spawn(async move {
+                ended.await;
+                offsets.forget(&held.key.group, |key| *key == held.key).await;
+            });
+            end = task.map(|_| ()).boxed().shared();
+        }
+        self.ending.insert(place.clone(), end);
+    }
+
     /// Stops all workers; completes when they have ended.
-    pub fn stop(&mut self) -> BoxFuture<'static, ()> {
+    pub fn stop(&mut self, parts: &Parts) -> BoxFuture<'static, ()> {
         for place in self.workers.keys().cloned().collect::<Vec<_>>() {
-            self.end(&place);
+            self.end(parts, &place, false);
         }
         let ends: Vec<End> = self.ending.values().cloned().chain(self.forgetting.clone()).collect();
         futures::future::join_all(ends).map(|_| ()).boxed()
@@ -204,22 +231,19 @@ impl Running {
 
     /// The deployment is gone: when the workers have ended, their offsets are forgotten.
     pub fn delete(&mut self, parts: &Parts) {
-        let stopped = self.stop();
+        let stopped = self.stop(parts);
         let offsets = Arc::clone(&parts.shared.offsets);
         let groups = [group(&self.name, false), group(&self.name, true)];
         let task = parts.runtime.spawn(async move {
             stopped.await;
             for group in groups {
-                if offsets.exists()
-                    && let Err(error) = offsets.forget(&group).await
-                {
-                    tracing::warn!(group, %error, "cannot forget the offsets of a plugin that was deleted");
-                }
+                offsets.forget(&group, |_| true).await;
             }
         });
         self.forgetting = Some(task.map(|_| ()).boxed().shared());
         (self.created, self.version, self.partitions_seen) = (0, 0, 0);
         self.topics.clear();
+        self.paused.clear();
         parts.metrics.forget(&self.name);
     }
 
@@ -239,19 +263,35 @@ impl Running {
             .iter()
             .filter(|(place, _)| place.replay.is_some() == replay)
             .map(|(place, held)| self.progress_of(parts, place, held))
+            .chain(self.paused_progress(parts, replay))
             .collect();
         progress.sort_by_key(|progress| progress.partition);
         progress
     }
 
+    /// Where a paused deployment will go on.
+    fn paused_progress(&self, parts: &Parts, replay: bool) -> impl Iterator<Item = PartitionProgress> {
+        let paused = self.paused.iter().filter(move |wanted| wanted.place.replay.is_some() == replay);
+        paused.map(|wanted| {
+            let end = end_of(parts, &wanted.place, wanted.until);
+            PartitionProgress {
+                partition: wanted.place.partition.partition,
+                state: PartitionState::Paused,
+                offset: parts.shared.offsets.known(&self.key(wanted)).unwrap_or(end).min(end),
+                end_offset: end,
+                error: None,
+                backtrace: None,
+            }
+        })
+    }
+
     fn progress_of(&self, parts: &Parts, place: &Place, held: &Held) -> PartitionProgress {
         let Snapshot { state, offset, error, backtrace } = held.status.snapshot();
-        let bounds = parts.shared.partitions.bounds(place.partition);
-        let end = held.until.or_else(|| bounds.map(|bounds| bounds.end)).unwrap_or(0);
+        let end = end_of(parts, place, held.until);
         PartitionProgress {
             partition: place.partition.partition,
             state: if self.broken.is_some() { PartitionState::Halted } else { state },
-            offset: offset.unwrap_or(end).min(end.max(0)),
+            offset: offset.unwrap_or(end).min(end),
             end_offset: end,
             error: error.or_else(|| self.broken.as_ref().map(|broken| broken.message.clone())),
             backtrace,
@@ -265,10 +305,26 @@ impl Running {
     }
 }
 
-fn plan(parts: &Parts, deployment: &Deployment) -> Result<Arc<Plan>, PluginError> {
+/// Where a worker's work ends, for now or for good.
+fn end_of(parts: &Parts, place: &Place, until: Option<i64>) -> i64 {
+    let end = || parts.shared.partitions.bounds(place.partition).map(|bounds| bounds.end);
+    until.or_else(end).unwrap_or(0)
+}
+
+/// The most that the records of one output block may take, if an output topic allows less than usual.
+fn block_bytes_max(outputs: &[String], image: &Image) -> Option<usize> {
+    let allowed = outputs.iter().filter_map(|name| {
+        let limit = image.topic_by_name(name)?.configs.get("max.message.bytes")?.parse::<usize>().ok()?;
+        Some(limit.saturating_sub(HEADER_LEN))
+    });
+    allowed.min().filter(|allowed| *allowed < CallLimits::default().block_bytes)
+}
+
+fn plan(parts: &Parts, deployment: &Deployment, image: &Image) -> Result<Arc<Plan>, PluginError> {
     let version = deployment.version();
     let definition = &version.definition;
-    let spec = spec(&deployment.name, version, None, &parts.databases)?;
+    let block_bytes_max = block_bytes_max(&definition.outputs, image);
+    let spec = spec(&deployment.name, version, block_bytes_max, &parts.databases)?;
     let host = (parts.host)()?;
     Ok(Arc::new(Plan {
         name: Arc::clone(&deployment.name),

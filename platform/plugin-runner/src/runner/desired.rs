@@ -22,11 +22,8 @@ pub(crate) struct Wanted {
     pub until: Option<Offset>,
 }
 
-/// The workers of `deployment` on this broker.
+/// The workers of `deployment` on this broker; while it is paused, those that it had and will have.
 pub(crate) fn wanted(deployment: &Deployment, image: &Image, local: BrokerId) -> Vec<Wanted> {
-    if deployment.paused {
-        return Vec::new();
-    }
     let mut wanted = Vec::new();
     let mut add = |name: &str, replay: Option<u32>, until: &dyn Fn(usize) -> Option<Offset>| {
         let Some(topic) = image.topic_by_name(name) else { return };

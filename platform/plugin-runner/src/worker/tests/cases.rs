@@ -205,6 +205,8 @@ async fn a_pause_stops_and_a_deleted_deployment_leaves_no_offsets() {
     bench.submit(pause(true)).await;
     bench.established("copy").await;
     bench.partitions().produce(bench.input(), &numbered(5..10));
+    let paused = bench.eventually("copy", "it is paused", |at| at.state == PartitionState::Paused).await;
+    assert_eq!((paused.offset, paused.end_offset), (5, 10));
     bench.submit(pause(false)).await;
     bench.done_to("copy", 10).await;
     assert_eq!(bench.partitions().values(bench.output()), numbered(0..10));
@@ -213,6 +215,22 @@ async fn a_pause_stops_and_a_deleted_deployment_leaves_no_offsets() {
     bench.deploy("copy", transform(identity)).await;
     bench.done_to("copy", 10).await;
     assert_eq!(bench.partitions().values(bench.output()).len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_made_anew_is_read_from_its_beginning() {
+    let bench = Bench::start().await;
+    let identity = bench.module("identity", Kind::Transform);
+    bench.partitions().produce(bench.input(), &numbered(0..3));
+    bench.deploy("copy", transform(identity)).await;
+    bench.done_to("copy", 3).await;
+    let id = bench.input().topic;
+    bench.submit(Command::DeleteTopic { id }).await;
+    bench.cluster.topic("in", 1).await;
+    bench.established("copy").await;
+    bench.partitions().produce(bench.input(), &numbered(3..9));
+    bench.done_to("copy", 6).await;
+    assert_eq!(bench.partitions().values(bench.output()), numbered(0..9));
 }
 
 #[tokio::test(flavor = "multi_thread")]
