@@ -6,6 +6,7 @@ use super::*;
 use crate::AppendFailure;
 use crate::offsets::{OFFSETS_TOPIC, partition_of_group};
 use crate::runner::group;
+use crate::testing::batch_of;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transform_gives_everything_on_in_order_and_goes_on_where_it_was() {
@@ -37,6 +38,31 @@ async fn latest_means_from_the_deployment_on_also_after_a_restart() {
     bench.partitions().produce(bench.input(), &numbered(10..20));
     (bench.runner, bench.stop, bench.following) = run(&bench.cluster, &bench.host);
     assert_eq!(bench.partitions().eventually_values(bench.output(), 10).await, numbered(10..20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_begins_at_an_offset_or_a_time() {
+    let bench = Bench::start().await;
+    let identity = bench.module("identity", Kind::Transform);
+    for (number, timestamp_ms) in [(0, 1_000), (10, 2_000), (20, 3_000)] {
+        let batch = batch_of(timestamp_ms, &numbered(number..number + 10));
+        bench.partitions().produce_batch(bench.input(), &batch);
+    }
+    let starts = [
+        // In the middle of a batch.
+        ("offset", StartPosition::Offset(14), 14),
+        ("time", StartPosition::TimestampMs(1_500), 10),
+        ("future", StartPosition::TimestampMs(9_000), 30),
+        ("beyond", StartPosition::Offset(99), 30),
+    ];
+    for (name, start, first) in starts {
+        bench.cluster.topic(name, 1).await;
+        let outputs = vec![name.to_owned()];
+        bench.deploy(name, Definition { start, outputs, ..transform(identity) }).await;
+        bench.done_to(name, 30).await;
+        let output = bench.partitions().partition(name, 0);
+        assert_eq!(bench.partitions().values(output), numbered(first..30), "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
