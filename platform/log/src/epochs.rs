@@ -21,6 +21,12 @@ impl Epochs {
         self.0.last().map(|(epoch, _)| *epoch)
     }
 
+    /// The epoch of the record at `offset`. `None`: it is from before all that are known.
+    pub fn at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        let after = self.0.partition_point(|(_, start)| *start <= offset);
+        after.checked_sub(1).map(|index| self.0[index].0)
+    }
+
     /// The largest known epoch at or below `epoch`, and the offset at which the next one begins or the log
     /// ends. An epoch below all that are known ends where the first of them begins. `None`: `epoch` is newer
     /// than all, or none is known.
@@ -94,6 +100,13 @@ mod tests {
             assert_eq!(answer, expected, "epoch {asked}");
         }
         assert_eq!(Epochs::default().end_offset(LeaderEpoch(0), 33), None);
+    }
+
+    #[test]
+    fn a_record_is_of_the_epoch_that_began_at_or_before_it() {
+        let epochs = epochs(&[(1, 5), (3, 10)]);
+        let at = |offset| epochs.at(offset).map(|epoch| epoch.0);
+        assert_eq!([4, 5, 9, 10, 99].map(at), [None, Some(1), Some(1), Some(3), Some(3)]);
     }
 
     #[test]

@@ -97,14 +97,21 @@ async fn find(
     let since = |(special, version): (i64, i16)| asked.timestamp == special && call.version >= version;
     match asked.timestamp {
         LATEST => Ok(TimestampOffset { leader_epoch: partition.role().leader_epoch, ..at(end) }),
-        EARLIEST => Ok(at(partition.log().log_start_offset())),
+        EARLIEST => Ok(earliest(&partition)),
         // There is no tiered storage yet: what is local is all there is.
-        _ if since(EARLIEST_LOCAL) => Ok(at(partition.log().log_start_offset())),
+        _ if since(EARLIEST_LOCAL) => Ok(earliest(&partition)),
         _ if since(LATEST_TIERED) => Ok(NOTHING),
         _ if since(MAX_TIMESTAMP) => search(partition, None, end).await,
         timestamp_ms if timestamp_ms >= 0 => search(partition, Some(timestamp_ms), end).await,
         _ => Err(ErrorCode::UnsupportedVersion),
     }
+}
+
+/// Where the log starts, with the epoch of the record there: none where nothing was ever written.
+fn earliest(partition: &Partition) -> TimestampOffset {
+    let offset = partition.log().log_start_offset();
+    let leader_epoch = partition.log().epoch_at(offset).unwrap_or(LeaderEpoch::UNKNOWN);
+    TimestampOffset { offset, leader_epoch, ..NOTHING }
 }
 
 /// The first record of that time or later, or the one of the latest time. Reads indexes and batches, so it

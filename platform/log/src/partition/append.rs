@@ -39,6 +39,10 @@ impl Appender {
         self.epochs.end_offset(epoch, self.end.offset)
     }
 
+    pub fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.epochs.at(offset)
+    }
+
     pub fn producers(&self) -> impl Iterator<Item = (ProducerId, &Producer)> {
         self.producers.iter()
     }

@@ -169,6 +169,11 @@ impl PartitionLog {
         self.appender.lock().end_offset_for_epoch(epoch)
     }
 
+    /// The leader epoch of the record at `offset`, as far as it is known.
+    pub fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.appender.lock().epoch_at(offset)
+    }
+
     /// Bytes of all batches from the first segment on.
     pub fn size_bytes(&self) -> u64 {
         self.state.lock().segments.iter().map(|segment| u64::from(segment.len)).sum()
