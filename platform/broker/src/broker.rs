@@ -8,7 +8,7 @@ use std::time::Duration;
 use millrace_base::{BrokerId, Clock};
 use millrace_config::BrokerConfig;
 use millrace_log::{Health, LogManager};
-use millrace_metadata::Metadata;
+use millrace_metadata::{Command, Metadata, SubmitError};
 use millrace_protocol::ErrorCode;
 use millrace_protocol::plugins::PluginService;
 use parking_lot::Mutex;
@@ -37,6 +37,8 @@ pub struct BrokerOptions {
 pub enum StartError {
     #[error("register metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    #[error("begin new leader epochs, since the last process did not close the log: {0}")]
+    LeaderEpochs(#[from] SubmitError),
     #[error("open the logs of this broker's partitions: {0}")]
     Partitions(String),
 }
@@ -68,7 +70,8 @@ pub struct Broker {
 
 impl Broker {
     /// Brings the local logs in step with the metadata and starts the background tasks. `metadata` has this
-    /// broker registered already.
+    /// broker registered already. If it fails, `log` is not to be closed unless it was before: the next start
+    /// would not know that there are leader epochs to begin.
     pub async fn start(
         options: BrokerOptions,
         log: LogManager,
@@ -79,6 +82,11 @@ impl Broker {
         let metrics = Arc::new(Metrics::register(registry)?);
         registry.register(Box::new(LogCollector::new(log.clone())?))?;
         let config = options.config;
+        // An offset that the crash has freed must not stand for another record of the same epoch: a consumer
+        // that read the lost one would take the log for unchanged.
+        if !log.was_closed_in_order() {
+            metadata.submit(Command::StartLeaderEpochs { broker: options.node_id }).await?;
+        }
         let partitions = PartitionManager::new(options.node_id, config.clone(), log.clone(), metrics.clone());
         partitions
             .catch_up(metadata.image())

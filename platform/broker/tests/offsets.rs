@@ -32,7 +32,9 @@ async fn broker_with_times(times: &[i64]) -> (TestBroker, common::Client) {
 async fn offsets_are_found_in_every_version() {
     let (_broker, mut client) = broker_with_times(&[1_000, 3_000, 2_000]).await;
     for version in 1..=10 {
-        assert_eq!(client.list_offset(version, "t", EARLIEST).await.offset, 0, "version {version}");
+        let earliest = client.list_offset(version, "t", EARLIEST).await;
+        assert_eq!(earliest.offset, 0, "version {version}");
+        assert_eq!(earliest.leader_epoch, if version >= 4 { 0 } else { -1 }, "version {version}");
         assert_eq!(client.list_offset(version, "t", LATEST).await.offset, 3);
         let found = client.list_offset(version, "t", 1_500).await;
         assert_eq!((found.error_code, found.offset, found.timestamp), (0, 1, 3_000), "the first that late");
@@ -106,4 +108,31 @@ async fn records_are_deleted_up_to_an_offset_and_stay_deleted() {
     let all = client.call(0, delete(-1)).await;
     assert_eq!(all.topics[0].partitions[0].low_watermark, 3);
     assert_eq!(client.list_offset(4, "t", EARLIEST).await.offset, 3);
+}
+
+#[tokio::test]
+async fn after_a_crash_offsets_are_given_in_a_new_leader_epoch_and_after_a_stop_in_the_same() {
+    let (broker, mut client) = broker_with_times(&[1_000, 2_000]).await;
+    assert_eq!(client.list_offset(4, "t", LATEST).await.leader_epoch, 0);
+    drop(client);
+    let broker = broker.restart().await;
+    let mut client = broker.client();
+    assert_eq!(client.list_offset(4, "t", LATEST).await.leader_epoch, 0);
+    drop(client);
+
+    let broker = broker.crash().await;
+    let mut client = broker.client();
+    let latest = client.list_offset(4, "t", LATEST).await;
+    assert_eq!((latest.offset, latest.leader_epoch), (2, 1));
+    let records = batch_at(ProducerState::NONE, 3_000, None, &["x"]);
+    assert_eq!(produced(&client.call(9, produce("t", 0, -1, records)).await).error_code, 0);
+    let found = client.list_offset(4, "t", 3_000).await;
+    assert_eq!((found.offset, found.leader_epoch), (2, 1), "what is written now is of the new epoch");
+    assert_eq!(client.list_offset(4, "t", EARLIEST).await.leader_epoch, 0, "what was kept is of the old one");
+    // A consumer that has read beyond what the crash kept learns where its epoch ended (KIP-320).
+    let asked = OffsetForLeaderPartition::default().with_current_leader_epoch(-1).with_leader_epoch(0);
+    let topic = OffsetForLeaderTopic::default().with_topic(topic_name("t")).with_partitions(vec![asked]);
+    let response = client.call(4, OffsetForLeaderEpochRequest::default().with_topics(vec![topic])).await;
+    let answer = &response.topics[0].partitions[0];
+    assert_eq!((answer.error_code, answer.leader_epoch, answer.end_offset), (0, 0, 2));
 }

@@ -71,6 +71,8 @@ struct Inner {
     stepped: Mutex<Option<WalCommitter>>,
     lock: Mutex<Option<Box<dyn Any + Send + Sync>>>,
     deletions: AtomicU64,
+    /// See [`LogManager::was_closed_in_order`].
+    found_clean: bool,
 }
 
 impl LogManager {
@@ -90,14 +92,16 @@ impl LogManager {
             _ => OpenError::io("lock", &path)(error),
         })?;
         let engine = Engine::new(disk, dir.to_owned(), options, clock);
-        let inner = Inner {
+        let mut inner = Inner {
             engine: Arc::clone(&engine),
             threads: Mutex::default(),
             stepped: Mutex::default(),
             lock: Mutex::new(Some(lock)),
             deletions: AtomicU64::new(0),
+            found_clean: false,
         };
         let report = recover(&engine)?;
+        inner.found_clean = report.clean;
         match engine.options.threading {
             Threading::Threads => {
                 *inner.threads.lock() = spawn(&engine);
@@ -200,6 +204,12 @@ impl LogManager {
     /// Waits while too much that was appended is not yet durable. Call before appending `bytes`.
     pub async fn admit(&self, bytes: usize) {
         self.engine().admit(bytes).await;
+    }
+
+    /// Whether the last process closed the directory in order. If not, records that were not durable yet are
+    /// gone, and with a relaxed flush policy they may have been acknowledged and read.
+    pub fn was_closed_in_order(&self) -> bool {
+        self.inner.found_clean
     }
 
     pub fn metrics(&self) -> LogMetrics {

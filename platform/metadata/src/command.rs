@@ -17,10 +17,13 @@ use millrace_protocol::plugins::Definition;
 use serde::{Deserialize, Serialize};
 
 /// The newest command version that this build writes and understands.
-pub const COMMAND_VERSION: u32 = 2;
+pub const COMMAND_VERSION: u32 = 3;
 
 /// The command version that knows deployments.
 pub(crate) const DEPLOYMENTS_VERSION: u32 = 2;
+
+/// The command version that knows new leader epochs without another leader.
+const LEADER_EPOCHS_VERSION: u32 = 3;
 
 /// What the first release understands.
 pub(crate) const FIRST_VERSION: u32 = 1;
@@ -67,6 +70,11 @@ pub enum Command {
         partition: TopicPartition,
         change: PartitionChange,
     },
+    /// The broker's log may have lost records that it had given offsets to: everything that it leads goes on in
+    /// a new leader epoch, so that no offset stands for two records of one epoch (KIP-101).
+    StartLeaderEpochs {
+        broker: BrokerId,
+    },
     /// Makes the deployment, or its next version, which becomes the current one. A pause stays.
     PutDeployment {
         name: String,
@@ -111,6 +119,7 @@ impl Command {
             | Self::RollBackDeployment { .. }
             | Self::ReplayDeployment { .. }
             | Self::DeleteDeployment { .. } => DEPLOYMENTS_VERSION,
+            Self::StartLeaderEpochs { .. } => LEADER_EPOCHS_VERSION,
         }
     }
 }
@@ -252,6 +261,14 @@ mod tests {
             assert!(again.starts_with(b"{\"version\":2,"), "{command:?}");
             assert_eq!(Proposal::decode(&again).unwrap().commands(), [command]);
         }
+    }
+
+    #[test]
+    fn new_leader_epochs_need_brokers_that_know_them() {
+        let json = br#"{"version":3,"commands":[{"start_leader_epochs":{"broker":1}}]}"#;
+        let command = Command::StartLeaderEpochs { broker: BrokerId(1) };
+        assert_eq!(Proposal::decode(json).unwrap().commands(), std::slice::from_ref(&command));
+        assert_eq!(serde_json::to_vec(&Proposal::new(vec![command])).unwrap(), json);
     }
 
     #[test]

@@ -160,8 +160,9 @@ mod tests {
     #[test]
     fn what_a_newer_broker_wrote_is_refused() {
         let json = String::from_utf8(encode(&sample()).unwrap()).unwrap();
-        let newer = json.replacen("\"version\":1", "\"version\":3", 1);
-        assert!(matches!(decode(newer.as_bytes()), Err(ImageFormError::Newer { found: 3 })));
+        let newer = json.replacen("\"version\":1", &format!("\"version\":{}", COMMAND_VERSION + 1), 1);
+        let refused = decode(newer.as_bytes());
+        assert!(matches!(refused, Err(ImageFormError::Newer { found }) if found == COMMAND_VERSION + 1));
         let unknown = json.replacen("\"version\":1", "\"version\":1,\"zones\":[]", 1);
         assert!(matches!(decode(unknown.as_bytes()), Err(ImageFormError::Malformed(_))));
     }

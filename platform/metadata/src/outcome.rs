@@ -35,6 +35,10 @@ pub enum Outcome {
         leader_epoch: LeaderEpoch,
         partition_epoch: i32,
     },
+    /// How many partitions have a new leader epoch.
+    LeaderEpochsStarted {
+        partitions: u32,
+    },
     /// The version that is current now.
     DeploymentPut {
         version: u32,

@@ -85,6 +85,17 @@ impl TestBroker {
         (dir, config)
     }
 
+    /// Ends it with nothing closed in order, as a crash would, and starts again.
+    pub async fn crash(self) -> Self {
+        let Self { broker, log, metadata, registry, dir, config } = self;
+        broker.shutdown().await;
+        // The registry's collectors have handles of the log, too.
+        drop((broker, registry));
+        metadata.shutdown().await;
+        tokio::task::spawn_blocking(move || drop(log)).await.unwrap();
+        Self::open(dir, config).await
+    }
+
     pub async fn restart(self) -> Self {
         let (dir, config) = self.stop().await;
         Self::open(dir, config).await

@@ -40,6 +40,7 @@ pub fn apply(image: &mut Image, index: u64, command: &Command) -> Result<Outcome
         Command::AlterConfigs { resource, changes } => alter_configs(image, *resource, changes),
         Command::AllocateProducerIds { broker, count } => allocate_producer_ids(image, *broker, *count),
         Command::AlterPartition { partition, change } => partitions::alter(image, partition, change),
+        Command::StartLeaderEpochs { broker } => partitions::start_leader_epochs(image, *broker),
         Command::PutDeployment { name, definition, created_ms } => {
             deployments::put(image, index, name, definition, *created_ms)
         }

@@ -1,5 +1,7 @@
 //! Another leader, other in-sync replicas: fenced by epochs, so that only decisions about the present count.
 //!
+//! A broker that comes back from a crash begins new leader epochs without a change of leader.
+//!
 //! The leader proposes changes of the in-sync replicas (KIP-497), the controller elects leaders; both are the
 //! same command under the same rules.
 
@@ -7,6 +9,7 @@ use std::sync::Arc;
 
 use millrace_base::{BrokerId, LeaderEpoch, TopicPartition};
 
+use super::known_broker;
 use crate::command::PartitionChange;
 use crate::image::{Image, Partition, Topic};
 use crate::outcome::{Outcome, Rejection};
@@ -41,6 +44,25 @@ pub(super) fn alter(
     topic.partitions[position] = Arc::new(altered);
     image.put_topic(topic);
     Ok(outcome)
+}
+
+pub(super) fn start_leader_epochs(image: &mut Image, broker: BrokerId) -> Result<Outcome, Rejection> {
+    known_broker(image, broker)?;
+    let leads = |partition: &Partition| partition.leader == Some(broker);
+    let led: Vec<_> =
+        image.topics().filter(|topic| topic.partitions.iter().any(|p| leads(p))).cloned().collect();
+    let mut partitions = 0;
+    for topic in led {
+        let mut topic = Topic::clone(&topic);
+        for partition in topic.partitions.iter_mut().filter(|partition| leads(partition)) {
+            let partition = Arc::make_mut(partition);
+            partition.leader_epoch = LeaderEpoch(partition.leader_epoch.0 + 1);
+            partition.partition_epoch += 1;
+            partitions += 1;
+        }
+        image.put_topic(topic);
+    }
+    Ok(Outcome::LeaderEpochsStarted { partitions })
 }
 
 fn check_epochs(partition: &Partition, change: &PartitionChange) -> Result<(), Rejection> {

@@ -247,3 +247,26 @@ fn epochs_of_a_partition_grow_and_fence() {
     let command = Command::AlterPartition { partition, change };
     assert_eq!(refused(&mut image, &command), Rejection::UnknownPartition { partition });
 }
+
+#[test]
+fn what_a_broker_leads_goes_on_in_a_new_leader_epoch() {
+    let mut image = image_with_brokers(2);
+    let [led, mixed, other] = [TopicId::random(), TopicId::random(), TopicId::random()];
+    apply(&mut image, 5, &create("led", led, vec![on(&[1])])).unwrap();
+    apply(&mut image, 6, &create("mixed", mixed, vec![on(&[2, 1]), on(&[1, 2])])).unwrap();
+    apply(&mut image, 7, &create("other", other, vec![on(&[2])])).unwrap();
+    let before = image.clone();
+    let command = Command::StartLeaderEpochs { broker: BrokerId(1) };
+    assert_eq!(apply(&mut image, 8, &command), Ok(Outcome::LeaderEpochsStarted { partitions: 2 }));
+    let epochs = |topic, partition| {
+        let partition = image.partition(&TopicPartition::new(topic, partition)).unwrap();
+        (partition.leader, partition.leader_epoch.0, partition.partition_epoch)
+    };
+    assert_eq!(epochs(led, 0), (Some(BrokerId(1)), 1, 1));
+    assert_eq!([epochs(mixed, 0), epochs(mixed, 1)], [(Some(BrokerId(2)), 0, 0), (Some(BrokerId(1)), 1, 1)]);
+    assert_eq!(epochs(other, 0), (Some(BrokerId(2)), 0, 0));
+    assert_eq!(image.partition_count(), before.partition_count());
+    assert_eq!(image.delta_since(&before).changed.len(), 2);
+    let stranger = Command::StartLeaderEpochs { broker: BrokerId(9) };
+    assert_eq!(refused(&mut image, &stranger), Rejection::UnknownBroker { id: BrokerId(9) });
+}

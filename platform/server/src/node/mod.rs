@@ -86,8 +86,9 @@ impl Node {
         let registry = Registry::new();
         let (log, tls) = open_storage(&config, clock.clone()).await?;
         let started = Self::start_on(config, log.clone(), tls, registry, clock).await;
-        if started.is_err() {
-            // What was opened is closed in order, so that the next start has nothing to recover.
+        // What was opened is closed in order, so that the next start has nothing to recover. Unless this one
+        // had: leader epochs are begun after a recovery, and may not have been.
+        if started.is_err() && log.was_closed_in_order() {
             close_log(log).await;
         }
         started
@@ -194,7 +195,9 @@ async fn open_storage(
     tokio::task::spawn_blocking(move || {
         let log = open_log(&config, clock.clone())?;
         let tls = TlsContext::load(tls_options(&config), clock).inspect_err(|_| {
-            log.close().ok();
+            if log.was_closed_in_order() {
+                log.close().ok();
+            }
         })?;
         Ok((log, tls))
     })
