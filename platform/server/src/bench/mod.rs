@@ -9,6 +9,7 @@ mod disk;
 mod end_to_end;
 mod latency;
 mod machine;
+mod plugin;
 mod produce;
 mod quic;
 mod suite;
@@ -34,7 +35,9 @@ pub enum BenchCommand {
     Consume(Connected<consume::ConsumeArgs>),
     /// Latency from producer to consumer at a fixed rate
     EndToEnd(Connected<end_to_end::EndToEndArgs>),
-    /// Everything in one run, against a broker that is started for it
+    /// What plugins do, in one run against brokers that are started for it
+    Plugin(plugin::PluginArgs),
+    /// Everything but plugins in one run, against a broker that is started for it
     Suite(suite::SuiteArgs),
 }
 
@@ -77,6 +80,7 @@ pub async fn run(command: BenchCommand) -> Result<()> {
         BenchCommand::EndToEnd(args) => {
             print("end-to-end", end_to_end::run(&args.connect.connect().await?, &args.bench).await?)
         }
+        BenchCommand::Plugin(args) => print("plugin", plugin::run(&args).await?),
         BenchCommand::Suite(args) => print("suite", suite::run(&args).await?),
     }
 }
