@@ -79,7 +79,7 @@ impl ToErrorCode for Rejection {
             Self::UnknownLeaderEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
             Self::InvalidPartitionEpoch { .. } => ErrorCode::InvalidUpdateVersion,
             // Another request was quicker: asking again sees what it did.
-            Self::PartitionCountChanged { .. } => ErrorCode::RequestTimedOut,
+            Self::PartitionCountChanged { .. } | Self::ConfigChanged { .. } => ErrorCode::RequestTimedOut,
             _ => ErrorCode::UnknownServerError,
         }
     }

@@ -193,3 +193,27 @@ async fn a_changed_limit_counts_at_once_and_retention_is_enforced() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
+
+#[tokio::test]
+async fn of_two_edits_of_a_list_at_once_none_is_lost() {
+    const SUBTRACT: i8 = 3;
+    let broker = TestBroker::start().await;
+    let [mut one, mut other] = [broker.client(), broker.client()];
+    one.create_topic("t", 1, &[]).await;
+    for _ in 0..20 {
+        assert_eq!(change(&mut one, "cleanup.policy", 0, Some("delete,compact")).await, 0);
+        // Either is allowed, both are not: nothing would be left. Taken for granted, the later one would undo
+        // the earlier one instead.
+        let codes = tokio::join!(
+            change(&mut one, "cleanup.policy", SUBTRACT, Some("delete")),
+            change(&mut other, "cleanup.policy", SUBTRACT, Some("compact")),
+        );
+        let refused = ErrorCode::InvalidConfig.code();
+        let left = match codes {
+            (0, code) if code == refused => "compact",
+            (code, 0) if code == refused => "delete",
+            codes => panic!("{codes:?}"),
+        };
+        assert_eq!(setting(&mut one, "t", "cleanup.policy").await.value.as_deref(), Some(left));
+    }
+}

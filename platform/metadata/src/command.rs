@@ -25,6 +25,9 @@ pub(crate) const DEPLOYMENTS_VERSION: u32 = 2;
 /// The command version that knows new leader epochs without another leader.
 const LEADER_EPOCHS_VERSION: u32 = 3;
 
+/// The command version that knows what a change of settings was based on.
+const BASED_ON_VERSION: u32 = 3;
+
 /// What the first release understands.
 pub(crate) const FIRST_VERSION: u32 = 1;
 
@@ -56,10 +59,13 @@ pub enum Command {
         current: i32,
         new: Vec<PartitionAssignment>,
     },
-    /// All changes of one resource, or none. The caller has validated them.
+    /// All changes of one resource, or none. The caller has validated them. `based_on` are overrides that new
+    /// values were made from, as the caller saw them (`None`: not set): the command is refused if one differs.
     AlterConfigs {
         resource: ConfigResource,
         changes: Vec<ConfigChange>,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        based_on: BTreeMap<String, Option<String>>,
     },
     /// Reserves a block of producer ids for a broker to hand out.
     AllocateProducerIds {
@@ -104,8 +110,9 @@ pub enum Command {
 
 impl Command {
     /// The command version that introduced this command as it stands.
-    pub const fn version(&self) -> u32 {
+    pub fn version(&self) -> u32 {
         match self {
+            Self::AlterConfigs { based_on, .. } if !based_on.is_empty() => BASED_ON_VERSION,
             Self::InitCluster { .. }
             | Self::RegisterBroker { .. }
             | Self::CreateTopic { .. }
@@ -153,7 +160,7 @@ pub enum ConfigResource {
 }
 
 /// Sets one name to a value, or removes it (`None`) so that the default holds again. Kafka's append and
-/// subtract are resolved by the caller.
+/// subtract are resolved by the caller, who says what from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigChange {
@@ -235,6 +242,7 @@ mod tests {
             Command::AlterConfigs {
                 resource: ConfigResource::Broker(None),
                 changes: vec![ConfigChange { name: "a".into(), value: None }],
+                based_on: BTreeMap::new(),
             },
         ]);
         let json = serde_json::to_vec(&proposal).unwrap();
@@ -269,6 +277,13 @@ mod tests {
         let command = Command::StartLeaderEpochs { broker: BrokerId(1) };
         assert_eq!(Proposal::decode(json).unwrap().commands(), std::slice::from_ref(&command));
         assert_eq!(serde_json::to_vec(&Proposal::new(vec![command])).unwrap(), json);
+    }
+
+    #[test]
+    fn what_a_change_was_based_on_needs_brokers_that_check_it() {
+        let json = br#"{"version":3,"commands":[{"alter_configs":{"resource":{"broker":null},"changes":[],"based_on":{"a":null,"b":"1"}}}]}"#;
+        let proposal = Proposal::decode(json).unwrap();
+        assert_eq!(serde_json::to_vec(&Proposal::new(proposal.into_commands())).unwrap(), json);
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub enum Rejection {
     PartitionCountChanged { expected: i32, actual: i32 },
     #[error("the replicas of partition {partition} are refused: {reason}")]
     InvalidReplicaAssignment { partition: i32, reason: String },
+    #[error("setting '{name}' has changed meanwhile: try again")]
+    ConfigChanged { name: String },
     #[error("{count} producer ids cannot be reserved at once: allowed are 1 to {max}")]
     InvalidProducerIdCount { count: i64, max: i64 },
     #[error("all producer ids are used up")]

@@ -6,16 +6,19 @@
 use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
-use millrace_metadata::{Command, ConfigChange, ConfigResource};
+use millrace_metadata::{Command, ConfigChange, ConfigResource, Rejection, SubmitError};
 use millrace_protocol::messages::alter_configs_request::AlterConfigsResource;
 use millrace_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use millrace_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 use millrace_protocol::{ErrorCode, StrBytes};
 
-use super::change::{Refusal, change};
+use super::change::{Refusal, change, submit};
 use super::describe_configs::{check_broker, resource, unsupported};
 use super::lookup;
 use crate::dispatch::Call;
+
+/// How often a change is made anew because another one of the same setting was quicker.
+const ATTEMPTS_MAX: usize = 16;
 
 pub(crate) async fn handle(call: &Call, request: AlterConfigsRequest) -> AlterConfigsResponse {
     let mut named: HashMap<_, usize> = HashMap::new();
@@ -58,45 +61,77 @@ async fn replace(call: &Call, asked: AlterConfigsResource, validate_only: bool) 
         }
     }
     let names: Vec<_> = values.keys().cloned().collect();
-    let replaced = |_: &BTreeMap<String, String>| Ok(values);
-    alter(call, asked.resource_type, &asked.resource_name, &names, replaced, validate_only).await
+    let replaced = |_: &BTreeMap<String, String>| Ok(values.clone());
+    let touched = Touched { names: &names, based_on: &[] };
+    alter(call, asked.resource_type, &asked.resource_name, touched, replaced, validate_only).await
 }
 
-/// Gives a resource the overrides that `next` makes of those it has. `names` are the settings touched.
+/// The settings that a change is about.
+pub(super) struct Touched<'a> {
+    pub(super) names: &'a [String],
+    /// Those whose new values are made from the present ones.
+    pub(super) based_on: &'a [String],
+}
+
+/// Gives a resource the overrides that `next` makes of those it has.
 pub(super) async fn alter(
     call: &Call,
     resource_type: i8,
     resource_name: &StrBytes,
-    names: &[String],
-    next: impl FnOnce(&BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refusal>,
+    touched: Touched<'_>,
+    next: impl Fn(&BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refusal>,
     validate_only: bool,
 ) -> Result<(), Refusal> {
     match resource_type {
-        resource::TOPIC => {}
+        resource::TOPIC => alter_topic(call, resource_name, touched.based_on, next, validate_only).await,
         resource::BROKER => {
             check_broker(call, resource_name)?;
-            if names.is_empty() {
+            if touched.names.is_empty() {
                 return Ok(());
             }
             let message = format!(
                 "a broker's settings stand in its configuration file and change with a restart: {}",
-                names.join(", ")
+                touched.names.join(", ")
             );
-            return Err(Refusal::new(ErrorCode::InvalidRequest, message));
+            Err(Refusal::new(ErrorCode::InvalidRequest, message))
         }
-        other => return Err(unsupported(other)),
+        other => Err(unsupported(other)),
     }
-    let image = call.state.metadata.image();
-    let topic = lookup::by_name(&image, resource_name)
-        .map_err(|code| Refusal::new(code, format!("there is no topic '{}'", &**resource_name)))?;
-    let next = next(&topic.configs)?;
-    call.state.config.topic_config(&next)?;
-    let changes = changes(&topic.configs, next);
-    if changes.is_empty() {
-        return Ok(());
+}
+
+async fn alter_topic(
+    call: &Call,
+    name: &StrBytes,
+    based_on: &[String],
+    next: impl Fn(&BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refusal>,
+    validate_only: bool,
+) -> Result<(), Refusal> {
+    let mut attempts_left = ATTEMPTS_MAX;
+    loop {
+        let image = call.state.metadata.image();
+        let topic = lookup::by_name(&image, name)
+            .map_err(|code| Refusal::new(code, format!("there is no topic '{}'", &**name)))?;
+        let next = next(&topic.configs)?;
+        call.state.config.topic_config(&next)?;
+        let changes = changes(&topic.configs, next);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let seen = |name: &String| (name.clone(), topic.configs.get(name).cloned());
+        let command = Command::AlterConfigs {
+            resource: ConfigResource::Topic(topic.id),
+            changes,
+            based_on: based_on.iter().map(seen).collect(),
+        };
+        if validate_only {
+            return change(&call.state, command, true).await;
+        }
+        attempts_left -= 1;
+        match submit(&call.state, command).await {
+            Err(SubmitError::Rejected(Rejection::ConfigChanged { .. })) if attempts_left > 0 => {}
+            outcome => return Ok(outcome?),
+        }
     }
-    let command = Command::AlterConfigs { resource: ConfigResource::Topic(topic.id), changes };
-    change(&call.state, command, validate_only).await
 }
 
 fn changes(before: &BTreeMap<String, String>, next: BTreeMap<String, String>) -> Vec<ConfigChange> {

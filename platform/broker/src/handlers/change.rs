@@ -1,7 +1,7 @@
 //! Changes of the metadata on behalf of a client: submitted, or only tried.
 
 use millrace_metadata::apply::apply;
-use millrace_metadata::{Command, Image, Rejection};
+use millrace_metadata::{Command, Image, Rejection, SubmitError};
 use millrace_protocol::{ErrorCode, StrBytes};
 
 use crate::broker::State;
@@ -37,6 +37,11 @@ pub(crate) async fn change(state: &State, command: Command, validate_only: bool)
     if validate_only {
         return Ok(try_on_copy(&state.metadata.image(), &command)?);
     }
+    Ok(submit(state, command).await?)
+}
+
+/// [`change`] without a trial, for callers that tell one refusal from another.
+pub(crate) async fn submit(state: &State, command: Command) -> Result<(), SubmitError> {
     state.metadata.submit(command).await?;
     if let Err(error) = state.partitions.catch_up(state.metadata.image()).await {
         // The change stands; the task that follows the metadata tries again.

@@ -10,7 +10,7 @@ use millrace_protocol::messages::incremental_alter_configs_request::{AlterConfig
 use millrace_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use millrace_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
-use super::alter_configs::{alter, repeated_resource};
+use super::alter_configs::{Touched, alter, repeated_resource};
 use super::change::Refusal;
 use super::topic_settings::effective;
 use crate::dispatch::Call;
@@ -64,7 +64,10 @@ async fn alter_one(call: &Call, asked: AlterConfigsResource, validate_only: bool
         }
         Ok(next)
     };
-    alter(call, asked.resource_type, &asked.resource_name, &names, next, validate_only).await
+    let edits = asked.configs.iter().filter(|change| [APPEND, SUBTRACT].contains(&change.config_operation));
+    let edited: Vec<_> = edits.map(|change| change.name.to_string()).collect();
+    let touched = Touched { names: &names, based_on: &edited };
+    alter(call, asked.resource_type, &asked.resource_name, touched, next, validate_only).await
 }
 
 fn carry_out(

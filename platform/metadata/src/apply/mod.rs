@@ -12,6 +12,7 @@ mod deployments_tests;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millrace_base::{BrokerId, ProducerId};
@@ -37,7 +38,9 @@ pub fn apply(image: &mut Image, index: u64, command: &Command) -> Result<Outcome
         Command::AddPartitions { topic_id, current, new } => {
             topics::add_partitions(image, *topic_id, *current, new)
         }
-        Command::AlterConfigs { resource, changes } => alter_configs(image, *resource, changes),
+        Command::AlterConfigs { resource, changes, based_on } => {
+            alter_configs(image, *resource, changes, based_on)
+        }
         Command::AllocateProducerIds { broker, count } => allocate_producer_ids(image, *broker, *count),
         Command::AlterPartition { partition, change } => partitions::alter(image, partition, change),
         Command::StartLeaderEpochs { broker } => partitions::start_leader_epochs(image, *broker),
@@ -69,15 +72,18 @@ fn alter_configs(
     image: &mut Image,
     resource: ConfigResource,
     changes: &[ConfigChange],
+    based_on: &BTreeMap<String, Option<String>>,
 ) -> Result<Outcome, Rejection> {
     match resource {
         ConfigResource::Topic(id) => {
             let mut topic = image.topics.get(&id).ok_or(Rejection::UnknownTopic { id })?.as_ref().clone();
+            check_unchanged(Some(&topic.configs), based_on)?;
             change_configs(Arc::make_mut(&mut topic.configs), changes);
             image.put_topic(topic);
         }
         // Not only of registered brokers: one may be configured before its first start.
         ConfigResource::Broker(broker) => {
+            check_unchanged(image.broker_configs.get(&broker), based_on)?;
             let all = Arc::make_mut(&mut image.broker_configs);
             let configs = all.entry(broker).or_default();
             change_configs(Arc::make_mut(configs), changes);
@@ -87,6 +93,17 @@ fn alter_configs(
         }
     }
     Ok(Outcome::ConfigsAltered)
+}
+
+fn check_unchanged(
+    configs: Option<&Arc<Configs>>,
+    based_on: &BTreeMap<String, Option<String>>,
+) -> Result<(), Rejection> {
+    let now = |name: &str| configs.and_then(|configs| configs.get(name));
+    match based_on.iter().find(|(name, value)| now(name) != value.as_ref()) {
+        Some((name, _)) => Err(Rejection::ConfigChanged { name: name.clone() }),
+        None => Ok(()),
+    }
 }
 
 fn change_configs(configs: &mut Configs, changes: &[ConfigChange]) {

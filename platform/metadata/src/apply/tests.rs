@@ -123,20 +123,21 @@ fn configs_are_set_and_removed() {
     apply(&mut image, 5, &create("a", id, vec![on(&[1])])).unwrap();
     let set =
         |name: &str, value: Option<&str>| ConfigChange { name: name.into(), value: value.map(Into::into) };
+    let alter = |resource, changes| Command::AlterConfigs { resource, changes, based_on: BTreeMap::new() };
     for resource in [ConfigResource::Topic(id), ConfigResource::Broker(None)] {
         let changes = vec![set("x", Some("1")), set("y", Some("2"))];
-        apply(&mut image, 6, &Command::AlterConfigs { resource, changes }).unwrap();
-        apply(&mut image, 7, &Command::AlterConfigs { resource, changes: vec![set("x", None)] }).unwrap();
+        apply(&mut image, 6, &alter(resource, changes)).unwrap();
+        apply(&mut image, 7, &alter(resource, vec![set("x", None)])).unwrap();
     }
     let expected = BTreeMap::from([("y".to_owned(), "2".to_owned())]);
     assert_eq!(*image.topic(id).unwrap().configs, expected);
     assert_eq!(**image.broker_configs(None).unwrap(), expected);
     let changes = vec![set("y", None)];
     let resource = ConfigResource::Broker(None);
-    apply(&mut image, 8, &Command::AlterConfigs { resource, changes: changes.clone() }).unwrap();
+    apply(&mut image, 8, &alter(resource, changes.clone())).unwrap();
     assert_eq!(image.broker_configs(None), None);
     let gone = TopicId::random();
-    let command = Command::AlterConfigs { resource: ConfigResource::Topic(gone), changes };
+    let command = alter(ConfigResource::Topic(gone), changes);
     assert_eq!(refused(&mut image, &command), Rejection::UnknownTopic { id: gone });
 }
 
@@ -269,4 +270,24 @@ fn what_a_broker_leads_goes_on_in_a_new_leader_epoch() {
     assert_eq!(image.delta_since(&before).changed.len(), 2);
     let stranger = Command::StartLeaderEpochs { broker: BrokerId(9) };
     assert_eq!(refused(&mut image, &stranger), Rejection::UnknownBroker { id: BrokerId(9) });
+}
+
+#[test]
+fn a_change_of_settings_is_refused_if_what_it_was_based_on_has_changed() {
+    let mut image = image_with_brokers(1);
+    let id = TopicId::random();
+    apply(&mut image, 5, &create("a", id, vec![on(&[1])])).unwrap();
+    for resource in [ConfigResource::Topic(id), ConfigResource::Broker(None)] {
+        let append = |from: Option<&str>, to: &str| Command::AlterConfigs {
+            resource,
+            changes: vec![ConfigChange { name: "x".into(), value: Some(to.into()) }],
+            based_on: BTreeMap::from([("x".to_owned(), from.map(Into::into))]),
+        };
+        assert_eq!(apply(&mut image, 6, &append(None, "1")), Ok(Outcome::ConfigsAltered));
+        let changed = Rejection::ConfigChanged { name: "x".into() };
+        assert_eq!(refused(&mut image, &append(None, "2")), changed);
+        assert_eq!(refused(&mut image, &append(Some("0"), "0,2")), changed);
+        assert_eq!(apply(&mut image, 7, &append(Some("1"), "1,2")), Ok(Outcome::ConfigsAltered));
+    }
+    assert_eq!(image.topic(id).unwrap().configs["x"], "1,2");
 }
