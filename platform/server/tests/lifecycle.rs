@@ -115,3 +115,30 @@ fn records_whose_metadata_is_lost_are_not_taken_for_deleted_ones() {
     let broker = home.start();
     assert_eq!(broker.stdout(&["consume", "t", "--from-beginning", "--exit-at-end"], b""), "one\n");
 }
+
+#[test]
+fn records_of_one_cluster_are_not_opened_with_the_metadata_of_another() {
+    let [home, other] = [Home::new(), Home::new()];
+    for home in [&home, &other] {
+        let broker = home.start();
+        broker.stdout(&["topic", "create", "t"], b"");
+        broker.stdout(&["produce", "t"], b"one\n");
+        assert!(broker.terminate().0.success());
+    }
+    let cluster = |home: &Home| std::fs::read_to_string(home.data_dir().join("log/cluster")).expect("an id");
+    let (ours, theirs) = (cluster(&home), cluster(&other));
+    assert_ne!(ours, theirs);
+    let (metadata, aside) = (home.data_dir().join("metadata"), home.data_dir().join("aside"));
+    std::fs::rename(&metadata, &aside).expect("put the metadata aside");
+    std::fs::rename(other.data_dir().join("metadata"), &metadata).expect("mix the metadata up");
+    let refused = run(millrace(["server".as_ref(), "--config".as_ref(), home.config("").as_os_str()]), b"");
+    let said = stderr(&refused);
+    for part in [ours.trim_end(), theirs.trim_end(), &metadata.display().to_string()] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+
+    std::fs::remove_dir_all(&metadata).expect("remove the wrong metadata");
+    std::fs::rename(&aside, &metadata).expect("restore the metadata");
+    let broker = home.start();
+    assert_eq!(broker.stdout(&["consume", "t", "--from-beginning", "--exit-at-end"], b""), "one\n");
+}

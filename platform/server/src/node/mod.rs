@@ -4,6 +4,7 @@
 //! on what came before, so nothing is served before it can be answered.
 
 mod advertised;
+mod cluster_file;
 mod plugins;
 
 use std::net::SocketAddr;
@@ -19,7 +20,9 @@ use millrace_config::BrokerConfig;
 use millrace_config::broker as config;
 use millrace_log::disk::RealDisk;
 use millrace_log::{Health, LogManager, LogOptions, OpenError};
-use millrace_metadata::{BrokerRegistration, Metadata, MetadataOptions, NoPeers};
+use millrace_metadata::{
+    BrokerRegistration, Metadata, MetadataOptions, NoPeers, ReadyError, StartError as StartFailure,
+};
 use millrace_plugin_runner::{Plugins, PluginsError, PluginsOptions};
 use millrace_transport::{
     CertificateSource, ClientAuth, ListenOptions, Listener, TcpTls, TlsContext, TlsOptions, TransportLimits,
@@ -28,6 +31,7 @@ use millrace_transport::{
 use prometheus::Registry;
 
 pub use advertised::Advertised;
+use cluster_file::ClusterFileError;
 
 /// Why a broker did not start. Each names the thing and, where there is one, the way out.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +50,15 @@ pub enum StartError {
         log.display(), metadata.display()
     )]
     NoMetadata { partitions: usize, log: PathBuf, metadata: PathBuf },
+    #[error(
+        "the {partitions} partitions beside {} are of cluster '{found}', which it names, but the broker is one of \
+         cluster '{actual}' by its metadata at {}, or by its node.cluster_id: put the directories together that \
+         belong together, or move the partitions away to begin anew",
+        file.display(), metadata.display()
+    )]
+    OtherCluster { partitions: usize, found: String, actual: String, file: PathBuf, metadata: PathBuf },
+    #[error(transparent)]
+    ClusterFile(#[from] ClusterFileError),
     #[error("prepare certificates: {0}")]
     Tls(#[from] millrace_transport::TlsError),
     #[error("start the metadata: {0}")]
@@ -103,7 +116,7 @@ impl Node {
     ) -> Result<Self, StartError> {
         let advertised = Advertised::of(&config.listen)?;
         refuse_lost_metadata(&config, &log)?;
-        let metadata = start_metadata(&config, &advertised).await?;
+        let metadata = start_own_metadata(&config, &log, &advertised).await?;
         let options =
             BrokerOptions { node_id: config.node.id, data_dir: log_dir(&config), config: config.clone() };
         let broker = Broker::start(options, log.clone(), metadata.clone(), &registry, clock.clone()).await?;
@@ -240,18 +253,58 @@ fn refuse_lost_metadata(config: &BrokerConfig, log: &LogManager) -> Result<(), S
     Ok(())
 }
 
-async fn start_metadata(config: &BrokerConfig, advertised: &Advertised) -> Result<Metadata, StartError> {
+/// Starts the metadata, if they are those of the cluster whose partitions the log holds, and notes that they are.
+async fn start_own_metadata(
+    config: &BrokerConfig,
+    log: &LogManager,
+    advertised: &Advertised,
+) -> Result<Metadata, StartError> {
+    let partitions = log.partitions().len();
+    let found = cluster_file::read(&log_dir(config))?;
+    let other = |found: &str, actual: &str| StartError::OtherCluster {
+        partitions,
+        found: found.to_owned(),
+        actual: actual.to_owned(),
+        file: cluster_file::path(&log_dir(config)),
+        metadata: metadata_dir(config),
+    };
+    // Without partitions nothing can be taken for something else.
+    let bound = found.clone().filter(|_| partitions > 0);
+    if let (Some(found), Some(named)) = (&bound, &config.node.cluster_id)
+        && found != named
+    {
+        return Err(other(found, named));
+    }
+    let cluster_id = config.node.cluster_id.clone().or_else(|| bound.clone());
+    // It checks the id before it has this broker registered.
+    let metadata =
+        start_metadata(config, advertised, cluster_id).await.map_err(|error| match (error, &bound) {
+            (StartFailure::NotReady(ReadyError::WrongCluster { actual, .. }), Some(found)) => {
+                other(found, &actual)
+            }
+            (error, _) => StartError::Metadata(error),
+        })?;
+    let actual = metadata.image().cluster_id().to_owned();
+    if found.as_ref() != Some(&actual) {
+        cluster_file::write(&log_dir(config), &actual)?;
+    }
+    Ok(metadata)
+}
+
+async fn start_metadata(
+    config: &BrokerConfig,
+    advertised: &Advertised,
+    cluster_id: Option<String>,
+) -> Result<Metadata, StartFailure> {
     let registration = BrokerRegistration {
         id: config.node.id,
         host: advertised.host.clone(),
         port: advertised.port,
         rack: config.node.rack.clone(),
     };
-    let options = MetadataOptions {
-        cluster_id: config.node.cluster_id.clone(),
-        ..MetadataOptions::single(metadata_dir(config), registration)
-    };
-    Ok(Metadata::start(options, Arc::new(NoPeers)).await?)
+    let options =
+        MetadataOptions { cluster_id, ..MetadataOptions::single(metadata_dir(config), registration) };
+    Metadata::start(options, Arc::new(NoPeers)).await
 }
 
 fn tls_options(config: &BrokerConfig) -> TlsOptions {
