@@ -37,7 +37,8 @@ pub fn padded(module: &[u8], len: usize) -> Result<Bytes> {
         types.len() == bodies.len() && !bodies.is_empty(),
         "the module's functions and their code differ"
     );
-    let each: usize = bodies.iter().map(|body| body.len()).sum();
+    // A function is its body, and the number of its type elsewhere.
+    let each = bodies.iter().map(|body| body.len() + 1).sum();
     let copies = 1 + len.saturating_sub(module.len()).div_ceil(each);
     let mut padded = PREAMBLE.to_vec();
     for section in &sections {
