@@ -83,6 +83,17 @@ impl Broker {
         http::get(self.home.http, path).with_context(|| format!("GET {path}"))
     }
 
+    /// Status code and body of another request to the broker's HTTP port, with a media type and the bytes of it
+    /// if it has content.
+    pub fn http_request(
+        &self,
+        method: &str,
+        path: &str,
+        content: Option<(&str, &[u8])>,
+    ) -> anyhow::Result<(u16, String)> {
+        http::request(self.home.http, method, path, content).with_context(|| format!("{method} {path}"))
+    }
+
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }

@@ -19,6 +19,8 @@ pub use binary::{example_binary, millrace_binary};
 pub use broker::Broker;
 pub use builder::{BrokerBuilder, Refusal};
 pub use modules::{example_plugin, guest, guest_of, plugin, repository};
+pub use ports::free_port;
+pub use process::resident_bytes;
 pub use program::{Finished, Program, tool};
 pub use skip::skipped;
 pub use wait::{a_while, eventually, eventually_async};

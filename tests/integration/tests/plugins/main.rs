@@ -5,4 +5,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod crash;
+mod database;
+mod misbehaving;
+mod operations;
+mod partitioners;
+mod postgres;
+mod refused;
+mod rest;
 mod support;
+mod webhook;

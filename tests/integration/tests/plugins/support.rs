@@ -5,9 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use millrace_client::admin::{NewTopic, OffsetSpec};
 use millrace_client::plugins::{
-    Definition, Description, FailurePolicy, GrantDefinitions, Kind, LimitOverrides, LogLevel, StartPosition,
+    Definition, DeploymentState, Description, FailurePolicy, GrantDefinitions, Kind, LimitOverrides,
+    LogLevel, StartPosition,
 };
-use millrace_client::{Client, ConsumerRecord, StartAt};
+use millrace_client::{Client, ConsumerRecord, Record, StartAt};
 use millrace_test_harness::eventually_async;
 
 /// Everything that waits, waits on a condition; this is when a test gives up.
@@ -59,6 +60,13 @@ pub async fn until(
     .await
 }
 
+/// Waits until the deployment has halted, and returns why.
+pub async fn halted(client: &Client, name: &str) -> String {
+    let description =
+        until(client, name, "the deployment to halt", |it| it.state == DeploymentState::Halted).await;
+    description.partitions.into_iter().find_map(|partition| partition.error).unwrap()
+}
+
 /// Waits until the deployment has dealt with every record that is in its input now.
 pub async fn caught_up(client: &Client, name: &str) {
     let first = until(client, name, "an answer", |_| true).await;
@@ -90,4 +98,28 @@ pub async fn read_partition(client: &Client, topic: &str, partition: i32) -> Vec
     }
     consumer.close().await;
     records
+}
+
+/// Writes records of these keys and values and waits until all are acknowledged.
+pub async fn produce(client: &Client, topic: &str, records: impl IntoIterator<Item = (String, String)>) {
+    let producer = client.producer().build().await.unwrap();
+    let mut deliveries = Vec::new();
+    for (key, value) in records {
+        deliveries.push(producer.send(topic, Record::value(&value).with_key(&key)).await.unwrap());
+    }
+    for delivery in deliveries {
+        delivery.await.unwrap();
+    }
+    producer.close().await;
+}
+
+/// The text of a record's value.
+pub fn text(record: &ConsumerRecord) -> &str {
+    str::from_utf8(record.value().unwrap()).unwrap()
+}
+
+/// The text of a record's header.
+pub fn header<'a>(record: &'a ConsumerRecord, name: &str) -> Option<&'a str> {
+    let (_, value) = record.headers().iter().find(|(key, _)| key == name)?;
+    value.as_deref().map(|value| str::from_utf8(value).unwrap())
 }
