@@ -5,6 +5,8 @@
 
 mod cargo;
 mod java;
+mod languages;
+mod postgresql;
 mod python;
 mod system;
 
@@ -30,12 +32,17 @@ pub enum Tool {
     /// Kafka's own command line tools and client library.
     JavaClient,
     WasmTargets,
+    /// The compilers that make plugins of Python and JavaScript.
+    ComponentizePy,
+    ComponentizeJs,
+    Go,
+    Postgresql,
     CargoDeny,
     CargoFuzz,
 }
 
 impl Tool {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Components,
         Self::Kcat,
         Self::KafkaPython2,
@@ -43,6 +50,10 @@ impl Tool {
         Self::ConfluentKafka,
         Self::JavaClient,
         Self::WasmTargets,
+        Self::ComponentizePy,
+        Self::ComponentizeJs,
+        Self::Go,
+        Self::Postgresql,
         Self::CargoDeny,
         Self::CargoFuzz,
     ];
@@ -56,6 +67,10 @@ impl Tool {
             Self::ConfluentKafka => "confluent-kafka",
             Self::JavaClient => "java",
             Self::WasmTargets => "wasm-targets",
+            Self::ComponentizePy => "componentize-py",
+            Self::ComponentizeJs => "componentize-js",
+            Self::Go => "go",
+            Self::Postgresql => "postgresql",
             Self::CargoDeny => "cargo-deny",
             Self::CargoFuzz => "cargo-fuzz",
         }
@@ -70,6 +85,10 @@ impl Tool {
             }
             Self::JavaClient => java::install(workspace),
             Self::WasmTargets => cargo::install_targets(workspace),
+            Self::ComponentizePy => languages::install_python(workspace),
+            Self::ComponentizeJs => languages::install_javascript(workspace),
+            Self::Go => languages::install_go(workspace),
+            Self::Postgresql => postgresql::install(),
             Self::CargoDeny => cargo::install_tool(workspace, "cargo-deny", "0.20.2"),
             Self::CargoFuzz => cargo::install_fuzz(workspace),
         }

@@ -31,18 +31,22 @@ pub const STEPS: &[Step] = &[
 
 const INTEGRATION: &str = "millrace-integration-tests";
 const COMPAT: &str = "millrace-compat-tests";
-/// Installs and runs the compilers of four languages.
+/// Builds plugins with the compilers of four languages.
 const LANGUAGES: &str = "millrace-plugin-tests";
 /// Their tests build plugins, for which the toolchain must be able to compile to WebAssembly.
 const PLUGINS: [&str; 3] = ["millrace-plugin", "millrace-plugin-host", LANGUAGES];
 
-/// Which tools the compatibility tests need, by the name of the test program.
-const CLIENTS: &[(&str, &[Tool])] = &[
-    ("kcat", &[Tool::Kcat]),
-    ("kafka_python", &[Tool::KafkaPython2, Tool::KafkaPython3]),
-    ("confluent_kafka", &[Tool::ConfluentKafka]),
-    ("java", &[Tool::JavaClient]),
-    ("rskafka", &[]),
+/// Which tools test programs need, by their packages and names.
+const NEEDS: &[(&str, &str, &[Tool])] = &[
+    (COMPAT, "kcat", &[Tool::Kcat]),
+    (COMPAT, "kafka_python", &[Tool::KafkaPython2, Tool::KafkaPython3]),
+    (COMPAT, "confluent_kafka", &[Tool::ConfluentKafka]),
+    (COMPAT, "java", &[Tool::JavaClient]),
+    (LANGUAGES, "python", &[Tool::ComponentizePy]),
+    (LANGUAGES, "javascript", &[Tool::ComponentizeJs]),
+    (LANGUAGES, "go", &[Tool::Go]),
+    // Without PostgreSQL most of it can run; the test that needs it says so.
+    (INTEGRATION, "plugins", &[Tool::WasmTargets]),
 ];
 
 /// Workspaces beside the main one, which their compilers' targets keep apart.
@@ -148,13 +152,7 @@ fn plugins(checks: &Checks<'_>) -> Outcome {
     if let Err(reason) = checks.tools.require(Tool::WasmTargets) {
         return Ok(vec![format!("no plugin can be built: {reason}")]);
     }
-    let mut skipped = run_programs(checks, |test| {
-        PLUGINS.contains(&test.package.as_str()) && (checks.long || test.package != LANGUAGES)
-    })?;
-    if !checks.long {
-        skipped.push(format!("{LANGUAGES}: plugins in four languages are built and compared with --long"));
-    }
-    Ok(skipped)
+    run_programs(checks, |test| PLUGINS.contains(&test.package.as_str()))
 }
 
 fn doctest(checks: &Checks<'_>) -> Outcome {
@@ -167,31 +165,31 @@ fn integration(checks: &Checks<'_>) -> Outcome {
 }
 
 fn compat(checks: &Checks<'_>) -> Outcome {
-    let mut skipped = Vec::new();
-    let mut missing = Vec::new();
-    for (client, needed) in CLIENTS {
-        let reason = needed.iter().find_map(|tool| checks.tools.require(*tool).err());
-        if let Some(reason) = reason {
-            skipped.push(format!("{client}: {reason}"));
-            missing.push(*client);
-        }
-    }
-    let rest = run_programs(checks, |test| test.package == COMPAT && !missing.contains(&test.name.as_str()))?;
-    skipped.extend(rest);
-    Ok(skipped)
+    run_programs(checks, |test| test.package == COMPAT)
 }
 
-/// Runs every chosen test program, also after one has failed. What single tests left out because this machine
-/// does not allow it, they write into a file.
+/// Why a test program cannot be run here, if so.
+fn lacks(checks: &Checks<'_>, test: &TestProgram) -> Option<String> {
+    let is_it = |(package, name, _): &&(&str, &str, _)| *package == test.package && *name == test.name;
+    let (_, _, needed) = NEEDS.iter().find(is_it)?;
+    needed.iter().find_map(|tool| checks.tools.require(*tool).err())
+}
+
+/// Runs every chosen test program for which the tools are there, also after one has failed. What single tests
+/// left out because this machine does not allow it, they write into a file.
 fn run_programs(checks: &Checks<'_>, choose: impl Fn(&TestProgram) -> bool) -> Outcome {
     let programs = checks.built.programs()?;
     let limit = Duration::from_secs(if checks.long { 3 * 60 * 60 } else { 15 * 60 });
     let skipped = checks.workspace.target().join("skipped-tests");
     fs::write(&skipped, "").with_context(|| format!("write '{}'", skipped.display()))?;
-    let mut failed = Vec::new();
+    let (mut failed, mut left_out) = (Vec::new(), Vec::new());
     let chosen: Vec<_> = programs.tests.iter().filter(|test| choose(test)).collect();
     anyhow::ensure!(!chosen.is_empty(), "the build made no such test program");
     for test in chosen {
+        if let Some(reason) = lacks(checks, test) {
+            left_out.push(format!("{}: {reason}", test.name));
+            continue;
+        }
         println!("--- {} {}", test.package, test.name);
         let mut command = test.command(checks.workspace, programs);
         command.env("MILLRACE_SKIPPED", &skipped);
@@ -204,5 +202,6 @@ fn run_programs(checks: &Checks<'_>, choose: impl Fn(&TestProgram) -> bool) -> O
         }
     }
     anyhow::ensure!(failed.is_empty(), "{}", failed.join(", "));
-    Ok(fs::read_to_string(&skipped)?.lines().map(str::to_owned).collect())
+    left_out.extend(fs::read_to_string(&skipped)?.lines().map(str::to_owned));
+    Ok(left_out)
 }
