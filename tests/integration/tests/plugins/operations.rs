@@ -14,7 +14,8 @@ use millrace_test_harness::{Broker, Program, a_while, eventually_async, guest, g
 use tokio::sync::watch;
 
 use crate::support::{
-    PATIENCE, caught_up, create_topics, definition, deploy, end_offset, produce, read_partition, text,
+    PATIENCE, caught_up, create_topics, definition, deploy, end_offset, halted, produce, read_partition,
+    text, until,
 };
 
 const PARTITIONS: i32 = 3;
@@ -130,6 +131,36 @@ async fn dead_letters_go_through_a_version_that_is_mended() {
     let replayed: Vec<&str> = output[15..].iter().map(text).collect();
     assert_eq!(replayed, ["poison 3", "poison 7", "poison 11", "poison 15", "poison 19"]);
     assert!(output.iter().all(|record| record.headers().is_empty()), "they are as they were");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_halted_deployment_goes_on_where_it_stopped() {
+    let mut broker = Broker::start().unwrap();
+    let client = broker.client(Transport::Quic).connect().await.unwrap();
+    create_topics(&client, &[("in", 1), ("out", 1)]).await;
+    let values = ["a", "b", "poison", "c", "poison", "d"];
+    produce(&client, "in", values.map(|value| ("k".to_owned(), value.to_owned()))).await;
+    deploy(&client, "orders", guest("poison", "transform"), "in", &["out"]).await;
+    assert!(halted(&client, "orders").await.contains("unreachable"));
+    let output = async || {
+        let records = read_partition(&client, "out", 0).await;
+        records.iter().map(|record| text(record).to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(output().await, values[..2]);
+
+    // Neither another try nor a crash takes it past the record.
+    client.plugins().resume("orders").await.unwrap();
+    halted(&client, "orders").await;
+    broker.kill().unwrap();
+    broker.restart().unwrap();
+    halted(&client, "orders").await;
+    let stopped = until(&client, "orders", "an answer", |_| true).await;
+    assert_eq!(stopped.partitions[0].offset, 2);
+    assert_eq!(output().await, values[..2]);
+
+    deploy(&client, "orders", guest("identity", "transform"), "in", &["out"]).await;
+    caught_up(&client, "orders").await;
+    assert_eq!(output().await, values);
 }
 
 #[tokio::test(flavor = "multi_thread")]
