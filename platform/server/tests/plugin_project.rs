@@ -119,7 +119,9 @@ fn what_a_module_asks_for_must_be_granted() {
         &["plugin", "test", module, "--records", "sample.jsonl"],
     ] {
         let said = stderr(&run(in_project(&path, command), b""));
-        assert!(said.contains("secrets@0.1.0 needs 'secrets' (--grant secret-env=NAME=VARIABLE)"), "{said}");
+        let missing =
+            "secrets@0.1.0 needs 'secrets' (--grant secret-env=NAME=VARIABLE, or --grant secrets for none)";
+        assert!(said.contains(missing), "{said}");
     }
     let test = ["plugin", "test", module, "--records", "-", "--grant", "secret-env=password=PASSWORD"];
     let mut command = in_project(&path, &test);
