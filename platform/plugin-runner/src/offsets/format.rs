@@ -57,20 +57,22 @@ impl OffsetKey {
 }
 
 /// How far a group is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Committed {
     pub offset: i64,
     pub leader_epoch: i32,
+    /// The committer's own text.
+    pub metadata: String,
     pub timestamp_ms: i64,
 }
 
 impl Committed {
     pub fn encode(&self) -> Vec<u8> {
-        let mut value = Vec::with_capacity(24);
+        let mut value = Vec::with_capacity(24 + self.metadata.len());
         value.put_i16(VALUE_VERSION);
         value.put_i64(self.offset);
         value.put_i32(self.leader_epoch);
-        put_text(&mut value, "");
+        put_text(&mut value, &self.metadata);
         value.put_i64(self.timestamp_ms);
         value
     }
@@ -82,10 +84,10 @@ impl Committed {
         let leader_epoch = if version >= VALUE_VERSION { value.try_get_i32().ok()? } else { -1 };
         if version > VALUE_VERSION {
             // Its strings are compact; the offset is all that is needed of it.
-            return Some(Self { offset, leader_epoch, timestamp_ms: -1 });
+            return Some(Self { offset, leader_epoch, metadata: String::new(), timestamp_ms: -1 });
         }
-        take_text(&mut value)?;
-        Some(Self { offset, leader_epoch, timestamp_ms: value.try_get_i64().ok()? })
+        let metadata = take_text(&mut value)?;
+        Some(Self { offset, leader_epoch, metadata, timestamp_ms: value.try_get_i64().ok()? })
     }
 }
 
@@ -118,11 +120,13 @@ mod tests {
         let bytes = key.encode();
         assert_eq!(bytes, b"\x00\x01\x00\x08plugin.a\x00\x01t\x00\x00\x00\x07");
         assert_eq!(OffsetKey::decode(&bytes), Some(key));
-        let value = Committed { offset: 42, leader_epoch: 3, timestamp_ms: 1000 };
+        let value = Committed { offset: 42, leader_epoch: 3, metadata: String::new(), timestamp_ms: 1000 };
         let bytes = value.encode();
         assert_eq!(bytes[..14], *b"\x00\x03\x00\x00\x00\x00\x00\x00\x00\x2a\x00\x00\x00\x03");
         assert_eq!(bytes[14..], *b"\x00\x00\x00\x00\x00\x00\x00\x00\x03\xe8");
-        assert_eq!(Committed::decode(&bytes), Some(value));
+        assert_eq!(Committed::decode(&bytes), Some(value.clone()));
+        let told = Committed { metadata: "of this topic".into(), ..value };
+        assert_eq!(Committed::decode(&told.encode()), Some(told));
     }
 
     #[test]
@@ -130,7 +134,7 @@ mod tests {
         // Group metadata, and what is cut off.
         assert_eq!(OffsetKey::decode(b"\x00\x02\x00\x01g"), None);
         let key = OffsetKey { group: "g".into(), topic: "t".into(), partition: 0 }.encode();
-        let value = Committed { offset: 1, leader_epoch: 0, timestamp_ms: 0 }.encode();
+        let value = Committed { offset: 1, leader_epoch: 0, metadata: "m".into(), timestamp_ms: 0 }.encode();
         for len in 0..key.len() {
             assert_eq!(OffsetKey::decode(&key[..len]), None);
         }

@@ -5,6 +5,8 @@
 //! log, a partition that has grown by [`REWRITE_BYTES`] gets all its offsets written once more, and what is
 //! before them is deleted.
 //!
+//! An offset means nothing in another topic of the same name, so the id of its topic is committed with it.
+//!
 //! Invariant: memory and records change together, under one lock for each partition of the topic, so that a
 //! restart finds what was committed last.
 
@@ -16,7 +18,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, try_join_all};
 use millrace_base::limits::MIB;
-use millrace_base::{Clock, Offset, TopicPartition};
+use millrace_base::{Clock, Offset, TopicId, TopicPartition};
 use millrace_metadata::Metadata;
 use millrace_protocol::batch::{Batch, BatchBuilder, ProducerState};
 use millrace_protocol::compression::Codec;
@@ -58,7 +60,7 @@ struct Slot {
 }
 
 struct Loaded {
-    topic: millrace_base::TopicId,
+    topic: TopicId,
     slots: Vec<Mutex<Slot>>,
 }
 
@@ -75,23 +77,28 @@ impl Offsets {
         Self { partitions, metadata, clock, loaded: OnceCell::new() }
     }
 
-    /// Where the group is in a partition; `None` if it has committed nothing there.
-    pub async fn committed(&self, key: &OffsetKey) -> Result<Option<Offset>, OffsetsFailure> {
+    /// Where the group is in a partition; `None` if it has committed nothing there, or only in an earlier topic
+    /// of that name.
+    pub async fn committed(&self, key: &OffsetKey, topic: TopicId) -> Result<Option<Offset>, OffsetsFailure> {
         let loaded = self.loaded.get_or_try_init(|| self.load()).await?;
-        Ok(loaded.slot(&key.group).1.lock().offsets.get(key).map(|committed| committed.offset))
+        let slot = loaded.slot(&key.group).1.lock();
+        let committed = slot.offsets.get(key).filter(|committed| committed.metadata == topic.to_string());
+        Ok(committed.map(|committed| committed.offset))
     }
 
     /// Commits; the answer completes when the commit is on all replicas.
     pub async fn commit(
         &self,
         key: &OffsetKey,
+        topic: TopicId,
         offset: Offset,
         leader_epoch: i32,
     ) -> Result<Acknowledged, AppendFailure> {
         let loaded = self.loaded.get_or_try_init(|| self.load()).await;
         let loaded = loaded.map_err(|error| AppendFailure::Passing(error.to_string()))?;
         let now_ms = self.clock.now_ms();
-        let committed = Committed { offset, leader_epoch, timestamp_ms: now_ms };
+        let metadata = topic.to_string();
+        let committed = Committed { offset, leader_epoch, metadata, timestamp_ms: now_ms };
         let (place, slot) = loaded.slot(&key.group);
         let batch = records(now_ms, [(key, Some(&committed))])?;
         let (acknowledged, rewrite) = {

@@ -121,7 +121,7 @@ impl Worker {
     /// Where to begin: at what was committed, or where the deployment says. The latter is committed at once,
     /// so that "from now on" means the same after a crash.
     async fn begin(&self, start: StartPosition) -> Result<Offset, Trouble> {
-        if let Some(offset) = self.shared.offsets.committed(&self.key).await? {
+        if let Some(offset) = self.shared.offsets.committed(&self.key, self.place.topic).await? {
             return Ok(offset);
         }
         let bounds = self.shared.partitions.bounds(self.place).ok_or(ReadFailure::NotHere)?;
@@ -134,7 +134,7 @@ impl Worker {
                 self.shared.partitions.offset_for_time(self.place, timestamp).await?
             }
         };
-        self.shared.offsets.commit(&self.key, offset, -1).await?.await?;
+        self.shared.offsets.commit(&self.key, self.place.topic, offset, -1).await?.await?;
         Ok(offset)
     }
 }

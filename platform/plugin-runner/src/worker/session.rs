@@ -12,7 +12,7 @@ use millrace_protocol::plugins::PartitionState;
 use super::batch_run::{BatchRun, FailureClass, Verdict};
 use super::guest::{Failed, Guest};
 use super::source::Prepared;
-use super::step::{Flight, Mark, Step, targets};
+use super::step::{Flight, Step, targets};
 use super::{BACKOFF, Plan, Trouble, Worker};
 use crate::dead_letter::{self, Origin, Reason};
 use crate::route::{finish, route};
@@ -65,7 +65,7 @@ impl<'w> Session<'w> {
         };
         let position = worker.begin(plan.start).await?;
         worker.status.at(position);
-        let flight = Flight::new(Arc::clone(&worker.shared.offsets), worker.key.clone());
+        let flight = Flight::new(Arc::clone(&worker.shared.offsets), worker.key.clone(), worker.place.topic);
         let mut session =
             Session { worker, plan, guest, position, leader_epoch: -1, step: Step::default(), flight };
         let ended = session.work().await;
@@ -119,10 +119,11 @@ impl<'w> Session<'w> {
         let place = self.worker.place;
         match self.worker.shared.partitions.read(place, self.position, READ_BYTES).await {
             Err(ReadFailure::OutOfRange { bounds, .. }) => {
-                // Retention was quicker than the plugin, or the topic was made anew under its name.
-                let (from, to) = (self.position, bounds.start);
+                // Retention was quicker than the plugin; or records that a relaxed flush policy had not on disk
+                // are lost, and others will have their offsets.
+                let (from, to) = (self.position, self.position.clamp(bounds.start, bounds.end));
                 let message = format!(
-                    "records {from} to {to} of topic '{}' were deleted before the plugin read them; going on at {to}",
+                    "offset {from} of topic '{}' is not there any more; going on at {to}",
                     self.worker.key.topic
                 );
                 self.log(LogLevel::Warn, &message);
@@ -165,8 +166,7 @@ impl<'w> Session<'w> {
     async fn take(&mut self, batches: Vec<Batch>) -> Result<(), Trouble> {
         for batch in batches {
             let (next, epoch) = (batch.header.next_offset(), batch.header.partition_leader_epoch);
-            let mark = self.step.mark();
-            match self.work_on(batch, mark).await? {
+            match self.work_on(batch).await? {
                 Worked::Done => {
                     self.position = self.position.max(next);
                     self.leader_epoch = epoch;
@@ -178,8 +178,7 @@ impl<'w> Session<'w> {
                     return Ok(());
                 }
             }
-            // A sink's deliveries are done when it says so; a transform's outputs gather.
-            if matches!(self.guest, Guest::Sink(_)) || self.step.bytes() >= STEP_BYTES {
+            if self.step_is_due() {
                 self.flush().await?;
             }
             if self.worker.has_other_order(&self.plan) {
@@ -189,12 +188,24 @@ impl<'w> Session<'w> {
         self.flush().await
     }
 
-    /// Gives one batch to the plugin, in as many parts as its failures ask for.
-    async fn work_on(&mut self, batch: Batch, mark: Mark) -> Result<Worked, Trouble> {
+    /// A sink's deliveries are done when it says so; a transform's outputs gather.
+    const fn step_is_due(&self) -> bool {
+        matches!(self.guest, Guest::Sink(_)) || self.step.bytes() >= STEP_BYTES
+    }
+
+    /// Gives one batch to the plugin, in as many parts as its failures ask for. What came out of some parts may
+    /// be on its way before the next is worked on, so that many small parts hold no more than a batch may.
+    async fn work_on(&mut self, batch: Batch) -> Result<Worked, Trouble> {
         let prepared = self.worker.source.prepare(batch, self.position, &self.plan.name);
         let Some(mut prepared) = prepared.map_err(Trouble)? else { return Ok(Worked::Done) };
         let mut run = BatchRun::new(prepared.record_count(), self.plan.policy.clone());
+        let (mut mark, mut flushed) = (self.step.mark(), 0);
         while let Some(range) = run.next() {
+            if range.start > flushed && self.step_is_due() {
+                self.position = prepared.offset(range.start);
+                self.flush().await?;
+                (mark, flushed) = (self.step.mark(), range.start);
+            }
             let Err(failed) = self.call(&mut prepared, range.clone()).await? else {
                 run.succeeded();
                 continue;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 use futures::{FutureExt as _, future::BoxFuture};
-use millrace_base::{Offset, TopicPartition};
+use millrace_base::{Offset, TopicId, TopicPartition};
 use millrace_protocol::batch::Batch;
 
 use crate::offsets::{OffsetKey, Offsets};
@@ -82,14 +82,15 @@ struct Appended {
 pub(crate) struct Flight {
     offsets: Arc<Offsets>,
     key: OffsetKey,
+    topic: TopicId,
     steps: VecDeque<Appended>,
     /// The last commit; later ones are behind it in the same partition.
     commit: Option<Acknowledged>,
 }
 
 impl Flight {
-    pub fn new(offsets: Arc<Offsets>, key: OffsetKey) -> Self {
-        Self { offsets, key, steps: VecDeque::new(), commit: None }
+    pub fn new(offsets: Arc<Offsets>, key: OffsetKey, topic: TopicId) -> Self {
+        Self { offsets, key, topic, steps: VecDeque::new(), commit: None }
     }
 
     pub fn len(&self) -> usize {
@@ -149,7 +150,7 @@ impl Flight {
     }
 
     async fn commit(&mut self, next: Offset, leader_epoch: i32) -> Result<(), AppendFailure> {
-        self.commit = Some(self.offsets.commit(&self.key, next, leader_epoch).await?);
+        self.commit = Some(self.offsets.commit(&self.key, self.topic, next, leader_epoch).await?);
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! What deployments do, case by case.
 
+use millrace_base::TopicId;
 use millrace_metadata::PartitionAssignment;
 
 use super::*;
@@ -89,6 +90,23 @@ async fn a_poisoned_record_is_skipped_and_no_other() {
     bench.done_to("taste", 50).await;
     records.remove(31);
     assert_eq!(bench.partitions().values(bench.output()), records);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_of_a_batch_are_appended_as_they_are_done() {
+    let bench = Bench::start().await;
+    let poison = bench.module("poison", Kind::Transform);
+    // Each record alone is more than a step holds, so that the parts before and behind the poison are steps.
+    let record = |number: usize| format!("{number} {}", "x".repeat(700_000));
+    let mut records: Vec<String> = (0..8).map(record).collect();
+    records[6] = "poison".into();
+    bench.partitions().produce(bench.input(), &records);
+    let definition = Definition { failure: FailurePolicy::Skip, ..transform(poison) };
+    bench.deploy("taste", definition).await;
+    bench.done_to("taste", 8).await;
+    records.remove(6);
+    assert_eq!(bench.partitions().values(bench.output()), records);
+    assert!(bench.partitions().appends(bench.output()) > 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -275,10 +293,11 @@ async fn partitions_that_come_later_are_read_from_their_beginning() {
 async fn committed_offsets_survive_their_rewriting() {
     let bench = Bench::start().await;
     let offsets = bench.host.offsets(&bench.cluster);
+    let topic = bench.input().topic;
     let key = |partition| OffsetKey { group: group("many", false), topic: "in".into(), partition };
     for offset in 0..200 {
         for partition in 0..10 {
-            offsets.commit(&key(partition), offset, 0).await.unwrap().await.unwrap();
+            offsets.commit(&key(partition), topic, offset, 0).await.unwrap().await.unwrap();
         }
     }
     offsets.rewrite_now(&group("many", false)).await;
@@ -287,6 +306,7 @@ async fn committed_offsets_survive_their_rewriting() {
     bench.partitions().eventually("the old ones are gone", |at| at.records(place).len() == 10).await;
     let again = bench.host.offsets(&bench.cluster);
     for partition in 0..10 {
-        assert_eq!(again.committed(&key(partition)).await.unwrap(), Some(199));
+        assert_eq!(again.committed(&key(partition), TopicId::random()).await.unwrap(), None);
+        assert_eq!(again.committed(&key(partition), topic).await.unwrap(), Some(199));
     }
 }
