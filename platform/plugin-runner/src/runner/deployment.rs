@@ -291,7 +291,10 @@ impl Running {
         PartitionProgress {
             partition: place.partition.partition,
             state: if self.broken.is_some() { PartitionState::Halted } else { state },
-            offset: offset.unwrap_or(end).min(end),
+            offset: offset
+                .or_else(|| parts.shared.offsets.known(&held.key))
+                .unwrap_or(if held.until.is_some() { 0 } else { end })
+                .min(end),
             end_offset: end,
             error: error.or_else(|| self.broken.as_ref().map(|broken| broken.message.clone())),
             backtrace,

@@ -17,11 +17,15 @@ use millrace_protocol::plugins::{
     ErrorKind, Kind, ManageReply, ManageRequest, ModuleChunk, ModuleDigest, PartitionProgress,
     PartitionRecords, PluginError, PluginService, UploadReply,
 };
+use tokio::sync::Semaphore;
 
 use crate::partitioners::HostSource;
 use crate::spec::Databases;
 use crate::{Modules, Partitioners, Partitions};
 use garbage::Pins;
+
+/// Requests that are worked on at one time: each may hold a definition, and have a module compiled.
+const REQUESTS_MAX: usize = 64;
 
 /// How long an answer waits for a change to have reached the workers.
 const ESTABLISHED_WITHIN: Duration = Duration::from_secs(10);
@@ -57,11 +61,12 @@ pub struct Service {
     parts: ServiceParts,
     /// Modules that a deployment in the making needs.
     pins: Arc<Pins>,
+    requests: Arc<Semaphore>,
 }
 
 impl Service {
     pub fn new(parts: ServiceParts) -> Self {
-        Self { parts, pins: Arc::default() }
+        Self { parts, pins: Arc::default(), requests: Arc::new(Semaphore::new(REQUESTS_MAX)) }
     }
 
     async fn answer(&self, request: ManageRequest) -> Result<ManageReply, PluginError> {
@@ -150,7 +155,14 @@ impl Service {
 
 impl PluginService for Service {
     fn manage(&self, request: ManageRequest) -> BoxFuture<'_, Result<ManageReply, PluginError>> {
-        Box::pin(self.answer(request))
+        let Ok(permit) = Arc::clone(&self.requests).try_acquire_owned() else {
+            let busy = format!("{REQUESTS_MAX} requests about plugins are under way already; try again");
+            return Box::pin(std::future::ready(Err(PluginError::unavailable(busy))));
+        };
+        Box::pin(async move {
+            let _permit = permit;
+            self.answer(request).await
+        })
     }
 
     fn upload(&self, chunk: ModuleChunk) -> BoxFuture<'_, Result<UploadReply, PluginError>> {

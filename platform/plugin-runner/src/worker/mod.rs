@@ -77,6 +77,7 @@ impl Worker {
         let mut attempts = 0;
         loop {
             let Some(plan) = self.order() else { break };
+            let before = self.status.offset();
             match Session::run(&mut self, plan).await {
                 Ok(Ended::Stopped) => break,
                 Ok(Ended::Finished) => {
@@ -85,7 +86,8 @@ impl Worker {
                 }
                 // Whatever was computed and not committed is computed again.
                 Err(Trouble(error)) => {
-                    attempts += 1;
+                    // Trouble after some work is another trouble.
+                    attempts = if self.status.offset() == before { attempts + 1 } else { 1 };
                     tracing::debug!(deployment = %self.key.group, partition = %self.place, error, "a plugin's worker tries again");
                     self.status.failing(PartitionState::Retrying, error, None);
                     self.pause(BACKOFF.pause(attempts)).await;
@@ -121,10 +123,13 @@ impl Worker {
     /// Where to begin: at what was committed, or where the deployment says. The latter is committed at once,
     /// so that "from now on" means the same after a crash.
     async fn begin(&self, start: StartPosition) -> Result<Offset, Trouble> {
-        if let Some(offset) = self.shared.offsets.committed(&self.key, self.place.topic).await? {
-            return Ok(offset);
-        }
+        let committed = self.shared.offsets.committed(&self.key, self.place.topic).await?;
         let bounds = self.shared.partitions.bounds(self.place).ok_or(ReadFailure::NotHere)?;
+        if let Some(offset) = committed {
+            // Behind the end are records that a relaxed flush policy had not on disk in a crash. Others will have
+            // their offsets, and must be read.
+            return Ok(offset.min(bounds.end));
+        }
         let start = if self.source.is_replay() { StartPosition::Earliest } else { start };
         let offset = match start {
             StartPosition::Earliest => bounds.start,

@@ -119,8 +119,7 @@ impl<'w> Session<'w> {
         let place = self.worker.place;
         match self.worker.shared.partitions.read(place, self.position, READ_BYTES).await {
             Err(ReadFailure::OutOfRange { bounds, .. }) => {
-                // Retention was quicker than the plugin; or records that a relaxed flush policy had not on disk
-                // are lost, and others will have their offsets.
+                // Retention was quicker than the plugin, or records were lost while it ran.
                 let (from, to) = (self.position, self.position.clamp(bounds.start, bounds.end));
                 let message = format!(
                     "offset {from} of topic '{}' is not there any more; going on at {to}",

@@ -278,6 +278,20 @@ async fn a_topic_that_is_made_anew_is_read_from_its_beginning() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn records_that_take_lost_ones_offsets_are_read() {
+    let bench = Bench::start().await;
+    let identity = bench.module("identity", Kind::Transform);
+    bench.partitions().produce(bench.input(), &numbered(0..5));
+    let key = OffsetKey { group: group("copy", false), topic: "in".into(), partition: 0 };
+    let offsets = bench.host.offsets(&bench.cluster);
+    // As after a crash that took the records 5 to 8 with it.
+    offsets.commit(&key, bench.input().topic, 9, 0).await.unwrap().await.unwrap();
+    bench.deploy("copy", transform(identity)).await;
+    bench.partitions().produce(bench.input(), &numbered(5..12));
+    assert_eq!(bench.partitions().eventually_values(bench.output(), 7).await, numbered(5..12));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn partitions_that_come_later_are_read_from_their_beginning() {
     let bench = Bench::start().await;
     let identity = bench.module("identity", Kind::Transform);
