@@ -13,6 +13,9 @@ pub const GIB: usize = 1024 * MIB;
 /// Largest request or response that a frame may announce (Kafka's `socket.request.max.bytes`).
 pub const FRAME_BYTES_MAX: usize = 100 * MIB;
 
+/// One part in so many of the memory for requests is kept for small ones, whatever large ones take.
+pub const SMALL_REQUESTS_SHARE: usize = 8;
+
 /// Largest record batch that a topic may be set to accept; positions inside a segment are 32 bits.
 pub const BATCH_BYTES_MAX: usize = 64 * MIB;
 

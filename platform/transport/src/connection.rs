@@ -38,11 +38,7 @@ impl Shared {
         metrics: Arc<TransportMetrics>,
         limits: TransportLimits,
     ) -> Arc<Self> {
-        let memory = ReceiveMemory::new(
-            limits.receive_bytes_max,
-            limits.receive_pool_bytes,
-            metrics.receive_bytes.clone(),
-        );
+        let memory = ReceiveMemory::new(&limits, metrics.receive_bytes.clone());
         Arc::new(Self {
             service,
             metrics,

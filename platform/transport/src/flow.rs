@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::limits::TransportLimits;
 use crate::outgoing::Outgoing;
+use crate::pace::Pace;
 use crate::service::{CloseReason, TransportKind};
 
 /// Pieces and bytes that one round of writing takes from the queue: a vectored write's worth.
@@ -41,7 +42,7 @@ pub(crate) struct Flow {
     another_round: bool,
     reader_waits: bool,
     waiting: Option<Waiting>,
-    writing_since: Option<Instant>,
+    writing: Option<Since>,
     /// The last time a byte or a reply went either way.
     active_at: Instant,
     /// Reading is over; what is still owed has this long.
@@ -53,9 +54,24 @@ pub(crate) enum Waiting {
     /// The peer's next request.
     Request,
     /// The rest of a frame.
-    Frame { deadline: Instant },
+    Frame(Since),
     /// Room in the budget of receive buffers, which is not the peer's fault.
     Memory,
+}
+
+/// A wait for the peer, which must keep a pace.
+#[derive(Clone, Copy)]
+pub(crate) struct Since {
+    pub(crate) start: Instant,
+    pub(crate) pace: Pace,
+}
+
+/// When a pipeline must end unless something happens, and why.
+pub(crate) struct Deadline {
+    pub(crate) at: Instant,
+    pub(crate) reason: CloseReason,
+    /// It comes sooner when receive memory gets short, which nobody tells.
+    pub(crate) watches_memory: bool,
 }
 
 impl Flow {
@@ -69,7 +85,7 @@ impl Flow {
             another_round: false,
             reader_waits: false,
             waiting: None,
-            writing_since: None,
+            writing: None,
             active_at: now,
             ended: None,
         }
@@ -140,12 +156,12 @@ impl Flow {
         Poll::Pending
     }
 
-    pub(crate) const fn begin_write(&mut self, now: Instant) {
-        self.writing_since = Some(now);
+    pub(crate) const fn begin_write(&mut self, since: Since) {
+        self.writing = Some(since);
     }
 
     pub(crate) fn end_write(&mut self, replies: usize, bytes: usize, now: Instant) {
-        self.writing_since = None;
+        self.writing = None;
         self.active_at = now;
         self.in_flight -= replies;
         self.in_flight_bytes -= bytes;
@@ -182,19 +198,25 @@ impl Flow {
         self.ended = Some((!unbounded).then(|| now + self.limits.half_close_timeout));
     }
 
-    /// The next moment at which the pipeline must end unless something happens, and why.
-    pub(crate) fn next_deadline(&self) -> Option<(Instant, CloseReason)> {
+    /// The next moment at which the pipeline must end unless something happens.
+    pub(crate) fn next_deadline(&self, memory_is_short: bool) -> Option<Deadline> {
+        let plain = |at, reason| Deadline { at, reason, watches_memory: false };
+        // Nobody's frames wait for the memory of replies.
         let writing =
-            self.writing_since.map(|since| (since + self.limits.write_timeout, CloseReason::SlowReader));
+            self.writing.map(|since| plain(since.start + since.pace.left(false), CloseReason::SlowReader));
         let reading = match &self.waiting {
-            Some(Waiting::Frame { deadline }) => Some((*deadline, CloseReason::FrameTimeout)),
+            Some(Waiting::Frame(since)) => Some(Deadline {
+                at: since.start + since.pace.left(memory_is_short),
+                reason: CloseReason::FrameTimeout,
+                watches_memory: true,
+            }),
             Some(Waiting::Request) if self.in_flight == 0 => {
-                Some((self.active_at + self.limits.idle_timeout, CloseReason::Idle))
+                Some(plain(self.active_at + self.limits.idle_timeout, CloseReason::Idle))
             }
             _ => None,
         };
-        let ended = self.ended.flatten().map(|deadline| (deadline, CloseReason::PeerClosed));
-        [writing, reading, ended].into_iter().flatten().min_by_key(|(deadline, _)| *deadline)
+        let ended = self.ended.flatten().map(|deadline| plain(deadline, CloseReason::PeerClosed));
+        [writing, reading, ended].into_iter().flatten().min_by_key(|deadline| deadline.at)
     }
 }
 

@@ -23,6 +23,7 @@ pub mod listener;
 mod memory;
 pub mod metrics;
 mod outgoing;
+mod pace;
 mod phase;
 mod pipeline;
 pub mod quic;

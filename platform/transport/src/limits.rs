@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use millrace_base::limits::{FRAME_BYTES_MAX, KIB, MIB};
+use millrace_base::limits::{FRAME_BYTES_MAX, KIB, MIB, SMALL_REQUESTS_SHARE};
+
+/// Bytes read at a time where no frame is in progress.
+pub(crate) const SCRATCH_BYTES: usize = 64 * KIB;
 
 /// The first byte of a TLS connection, a handshake record's type.
 pub(crate) const TLS_HANDSHAKE: u8 = 0x16;
@@ -26,19 +29,23 @@ pub struct TransportLimits {
     pub handshake_timeout: Duration,
     /// Without a request, and with none in flight. Kafka's `connections.max.idle.ms`.
     pub idle_timeout: Duration,
-    /// For a frame from its first byte on, besides what `frame_bytes_per_second_min` grants to long ones.
-    pub frame_timeout: Duration,
-    /// Slowest pace at which a frame may arrive once `frame_timeout` is over.
-    pub frame_bytes_per_second_min: usize,
-    /// Without a byte of the replies taken by the peer.
-    pub write_timeout: Duration,
+    /// Without progress while a frame is on its way, or a reply to the peer. Each byte earns time back, as
+    /// `bytes_per_second_min` says. Clients give up a request after as long.
+    pub stall_timeout: Duration,
+    /// Slowest pace at which a frame may arrive, and replies may be read.
+    pub bytes_per_second_min: usize,
+    /// As `stall_timeout`, for frames while receive memory is short.
+    pub short_stall_timeout: Duration,
+    /// As `bytes_per_second_min`, for frames while receive memory is short.
+    pub short_bytes_per_second_min: usize,
     /// How long the replies still owed to a peer that has closed its sending side are waited for.
     pub half_close_timeout: Duration,
     /// Requests of one pipeline whose replies are not sent yet. Kafka's clients keep at most five.
     pub in_flight_max: usize,
     /// Bytes of those requests and replies. One request or reply is always let through.
     pub in_flight_bytes_max: usize,
-    /// Receive buffers of all connections together; a frame waits for its share before it is read on.
+    /// Receive buffers of all connections together, an eighth of it for small frames alone. A frame takes its share
+    /// as it arrives, and waits for it where there is none.
     pub receive_bytes_max: usize,
     /// Of these, how many bytes stay allocated for reuse while nobody needs them.
     pub receive_pool_bytes: usize,
@@ -57,9 +64,10 @@ impl Default for TransportLimits {
             frame_bytes_max: FRAME_BYTES_MAX,
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(600),
-            frame_timeout: Duration::from_secs(30),
-            frame_bytes_per_second_min: 64 * KIB,
-            write_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(30),
+            bytes_per_second_min: 64 * KIB,
+            short_stall_timeout: Duration::from_secs(5),
+            short_bytes_per_second_min: MIB,
             half_close_timeout: Duration::from_secs(5),
             in_flight_max: 100,
             in_flight_bytes_max: 32 * MIB,
@@ -77,7 +85,8 @@ pub enum LimitsError {
     #[error("{name} is 0; it must be at least 1")]
     Zero { name: &'static str },
     #[error(
-        "receive_bytes_max {receive} is below frame_bytes_max {frame}: the largest frame could never be read"
+        "receive_bytes_max {receive} without its share for small frames is below frame_bytes_max {frame}: the \
+         largest frame could never be read"
     )]
     FrameAboveBudget { receive: usize, frame: usize },
     #[error("frame_bytes_max {frame} is above {limit}, from where on a frame looks like a TLS handshake")]
@@ -90,7 +99,8 @@ impl TransportLimits {
         let counts = [
             ("connections_max", self.connections_max),
             ("frame_bytes_max", self.frame_bytes_max),
-            ("frame_bytes_per_second_min", self.frame_bytes_per_second_min),
+            ("bytes_per_second_min", self.bytes_per_second_min),
+            ("short_bytes_per_second_min", self.short_bytes_per_second_min),
             ("in_flight_max", self.in_flight_max),
             ("in_flight_bytes_max", self.in_flight_bytes_max),
             ("streams_max", self.streams_max as usize),
@@ -100,7 +110,7 @@ impl TransportLimits {
                 return Err(LimitsError::Zero { name });
             }
         }
-        if self.receive_bytes_max < self.frame_bytes_max {
+        if self.receive_bytes_max - self.small_receive_bytes() < self.frame_bytes_max {
             return Err(LimitsError::FrameAboveBudget {
                 receive: self.receive_bytes_max,
                 frame: self.frame_bytes_max,
@@ -113,10 +123,9 @@ impl TransportLimits {
         Ok(())
     }
 
-    /// How long a frame of `bytes` may take to arrive.
-    pub(crate) fn frame_deadline(&self, bytes: usize) -> Duration {
-        self.frame_timeout
-            + Duration::from_millis((bytes as u64 * 1000) / self.frame_bytes_per_second_min as u64)
+    /// The part of the receive buffers that only small frames get.
+    pub(crate) const fn small_receive_bytes(&self) -> usize {
+        self.receive_bytes_max / SMALL_REQUESTS_SHARE
     }
 }
 

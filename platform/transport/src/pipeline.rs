@@ -19,12 +19,13 @@ use futures::FutureExt;
 use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::flow::{Flow, Take, Waiting};
+use crate::flow::{Deadline, Flow, Since, Take, Waiting};
 use crate::framing::Assembler;
 use crate::limits::TransportLimits;
 use crate::memory::ReceiveMemory;
 use crate::metrics::PerTransport;
 use crate::outgoing::Outgoing;
+use crate::pace::Pace;
 use crate::phase::{Phase, PhaseWatch};
 use crate::service::{CloseReason, Pipeline, Reply, TransportKind};
 
@@ -67,8 +68,8 @@ pub(crate) async fn serve<R: ByteSource, W: ByteSink>(
     let flow = Mutex::new(Flow::new(limits, transport, Instant::now()));
     let reason = {
         let reading = read_requests(&flow, &phase, limits, memory, metrics, &mut source, pipeline.as_mut());
-        let writing = write_replies(&flow, metrics, &mut sink);
-        drive(&flow, &phase, reading, writing).await
+        let writing = write_replies(&flow, limits, metrics, &mut sink);
+        drive(&flow, &phase, memory, reading, writing).await
     };
     metrics.protocol_error(&reason);
     reason
@@ -78,13 +79,14 @@ pub(crate) async fn serve<R: ByteSource, W: ByteSink>(
 async fn drive(
     flow: &Mutex<Flow>,
     phase: &PhaseWatch,
+    memory: &ReceiveMemory,
     reading: impl Future<Output = CloseReason>,
     writing: impl Future<Output = io::Result<()>>,
 ) -> CloseReason {
     let (mut reading, mut writing) = (pin!(reading), pin!(writing));
     let mut phase_change = pin!(phase.clone().changes());
     let mut phase_seen = None;
-    let mut timer = Timer::default();
+    let mut timer = Timer { sleep: None, looked_at: Instant::now() };
     let mut ended = None;
     poll_fn(move |cx| {
         if phase_seen != Some(phase.current()) {
@@ -124,7 +126,7 @@ async fn drive(
                 });
             }
             if !flow.lock().take_another_round() {
-                return match timer.poll(cx, flow) {
+                return match timer.poll(cx, flow, memory) {
                     Poll::Ready(reason) => Poll::Ready(ended.take().unwrap_or(reason)),
                     Poll::Pending => Poll::Pending,
                 };
@@ -147,7 +149,8 @@ async fn read_requests<R: ByteSource>(
     pipeline: &mut dyn Pipeline,
 ) -> CloseReason {
     let mut frames = Assembler::new(memory.clone(), limits.frame_bytes_max);
-    let mut allowance = FrameAllowance::default();
+    let mut frame = 0;
+    let mut pace = Pace::new(limits);
     loop {
         while let Some(frame) = frames.pop() {
             metrics.frames_in.inc();
@@ -156,32 +159,36 @@ async fn read_requests<R: ByteSource>(
                 return reason;
             }
         }
-        if let Some(bytes) = frames.wanted() {
+        if let Some(want) = frames.wanted() {
             flow.lock().begin_wait(Waiting::Memory);
-            let buffer = memory.buffer(bytes).await;
+            let grant = memory.wait_for(want).await;
             flow.lock().end_wait(Instant::now());
-            frames.grant(buffer);
+            frames.grant(grant);
             continue;
         }
         if let Some(reason) = frames.take_broken() {
             return reason;
         }
+        // A frame that may not start yet is not read either: it would hold its memory for as long.
+        poll_fn(|_| flow.lock().poll_room()).await;
         // Replies go out before the next read: the peer may be waiting for them.
         let mut yielded = false;
         poll_fn(|_| flow.lock().poll_yield_to_writer(&mut yielded)).await;
         if phase.current() >= Phase::Draining {
             return CloseReason::Shutdown;
         }
-        let started = Instant::now();
-        let waiting = match allowance.remaining(&frames, limits) {
-            Some(remaining) => Waiting::Frame { deadline: started + remaining },
-            None => Waiting::Request,
-        };
+        let start = Instant::now();
+        if frame != frames.frames_begun() {
+            frame = frames.frames_begun();
+            pace = Pace::new(limits);
+        }
+        let waiting =
+            if frames.is_mid_frame() { Waiting::Frame(Since { start, pace }) } else { Waiting::Request };
         flow.lock().begin_wait(waiting);
         let filled = source.fill(&mut frames).await;
         let now = Instant::now();
         flow.lock().end_wait(now);
-        allowance.spend(now - started);
+        pace.progress(now - start, *filled.as_ref().unwrap_or(&0));
         match filled {
             Ok(0) if frames.is_mid_frame() => return CloseReason::Truncated,
             Ok(0) => return CloseReason::PeerClosed,
@@ -210,6 +217,7 @@ async fn start(flow: &Mutex<Flow>, pipeline: &mut dyn Pipeline, frame: Bytes) ->
 /// Writes replies as they become ready, several at a time, until none can come any more.
 async fn write_replies<W: ByteSink>(
     flow: &Mutex<Flow>,
+    limits: &TransportLimits,
     metrics: &PerTransport,
     sink: &mut W,
 ) -> io::Result<()> {
@@ -219,13 +227,18 @@ async fn write_replies<W: ByteSink>(
             Take::Taken { replies, bytes } => (replies, bytes),
             Take::Finished => return sink.finish().await,
         };
+        let mut pace = Pace::new(limits);
+        let mut start = Instant::now();
         while !out.is_empty() {
-            flow.lock().begin_write(Instant::now());
+            flow.lock().begin_write(Since { start, pace });
             let written = sink.write_some(&mut out).await?;
+            let now = Instant::now();
+            pace.progress(now - start, written);
+            start = now;
             metrics.bytes_out.inc_by(written as u64);
         }
         metrics.replies.inc_by(replies as u64);
-        flow.lock().end_write(replies, bytes, Instant::now());
+        flow.lock().end_write(replies, bytes, start);
     }
 }
 
@@ -245,62 +258,45 @@ impl Drop for OpenPipeline<'_> {
     }
 }
 
-/// The time that the frame in progress may still take. Only time spent reading counts, not the service's.
-#[derive(Default)]
-struct FrameAllowance {
-    frame: u64,
-    announced: usize,
-    remaining: Duration,
-}
-
-impl FrameAllowance {
-    fn remaining(&mut self, frames: &Assembler, limits: &TransportLimits) -> Option<Duration> {
-        if !frames.is_mid_frame() {
-            return None;
-        }
-        if self.frame != frames.frames_begun() {
-            self.frame = frames.frames_begun();
-            self.announced = 0;
-            self.remaining = limits.frame_deadline(0);
-        }
-        let more = frames.announced() - self.announced.min(frames.announced());
-        if more > 0 {
-            self.announced += more;
-            self.remaining += limits.frame_deadline(more) - limits.frame_timeout;
-        }
-        Some(self.remaining)
-    }
-
-    fn spend(&mut self, time: Duration) {
-        self.remaining = self.remaining.saturating_sub(time);
-    }
-}
+/// How often the deadline of a frame is looked at again, which depends on whether memory is short.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Ends a pipeline whose next deadline has passed.
-#[derive(Default)]
 struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
+    looked_at: Instant,
 }
 
 impl Timer {
-    fn poll(&mut self, cx: &mut Context<'_>, flow: &Mutex<Flow>) -> Poll<CloseReason> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        flow: &Mutex<Flow>,
+        memory: &ReceiveMemory,
+    ) -> Poll<CloseReason> {
         loop {
-            let Some((deadline, _)) = flow.lock().next_deadline() else { return Poll::Pending };
-            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-            if deadline < sleep.deadline() {
-                sleep.as_mut().reset(deadline);
+            let Some(deadline) = flow.lock().next_deadline(memory.is_short()) else { return Poll::Pending };
+            let wake = wake_at(&deadline, self.looked_at);
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(wake)));
+            if wake < sleep.deadline() {
+                sleep.as_mut().reset(wake);
             }
             if sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             let now = Instant::now();
-            match flow.lock().next_deadline() {
-                Some((deadline, reason)) if deadline <= now => return Poll::Ready(reason),
-                Some((deadline, _)) => sleep.as_mut().reset(deadline),
+            self.looked_at = now;
+            match flow.lock().next_deadline(memory.is_short()) {
+                Some(deadline) if deadline.at <= now => return Poll::Ready(deadline.reason),
+                Some(deadline) => sleep.as_mut().reset(wake_at(&deadline, now)),
                 None => sleep.as_mut().reset(now + Duration::from_secs(60)),
             }
         }
     }
+}
+
+fn wake_at(deadline: &Deadline, looked_at: Instant) -> Instant {
+    if deadline.watches_memory { deadline.at.min(looked_at + LOOK_AGAIN) } else { deadline.at }
 }
 
 fn is_disconnect(error: &io::Error) -> bool {

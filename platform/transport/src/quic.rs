@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_base::Piece;
-use millrace_base::limits::MIB;
+use millrace_base::limits::{KIB, MIB};
 use quinn::{
     ConnectionError, EndpointConfig, Incoming, MtuDiscoveryConfig, RecvStream, SendStream, TransportConfig,
     VarInt,
@@ -214,6 +214,8 @@ async fn serve_stream(
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Chunks moved per call: each call takes the connection's lock once.
 const CHUNKS: usize = 32;
+/// About what a chunk has: it comes out of one packet.
+const CHUNK_BYTES: usize = 2 * KIB;
 
 struct QuicSource {
     stream: RecvStream,
@@ -222,7 +224,8 @@ struct QuicSource {
 
 impl ByteSource for QuicSource {
     async fn fill(&mut self, frames: &mut Assembler) -> Result<usize, CloseReason> {
-        let count = match self.stream.read_chunks(&mut self.chunks).await {
+        let most = frames.feed_max().div_ceil(CHUNK_BYTES).min(CHUNKS);
+        let count = match self.stream.read_chunks(&mut self.chunks[..most]).await {
             Ok(count) => count.unwrap_or(0),
             Err(error) => return Err(CloseReason::Io { action: "receive", source: error.into() }),
         };

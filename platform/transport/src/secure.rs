@@ -28,7 +28,7 @@ impl<S: AsyncRead + Send> ByteSource for TlsSource<S> {
         poll_fn(|cx| {
             let mut stream = Pin::new(&mut self.0);
             let failed = |source| CloseReason::Io { action: "receive", source };
-            if let Some(rest) = frames.direct() {
+            if let Some((rest, _)) = frames.direct() {
                 let mut buffer = ReadBuf::new(rest);
                 ready!(stream.as_mut().poll_read(cx, &mut buffer)).map_err(failed)?;
                 let read = buffer.filled().len();
@@ -36,7 +36,7 @@ impl<S: AsyncRead + Send> ByteSource for TlsSource<S> {
                 return Poll::Ready(Ok(read));
             }
             with_scratch(|scratch| {
-                let mut buffer = ReadBuf::new(scratch);
+                let mut buffer = ReadBuf::new(&mut scratch[..frames.feed_max()]);
                 ready!(stream.as_mut().poll_read(cx, &mut buffer)).map_err(failed)?;
                 frames.feed(buffer.filled());
                 Poll::Ready(Ok(buffer.filled().len()))

@@ -100,9 +100,9 @@ pub enum CloseReason {
     HandshakeTimeout,
     #[error("handshake failed: {0}")]
     HandshakeFailed(String),
-    #[error("plain TCP is refused here: connect with TLS (tcp_tls is 'required')")]
+    #[error("plain TCP is refused here: connect with TLS (tls.tcp or tls.client_auth is 'required')")]
     TlsRequired,
-    #[error("TLS on TCP is off here (tcp_tls is 'off')")]
+    #[error("TLS on TCP is off here (tls.tcp is 'off')")]
     TlsDisabled,
     #[error(
         "a frame announces {announced} bytes, the limit is {limit}; these bytes may not be Kafka's protocol"
@@ -110,9 +110,9 @@ pub enum CloseReason {
     FrameTooLarge { announced: i64, limit: usize },
     #[error("the peer closed it in the middle of a frame")]
     Truncated,
-    #[error("a frame did not arrive in full in time")]
+    #[error("a frame stopped half-way, or came too slowly")]
     FrameTimeout,
-    #[error("the peer did not read its replies for longer than the write timeout")]
+    #[error("the peer did not read its replies, or too slowly")]
     SlowReader,
     /// The service refuses to go on: a request that it cannot answer.
     #[error("{0}")]

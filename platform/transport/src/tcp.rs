@@ -1,7 +1,7 @@
 //! Plain TCP: large reads, vectored writes, files by `sendfile`.
 //!
 //! Small frames are read many at a time into a buffer that belongs to the thread, so an idle connection owns
-//! none; the rest of a begun frame is read straight into its place, together with what follows it, in one
+//! none; the rest of a begun frame is read straight into its place, its end together with what follows, in one
 //! `readv`. After a read or write that moved less than asked the socket is known to be empty or full, so the
 //! call that would only say so is left out.
 
@@ -10,19 +10,18 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice, IoSliceMut};
 
 use millrace_base::Piece;
-use millrace_base::limits::{KIB, MIB};
+use millrace_base::limits::MIB;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::file;
 use crate::framing::Assembler;
+use crate::limits::SCRATCH_BYTES;
 use crate::outgoing::Outgoing;
 use crate::pipeline::{ByteSink, ByteSource};
 use crate::service::CloseReason;
 
-/// Bytes read at a time where no frame is in progress.
-pub(crate) const SCRATCH_BYTES: usize = 64 * KIB;
 /// Memory pieces per write.
 const SLICES: usize = 64;
 /// Bytes per `sendfile`, so that one connection does not hold its thread for long.
@@ -54,8 +53,14 @@ impl ByteSource for TcpSource<'_> {
 impl TcpSource<'_> {
     /// One read, if the socket has anything.
     fn try_fill(&self, frames: &mut Assembler, scratch: &mut [u8]) -> Result<Option<usize>, CloseReason> {
+        let scratch = &mut scratch[..frames.feed_max()];
         let (read, direct) = match frames.direct() {
-            Some(rest) => {
+            // What comes behind the room in the middle of a frame would have to be copied.
+            Some((rest, false)) => {
+                let direct = rest.len();
+                (self.read(direct, |stream| rustix::io::read(stream, rest)), direct)
+            }
+            Some((rest, true)) => {
                 let direct = rest.len();
                 let asked = direct + scratch.len();
                 let slices = &mut [IoSliceMut::new(rest), IoSliceMut::new(scratch)];

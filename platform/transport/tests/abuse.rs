@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use millrace_transport::{TransportLimits, quic};
 use support::{Setup, ends, frame, receive, send, within};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 const SOON: Duration = Duration::from_millis(200);
@@ -75,7 +75,7 @@ async fn a_cut_frame_is_noticed() {
 
 #[tokio::test]
 async fn a_frame_that_stops_half_way_is_given_up() {
-    let server = limited(|limits| limits.frame_timeout = SOON).start();
+    let server = limited(|limits| limits.stall_timeout = SOON).start();
     let mut stream = server.tcp().await;
     let mut part = frame(&[b'e'; 100_000]);
     part.truncate(60_000);
@@ -104,7 +104,7 @@ async fn an_idle_connection_is_closed_but_not_one_that_waits_for_a_reply() {
 #[tokio::test]
 async fn a_peer_that_never_reads_is_closed_and_holds_little() {
     let server = limited(|limits| {
-        limits.write_timeout = Duration::from_secs(1);
+        limits.stall_timeout = Duration::from_secs(1);
         limits.in_flight_bytes_max = 1 << 20;
     })
     .start();
@@ -145,25 +145,55 @@ async fn requests_wait_while_the_bounded_number_is_in_flight() {
 }
 
 #[tokio::test]
+async fn a_length_that_is_announced_takes_no_memory_from_anybody() {
+    let server = limited(|limits| limits.receive_bytes_max = 2 * limits.frame_bytes_max).start();
+    let mut liars = Vec::new();
+    for _ in 0..24 {
+        let mut liar = server.tcp().await;
+        liar.write_all(&(100_u32 << 20).to_be_bytes()).await.unwrap();
+        liars.push(liar);
+    }
+    server.until_metric("pipelines", &["tcp"], 24).await;
+    let mut served = server.tcp().await;
+    for body in [vec![b'e'; 10], vec![b'e'; 2 << 20]] {
+        send(&mut served, &body).await;
+        assert!(receive(&mut served).await == body);
+    }
+    assert_eq!(server.metric("receive_buffer_bytes", &[]), 0, "4 bytes are no frame");
+}
+
+#[tokio::test]
 async fn receive_buffers_of_all_connections_are_bounded_together() {
     let server = limited(|limits| {
-        limits.frame_bytes_max = 100_000;
-        limits.receive_bytes_max = 150_000;
-        limits.frame_timeout = Duration::from_secs(60);
+        limits.frame_bytes_max = 1 << 20;
+        limits.receive_bytes_max = 2 << 20;
     })
     .start();
-    let body = vec![b'e'; 100_000];
-    let mut first = server.tcp().await;
-    first.write_all(&frame(&body)[..50_000]).await.unwrap();
-    server.until_metric("receive_buffer_bytes", &[], 100_000).await;
-    let mut second = server.tcp().await;
-    send(&mut second, &body).await;
-    let early = tokio::time::timeout(Duration::from_millis(50), second.read(&mut [0; 4])).await;
-    assert!(early.is_err(), "the second frame waits for memory");
-    assert_eq!(server.metric("receive_buffer_bytes", &[]), 100_000);
-    first.write_all(&frame(&body)[50_000..]).await.unwrap();
-    assert!(receive(&mut first).await == body);
-    assert!(receive(&mut second).await == body);
+    // Eight frames that cannot all be held at once, each nine tenths there.
+    let body = vec![b'e'; 1 << 20];
+    let (begun, rest) = body.split_at(900_000);
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        let stream = server.tcp().await;
+        let prefix = (body.len() as u32).to_be_bytes();
+        let (read, mut write) = stream.into_split();
+        write.write_all(&prefix).await.unwrap();
+        streams.push((read, write));
+    }
+    let mut clients = tokio::task::JoinSet::new();
+    for (mut read, mut write) in streams {
+        let (begun, rest, len) = (begun.to_vec(), rest.to_vec(), body.len());
+        clients.spawn(async move {
+            write.write_all(&begun).await.unwrap();
+            write.write_all(&rest).await.unwrap();
+            assert_eq!(receive(&mut read).await.len(), len);
+        });
+    }
+    while let Some(done) = within(clients.join_next()).await {
+        done.unwrap();
+        assert!(server.metric("receive_buffer_bytes", &[]) <= 2 << 20);
+    }
+    server.until_metric("receive_buffer_bytes", &[], 0).await;
 }
 
 #[tokio::test]
