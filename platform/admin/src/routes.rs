@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::{AdminOptions, Readiness, api};
 
 pub(crate) fn router(options: AdminOptions) -> Router {
-    let api = api::router(options.plugins.clone());
+    let api = api::router(options.plugins.clone(), options.names.clone());
     Router::new()
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))

@@ -8,9 +8,10 @@ use std::time::Duration;
 use millrace_protocol::plugins::PluginService;
 use prometheus::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::connections::{self, AdminLimits};
 use crate::{Readiness, routes};
 
 /// What the paths answer from.
@@ -21,6 +22,9 @@ pub struct AdminOptions {
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
     /// Answers requests about plugins; without it they are refused.
     pub plugins: Option<Arc<dyn PluginService>>,
+    /// Names that this broker goes by, besides `localhost`: who manages plugins may call it by these or by an address.
+    pub names: Vec<String>,
+    pub limits: AdminLimits,
 }
 
 /// Why the HTTP side did not start.
@@ -36,7 +40,7 @@ pub enum AdminError {
 #[derive(Debug)]
 pub struct AdminServer {
     local_addr: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
+    stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
@@ -45,18 +49,10 @@ pub async fn serve(address: SocketAddr, options: AdminOptions) -> Result<AdminSe
     let bind_error = |source| AdminError::Bind { address, source };
     let listener = TcpListener::bind(address).await.map_err(bind_error)?;
     let local_addr = listener.local_addr().map_err(bind_error)?;
-    let (stop, stopped) = oneshot::channel::<()>();
-    let router = routes::router(options);
-    let task = tokio::spawn(async move {
-        let serving = axum::serve(listener, router).with_graceful_shutdown(async {
-            // A dropped sender stops the server as well.
-            stopped.await.ok();
-        });
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "serve HTTP");
-        }
-    });
-    Ok(AdminServer { local_addr, stop: Some(stop), task })
+    let (stop, stopped) = watch::channel(false);
+    let limits = options.limits;
+    let task = tokio::spawn(connections::serve(listener, routes::router(options), limits, stopped));
+    Ok(AdminServer { local_addr, stop, task })
 }
 
 impl AdminServer {
@@ -66,7 +62,7 @@ impl AdminServer {
 
     /// Takes no more connections and gives open requests until `deadline` from now.
     pub async fn shutdown(mut self, deadline: Duration) {
-        drop(self.stop.take());
+        self.stop.send_replace(true);
         if tokio::time::timeout(deadline, &mut self.task).await.is_err() {
             self.task.abort();
         }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use millrace_admin::{AdminOptions, AdminServer, Readiness, serve};
+use millrace_admin::{AdminLimits, AdminOptions, AdminServer, Readiness, serve};
 use prometheus::{IntCounter, Registry};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const ANY_PORT: &str = "127.0.0.1:0";
+/// Nothing here takes as long; what does has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Serves one counter and a readiness that follows `ready`.
 async fn start(ready: Arc<AtomicBool>) -> AdminServer {
@@ -23,7 +25,23 @@ async fn start(ready: Arc<AtomicBool>) -> AdminServer {
         false => Readiness::NotReady("the log is recovering".to_owned()),
     });
     let address: SocketAddr = ANY_PORT.parse().expect("an address");
-    serve(address, AdminOptions { registry, readiness, plugins: None }).await.expect("a free port")
+    serve(address, options(registry, readiness)).await.expect("a free port")
+}
+
+fn options(registry: Registry, readiness: Arc<dyn Fn() -> Readiness + Send + Sync>) -> AdminOptions {
+    AdminOptions { registry, readiness, plugins: None, names: Vec::new(), limits: AdminLimits::default() }
+}
+
+/// Serves few connections, and none of them for long.
+async fn start_limited(limits: AdminLimits) -> AdminServer {
+    let options = AdminOptions { limits, ..options(Registry::new(), Arc::new(|| Readiness::Ready)) };
+    serve(ANY_PORT.parse().expect("an address"), options).await.expect("a free port")
+}
+
+/// Asserts that the server ends the connection.
+async fn ends(mut stream: TcpStream) {
+    let end = async { while stream.read(&mut [0; 1000]).await.is_ok_and(|read| read > 0) {} };
+    tokio::time::timeout(PATIENCE, end).await.expect("the end of a connection");
 }
 
 async fn get(server: &AdminServer, path: &str) -> String {
@@ -71,11 +89,45 @@ async fn an_unknown_path_is_told_the_known_ones() {
 async fn shutdown_frees_the_port_and_a_taken_port_is_named() {
     let server = start(Arc::default()).await;
     let address = server.local_addr();
-    let options =
-        AdminOptions { registry: Registry::new(), readiness: Arc::new(|| Readiness::Ready), plugins: None };
+    let options = options(Registry::new(), Arc::new(|| Readiness::Ready));
     let error = serve(address, options.clone()).await.expect_err("the port is taken").to_string();
     assert!(error.starts_with(&format!("listen for HTTP on {address}: ")), "{error}");
 
     server.shutdown(Duration::from_secs(5)).await;
     serve(address, options).await.expect("the port is free again");
+}
+
+#[tokio::test]
+async fn a_connection_without_a_request_is_given_up() {
+    let limits = AdminLimits { head_timeout: Duration::from_millis(100), ..AdminLimits::default() };
+    let server = start_limited(limits).await;
+    for part in ["", "GET /healthz HTTP/1.1\r\nHost: loc", "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"]
+    {
+        let mut stream = TcpStream::connect(server.local_addr()).await.expect("connect");
+        stream.write_all(part.as_bytes()).await.expect("send");
+        ends(stream).await;
+    }
+}
+
+#[tokio::test]
+async fn who_says_nothing_makes_room_for_others() {
+    let limits = AdminLimits {
+        connections_max: 3,
+        // Longer than anybody has patience.
+        head_timeout: 10 * PATIENCE,
+        ..AdminLimits::default()
+    };
+    let server = start_limited(limits).await;
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(server.local_addr()).await.expect("connect");
+        // One that had to leave at once is no failure here.
+        let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nX-Slow: ").await;
+        silent.push(stream);
+    }
+    let probe = tokio::time::timeout(PATIENCE, get(&server, "/healthz")).await.expect("room");
+    assert!(probe.starts_with("HTTP/1.1 200"), "{probe}");
+    for stream in silent.drain(..17) {
+        ends(stream).await;
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use millrace_admin::{AdminOptions, AdminServer, Readiness, serve};
+use millrace_admin::{AdminLimits, AdminOptions, AdminServer, Readiness, serve};
 use millrace_protocol::plugins::{
     Definition, DeploymentState, Description, ErrorKind, FailurePolicy, GrantDefinitions, Kind,
     LimitOverrides, LogLevel, ManageReply, ManageRequest, ModuleChunk, ModuleDigest, ModuleInfo,
@@ -109,7 +109,13 @@ fn description() -> Description {
 
 async fn start(plugins: Option<Arc<dyn PluginService>>) -> AdminServer {
     let readiness = Arc::new(|| Readiness::Ready);
-    let options = AdminOptions { registry: Registry::new(), readiness, plugins };
+    let options = AdminOptions {
+        registry: Registry::new(),
+        readiness,
+        plugins,
+        names: Vec::new(),
+        limits: AdminLimits::default(),
+    };
     serve("127.0.0.1:0".parse().unwrap(), options).await.unwrap()
 }
 
@@ -285,6 +291,24 @@ async fn a_module_is_handed_over_in_pieces() {
     assert_eq!(exchange(&server, "POST /v1/modules", wasm, b"").await.0, 400);
 }
 
+/// A page whose name was pointed here after it was loaded sends no origin with a GET.
+#[tokio::test]
+async fn a_foreign_name_is_refused_with_every_method() {
+    let (server, fake) = start_with(Vec::new()).await;
+    for method in ["GET", "POST", "PUT", "DELETE"] {
+        let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
+        let head = format!(
+            "{method} /v1/plugins/a HTTP/1.1\r\nHost: rebound.example\r\nConnection: close\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let (status, body) = read_answer(stream).await;
+        assert_eq!(status, 403, "{method}: {body}");
+        assert!(body.contains("not as 'rebound.example'"), "{body}");
+    }
+    assert_eq!(fake.asked.lock().unwrap().len(), 0);
+}
+
 /// Announced or not, a body ends at the limit.
 #[tokio::test]
 async fn bodies_are_bounded() {
@@ -294,14 +318,16 @@ async fn bodies_are_bounded() {
         ("PUT /v1/plugins/a", JSON, 1 << 20),
     ] {
         let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
-        let head = format!("{line} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n{headers}\r\n", limit + 1);
+        let head =
+            format!("{line} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n{headers}\r\n", limit + 1);
         stream.write_all(head.as_bytes()).await.unwrap();
         let (status, body) = read_answer(stream).await;
         assert_eq!(status, 413, "{line}");
         assert!(body.contains(&format!("limit of {limit} bytes")), "{body}");
     }
     let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
-    let head = format!("PUT /v1/plugins/a HTTP/1.1\r\nHost: a\r\n{JSON}Transfer-Encoding: chunked\r\n\r\n");
+    let head =
+        format!("PUT /v1/plugins/a HTTP/1.1\r\nHost: localhost\r\n{JSON}Transfer-Encoding: chunked\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     let piece = format!("{:x}\r\n{}\r\n", 1 << 20, " ".repeat(1 << 20));
     stream.write_all(piece.as_bytes()).await.unwrap();
@@ -316,7 +342,7 @@ async fn uploads_and_requests_at_a_time_are_bounded_and_probes_go_on() {
     let mut uploads = Vec::new();
     for _ in 0..4 {
         let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
-        let head = "POST /v1/modules HTTP/1.1\r\nHost: a\r\nContent-Type: application/wasm\r\n\
+        let head = "POST /v1/modules HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/wasm\r\n\
                     Content-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n";
         stream.write_all(head.as_bytes()).await.unwrap();
         // Says that the handler has begun to read the body.
@@ -333,7 +359,10 @@ async fn uploads_and_requests_at_a_time_are_bounded_and_probes_go_on() {
     let mut waiting = Vec::new();
     for _ in 0..60 {
         let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
-        stream.write_all(b"GET /v1/plugins HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"GET /v1/plugins HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .await
+            .unwrap();
         waiting.push(stream);
     }
     let all_asked = async {

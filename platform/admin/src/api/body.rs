@@ -1,4 +1,4 @@
-//! Receiving bodies: never more than a limit, and never for ever.
+//! Receiving bodies: never more than a limit, and at a pace.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use millrace_protocol::plugins::from_json;
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::refusal::Refusal;
 
 const JSON_TYPE: &str = "application/json";
 /// Larger than any definition that a person writes or a program makes.
 const JSON_BYTES_MAX: usize = 1 << 20;
-/// How long a sender may send nothing.
+/// How long a sender may send nothing. What it sends earns time back, as [`BYTES_PER_SECOND_MIN`] says.
 const STALL: Duration = Duration::from_secs(30);
-/// How long a body may take: a module at 128 KiB/s, or what is held up on purpose.
-const DURATION_MAX: Duration = Duration::from_secs(600);
+/// A module's longest is some eight minutes.
+const BYTES_PER_SECOND_MIN: u64 = 128 << 10;
 
 /// The body as JSON.
 pub(super) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Refusal> {
@@ -45,12 +45,14 @@ pub(super) async fn receive(request: Request, allowed: &[&str], limit: usize) ->
     let media_type = check_media_type(&head.headers, allowed);
     let mut received = BytesMut::with_capacity(announced);
     let mut stream = body.into_data_stream();
-    let end = Instant::now() + DURATION_MAX;
+    let mut left = STALL;
     loop {
-        let next = timeout_at(end.min(Instant::now() + STALL), stream.next()).await;
-        let Some(piece) = next.map_err(|_| Refusal::too_slow(STALL, DURATION_MAX))? else {
+        let asked = Instant::now();
+        let next = timeout(left, stream.next()).await;
+        let Some(piece) = next.map_err(|_| Refusal::too_slow(STALL, BYTES_PER_SECOND_MIN))? else {
             return Ok(received.freeze());
         };
+        left = left.saturating_sub(asked.elapsed());
         let piece = piece.map_err(|error| Refusal::invalid(format!("receive the body: {error}")))?;
         if !piece.is_empty() {
             media_type.as_ref().map_err(|found| Refusal::media_type(found, allowed))?;
@@ -59,6 +61,8 @@ pub(super) async fn receive(request: Request, allowed: &[&str], limit: usize) ->
             return Err(Refusal::too_large(limit));
         }
         received.extend_from_slice(&piece);
+        let earned = Duration::from_micros(piece.len() as u64 * 1_000_000 / BYTES_PER_SECOND_MIN);
+        left = STALL.min(left + earned);
     }
 }
 

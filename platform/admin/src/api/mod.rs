@@ -12,9 +12,9 @@
 //! | `POST /v1/modules` | stores a module, its bytes being the body |
 //! | `GET /v1/modules/{digest}` | says what a stored module is |
 //!
-//! A refusal is `{"error": …}` with the status that fits it. Whatever comes in is bounded: in size, in time
-//! without progress, and in requests at a time. Nobody has to authenticate yet, so [`guard`] keeps out pages in
-//! the browsers of those who can reach this port.
+//! A refusal is `{"error": …}` with the status that fits it. Whatever comes in is bounded: in size, by a pace that it
+//! must keep, and in requests at a time. Nobody has to authenticate yet, so [`guard`] keeps out pages in the browsers
+//! of those who can reach this port.
 
 mod body;
 mod deployments;
@@ -42,13 +42,15 @@ const UPLOADS_MAX: usize = 4;
 #[derive(Clone)]
 struct Api {
     service: Option<Arc<dyn PluginService>>,
+    /// Names that the broker goes by.
+    names: Arc<[String]>,
     requests: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
 }
 
-pub(crate) fn router(service: Option<Arc<dyn PluginService>>) -> Router {
+pub(crate) fn router(service: Option<Arc<dyn PluginService>>, names: Vec<String>) -> Router {
     let requests = Arc::new(Semaphore::new(REQUESTS_MAX));
-    let api = Api { service, requests, uploads: Arc::new(Semaphore::new(UPLOADS_MAX)) };
+    let api = Api { service, names: names.into(), requests, uploads: Arc::new(Semaphore::new(UPLOADS_MAX)) };
     let deployment = get(deployments::describe).put(deployments::deploy).delete(deployments::delete);
     Router::new()
         .route("/plugins", get(deployments::list))

@@ -32,8 +32,10 @@ impl Refusal {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} means nothing here"))
     }
 
-    pub(super) fn too_slow(stall: Duration, whole: Duration) -> Self {
-        let message = format!("nothing of the body came for {stall:?}, or not all of it within {whole:?}");
+    pub(super) fn too_slow(stall: Duration, bytes_per_second: u64) -> Self {
+        let message = format!(
+            "nothing of the body came for {stall:?}, or it came slower than {bytes_per_second} bytes a second"
+        );
         Self::new(StatusCode::REQUEST_TIMEOUT, message)
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use millrace_admin::{AdminError, AdminOptions, AdminServer, Readiness};
+use millrace_admin::{AdminError, AdminLimits, AdminOptions, AdminServer, Readiness};
 use millrace_base::{Clock, SystemClock};
 use millrace_broker::{Broker, BrokerOptions};
 use millrace_config::BrokerConfig;
@@ -136,7 +136,13 @@ impl Node {
         let readiness = readiness(log.clone(), metadata.clone(), stopping.clone());
         let admin = millrace_admin::serve(
             config.http.address,
-            AdminOptions { registry, readiness, plugins: Some(plugins.service()) },
+            AdminOptions {
+                registry,
+                readiness,
+                plugins: Some(plugins.service()),
+                names: own_names(&config, &advertised),
+                limits: AdminLimits::default(),
+            },
         )
         .await?;
         Ok(Self { config, log, metadata, broker, plugins, listener, admin, advertised, stopping })
@@ -324,6 +330,11 @@ fn tls_options(config: &BrokerConfig) -> TlsOptions {
         config::ClientAuth::Required => ClientAuth::Required,
     };
     TlsOptions { certificate, client_auth, client_ca: config.tls.ca_file.clone() }
+}
+
+/// The names that the operator gave this broker, besides addresses.
+fn own_names(config: &BrokerConfig, advertised: &Advertised) -> Vec<String> {
+    config.tls.names.iter().chain([&advertised.host]).cloned().collect()
 }
 
 fn listen_options(config: &BrokerConfig, address: SocketAddr, tls: TlsContext) -> ListenOptions {
