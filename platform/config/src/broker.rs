@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use millrace_base::BrokerId;
+use millrace_base::limits::SMALL_REQUESTS_SHARE;
 
 use crate::setting::SettingError;
 use crate::topic::TopicConfig;
@@ -170,6 +171,15 @@ impl BrokerConfig {
         TopicConfig::from_overrides(&self.topic_defaults, overrides)
     }
 
+    /// What TCP connections must do. A listener that requires a certificate of every client is closed to those that
+    /// could show none: plain TCP.
+    pub fn tcp_tls(&self) -> TcpTls {
+        match self.tls.client_auth {
+            ClientAuth::Required => TcpTls::Required,
+            ClientAuth::None | ClientAuth::Optional => self.tls.tcp,
+        }
+    }
+
     /// What no single setting can check.
     fn check_relations(&self) -> Result<(), SettingError> {
         let path_text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
@@ -189,12 +199,18 @@ impl BrokerConfig {
             let allowed = "none, unless tls.ca_file names the CA that signs the clients' certificates";
             return Err(SettingError::value("tls.client_auth", "optional or required", allowed));
         }
-        if u64::from(self.limits.max_request_bytes) > self.limits.request_memory_bytes {
-            return Err(SettingError::value(
-                "limits.request_memory_bytes",
-                &self.limits.request_memory_bytes.to_string(),
-                format!("at least limits.max_request_bytes, which is {}", self.limits.max_request_bytes),
-            ));
+        if self.tls.client_auth == ClientAuth::Required && self.tls.tcp == TcpTls::Off {
+            let allowed =
+                "allowed or required while tls.client_auth is required: certificates are shown over TLS";
+            return Err(SettingError::value("tls.tcp", "off", allowed));
+        }
+        let memory = self.limits.request_memory_bytes;
+        if u64::from(self.limits.max_request_bytes) > memory - memory / SMALL_REQUESTS_SHARE as u64 {
+            let allowed = format!(
+                "at least limits.max_request_bytes, which is {}, besides the eighth that is kept for small requests",
+                self.limits.max_request_bytes
+            );
+            return Err(SettingError::value("limits.request_memory_bytes", &memory.to_string(), allowed));
         }
         Ok(())
     }

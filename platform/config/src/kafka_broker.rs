@@ -164,5 +164,5 @@ pub const KAFKA_BROKER_SETTINGS: &[KafkaBrokerSetting] = &[
 ];
 
 fn scheme(config: &BrokerConfig) -> &'static str {
-    if config.tls.tcp == TcpTls::Required { "SSL" } else { "PLAINTEXT" }
+    if config.tcp_tls() == TcpTls::Required { "SSL" } else { "PLAINTEXT" }
 }

@@ -140,6 +140,18 @@ fn a_refusal_names_the_line_the_key_the_value_and_what_is_allowed() {
 }
 
 #[test]
+fn who_must_show_a_certificate_must_use_tls() {
+    for (text, tcp) in [
+        ("[tls]\nclient_auth = \"required\"", TcpTls::Required),
+        ("[tls]\nclient_auth = \"required\"\ntcp = \"allowed\"", TcpTls::Required),
+        ("[tls]\nclient_auth = \"optional\"", TcpTls::Allowed),
+        ("[tls]\ntcp = \"off\"", TcpTls::Off),
+    ] {
+        assert_eq!(load(text).unwrap().tcp_tls(), tcp, "{text}");
+    }
+}
+
+#[test]
 fn settings_that_contradict_each_other_are_refused() {
     for (text, message) in [
         (
@@ -147,8 +159,16 @@ fn settings_that_contradict_each_other_are_refused() {
             "'tls.cert_file' cannot be 'a.pem': allowed is given together with tls.key_file",
         ),
         (
-            "[limits]\nrequest_memory_bytes = \"100MiB\"\nmax_request_bytes = \"100MiB\"\n[tls]\nkey_file = \"k\"",
+            "[limits]\nrequest_memory_bytes = \"115MiB\"\nmax_request_bytes = \"100MiB\"\n[tls]\nkey_file = \"k\"",
             "'tls.key_file' cannot be 'k': allowed is given together with tls.cert_file",
+        ),
+        (
+            "[limits]\nrequest_memory_bytes = \"114MiB\"\nmax_request_bytes = \"100MiB\"",
+            "'limits.request_memory_bytes' cannot be '119537664': allowed is at least limits.max_request_bytes, which is 104857600, besides the eighth that is kept for small requests",
+        ),
+        (
+            "[tls]\ntcp = \"off\"\nclient_auth = \"required\"",
+            "'tls.tcp' cannot be 'off': allowed is allowed or required while tls.client_auth is required: certificates are shown over TLS",
         ),
         (
             "[topic_defaults]\nmax.compaction.lag.ms = 1\nmin.compaction.lag.ms = 2",

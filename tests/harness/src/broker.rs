@@ -78,6 +78,11 @@ impl Broker {
         command
     }
 
+    /// Where HTTP is served.
+    pub const fn http_address(&self) -> SocketAddr {
+        self.home.http
+    }
+
     /// Status code and body of `GET path` on the broker's HTTP port.
     pub fn http(&self, path: &str) -> anyhow::Result<(u16, String)> {
         http::get(self.home.http, path).with_context(|| format!("GET {path}"))

@@ -206,7 +206,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         default: "none",
         check: Check::OneOf(&["none", "optional", "required"]),
         effect: Applied,
-        doc: "Whether clients may (`optional`) or must (`required`) show a certificate.",
+        doc: "Whether clients may (`optional`) or must (`required`) show a certificate. Where they must, plain TCP is refused, as with `tls.tcp` at `required`.",
         assign: |c, v| {
             c.tls.client_auth = match v.text() {
                 "optional" => ClientAuth::Optional,
@@ -340,7 +340,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         default: "",
         check: Check::Range(FRAME_BYTES_MAX as i64, i64::MAX),
         effect: Applied,
-        doc: "Memory for requests that are being received or answered; beyond it connections wait unread. Not given: a sixteenth of the machine's memory, from 200MiB to 1GiB.",
+        doc: "Memory for requests that are being received or answered; beyond it connections wait unread. An eighth is kept for small requests. Not given: a sixteenth of the machine's memory, from 200MiB to 1GiB.",
         assign: |c, v| {
             c.limits.request_memory_bytes = v.unsigned();
         },

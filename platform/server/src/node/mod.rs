@@ -132,6 +132,7 @@ impl Node {
         let transport_metrics = Arc::new(TransportMetrics::register(&registry)?);
         let listen_options = listen_options(&config, advertised.listen, tls);
         let listener = millrace_transport::listen(listen_options, broker.clone(), transport_metrics)?;
+        tell_who_is_let_in(&config);
         let stopping = Arc::new(AtomicBool::new(false));
         let readiness = readiness(log.clone(), metadata.clone(), stopping.clone());
         let admin = millrace_admin::serve(
@@ -337,12 +338,25 @@ fn own_names(config: &BrokerConfig, advertised: &Advertised) -> Vec<String> {
     config.tls.names.iter().chain([&advertised.host]).cloned().collect()
 }
 
+/// What an operator may not expect of his listeners.
+fn tell_who_is_let_in(config: &BrokerConfig) {
+    if config.tcp_tls() != config.tls.tcp {
+        tracing::info!("plain TCP is refused, since tls.client_auth requires a certificate of every client");
+    }
+    if !config.http.address.ip().is_loopback() {
+        tracing::warn!(
+            address = %config.http.address,
+            "HTTP is served beyond this machine and asks nobody who he is: whoever reaches it manages plugins"
+        );
+    }
+}
+
 fn listen_options(config: &BrokerConfig, address: SocketAddr, tls: TlsContext) -> ListenOptions {
     let limits = &config.limits;
     ListenOptions {
         address,
         tls,
-        tcp_tls: match config.tls.tcp {
+        tcp_tls: match config.tcp_tls() {
             config::TcpTls::Off => TcpTls::Off,
             config::TcpTls::Allowed => TcpTls::Allowed,
             config::TcpTls::Required => TcpTls::Required,
