@@ -13,10 +13,11 @@ use millrace_protocol::ErrorCode;
 use millrace_protocol::plugins::PluginService;
 use parking_lot::Mutex;
 use prometheus::Registry;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::fetch_session::FetchSessions;
+use crate::handlers::fetch::WAITING_PARTITIONS_MAX;
 use crate::local_partitions::LocalPartitions;
 use crate::metrics::{Metrics, log::LogCollector};
 use crate::partition_manager::PartitionManager;
@@ -52,6 +53,8 @@ pub(crate) struct State {
     pub(crate) metadata: Metadata,
     pub(crate) partitions: PartitionManager,
     pub(crate) sessions: FetchSessions,
+    /// Room for the partitions of fetches that wait.
+    pub(crate) waiting_partitions: Semaphore,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -100,6 +103,7 @@ impl Broker {
                 metrics.fetch_sessions.clone(),
                 metrics.fetch_session_partitions.clone(),
             ),
+            waiting_partitions: Semaphore::new(WAITING_PARTITIONS_MAX),
             config,
             log,
             metadata,

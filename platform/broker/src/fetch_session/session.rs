@@ -19,7 +19,8 @@ pub(crate) enum TopicKey {
 /// A partition as a session knows it.
 pub(crate) type PartitionKey = (TopicKey, i32);
 
-/// What a client wants of one partition.
+/// What a client wants of one partition. It is kept for as long as the client waits or has a session, so it holds on
+/// to no part of a request's buffer.
 #[derive(Clone, Debug)]
 pub(crate) struct FetchTarget {
     pub(crate) key: PartitionKey,
@@ -29,16 +30,6 @@ pub(crate) struct FetchTarget {
     pub(crate) current_leader_epoch: LeaderEpoch,
     /// The epoch of the last record that a replica has.
     pub(crate) last_fetched_epoch: LeaderEpoch,
-}
-
-impl FetchTarget {
-    /// A copy that holds on to no part of the request's buffer.
-    fn detached(mut self) -> Self {
-        if let TopicKey::Name(name) = &self.key.0 {
-            self.key.0 = TopicKey::Name(StrBytes::from_string(name.to_string()));
-        }
-        self
-    }
 }
 
 /// What decides whether a partition is worth mentioning again.
@@ -122,7 +113,6 @@ impl Session {
                 cached.target = FetchTarget { key, ..target };
                 continue;
             }
-            let target = target.detached();
             self.positions.insert(target.key.clone(), self.next_position);
             let cached = Cached { target, high_watermark: -1, log_start_offset: -1 };
             self.partitions.insert(self.next_position, cached);

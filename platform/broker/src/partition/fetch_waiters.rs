@@ -4,6 +4,7 @@
 //! a wake-up re-reads only the partitions that moved. It leaves every list when it is dropped: a consumer
 //! that polls an idle partition for hours leaves nothing behind.
 
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +23,9 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug)]
 pub(crate) struct WaitingFetch {
     id: u64,
-    moved: Mutex<Vec<usize>>,
+    /// Positions in the request. A set, since partitions may move any number of times before the fetch looks: it
+    /// does not while requests before it on its connection wait.
+    moved: Mutex<BTreeSet<usize>>,
     waker: AtomicWaker,
 }
 
@@ -30,18 +33,13 @@ impl WaitingFetch {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            moved: Mutex::new(Vec::new()),
+            moved: Mutex::default(),
             waker: AtomicWaker::new(),
         })
     }
 
     pub(crate) fn notify(&self, position: usize) {
-        let mut moved = self.moved.lock();
-        // A busy partition moves many times before the fetch runs; it is re-read once.
-        if moved.last() != Some(&position) {
-            moved.push(position);
-        }
-        drop(moved);
+        self.moved.lock().insert(position);
         self.waker.wake();
     }
 
@@ -49,13 +47,8 @@ impl WaitingFetch {
     pub(crate) async fn moved(&self) -> Vec<usize> {
         poll_fn(|context| {
             self.waker.register(context.waker());
-            let mut moved = std::mem::take(&mut *self.moved.lock());
-            if moved.is_empty() {
-                return Poll::Pending;
-            }
-            moved.sort_unstable();
-            moved.dedup();
-            Poll::Ready(moved)
+            let moved = std::mem::take(&mut *self.moved.lock());
+            if moved.is_empty() { Poll::Pending } else { Poll::Ready(moved.into_iter().collect()) }
         })
         .await
     }
@@ -134,5 +127,17 @@ mod tests {
         assert_eq!(fetch.moved().now_or_never(), Some(vec![0, 1]));
         first.remove(&fetch);
         assert_eq!(first.len(), 0);
+    }
+
+    #[test]
+    fn partitions_that_move_in_turn_are_remembered_once_each() {
+        let fetch = WaitingFetch::new();
+        for _ in 0..1000 {
+            fetch.notify(0);
+            fetch.notify(1);
+        }
+        assert_eq!(fetch.moved.lock().len(), 2);
+        assert_eq!(fetch.moved().now_or_never(), Some(vec![0, 1]));
+        assert!(fetch.moved.lock().is_empty());
     }
 }

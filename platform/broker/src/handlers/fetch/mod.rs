@@ -4,6 +4,10 @@
 //! goes to a blocking thread as a whole. A fetch with too little to answer waits on its partitions and
 //! re-reads those that moved, until `min_bytes` are there or `max_wait_ms` is over (a long poll).
 //!
+//! A fetch that waits holds little, and nothing that grows: no records, no buffer of its request, no image of the
+//! metadata; which partitions it asks for, as long as all that wait ask for at most [`WAITING_PARTITIONS_MAX`]; and
+//! that for [`WAIT_MAX`] at most.
+//!
 //! Replicas do not fetch yet: a request with a replica's id is told that this broker does not lead for it.
 
 mod read;
@@ -33,6 +37,12 @@ const HAS_REPLICA_STATE: i16 = 15;
 
 const READ_COMMITTED: i8 = 1;
 
+/// The longest wait, whatever the client asks for. It gets an answer without records then and asks again, as after
+/// any wait; by default clients wait for half a second and give up a request after half a minute.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Partitions of all fetches that wait, some 400 bytes each. A fetch beyond is answered at once with what there is.
+pub(crate) const WAITING_PARTITIONS_MAX: usize = 1_000_000;
+
 /// One fetch on its way: how to answer it, what it reads and what it has read.
 struct Fetch {
     call: Call,
@@ -57,8 +67,8 @@ pub(crate) async fn start(call: Call, body: Bytes) -> Result<Reply, CloseReason>
     };
     let limits = limits(&call, &request);
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(limits.max_bytes);
-    let max_wait = Duration::from_millis(request.max_wait_ms.max(0).unsigned_abs().into());
-    let mut reading = Reading::new(&call.state, targets, limits);
+    let max_wait = Duration::from_millis(request.max_wait_ms.max(0).unsigned_abs().into()).min(WAIT_MAX);
+    let mut reading = Reading::new(targets, limits);
     let needs_disk = reading.read_all(&call.state, Source::Memory).is_err();
     let fetch = Fetch { call, context, reading, min_bytes, max_wait };
     if !needs_disk && fetch.is_worth_an_answer() {
@@ -89,9 +99,11 @@ fn topic_key(by_id: bool, name: &StrBytes, id: Uuid) -> TopicKey {
 fn targets(topics: &[FetchTopic], by_id: bool) -> Vec<FetchTarget> {
     let mut targets = Vec::with_capacity(topics.iter().map(|topic| topic.partitions.len()).sum());
     for topic in topics {
+        // A copy: the name is a part of the request's buffer.
+        let name = StrBytes::from_string(topic.topic.to_string());
         for partition in &topic.partitions {
             targets.push(FetchTarget {
-                key: (topic_key(by_id, &topic.topic, topic.topic_id), partition.partition),
+                key: (topic_key(by_id, &name, topic.topic_id), partition.partition),
                 fetch_offset: partition.fetch_offset,
                 max_bytes: usize::try_from(partition.partition_max_bytes).unwrap_or(0),
                 current_leader_epoch: LeaderEpoch(partition.current_leader_epoch),
@@ -130,15 +142,26 @@ impl Fetch {
     }
 
     async fn wait_until(mut self, deadline: Instant) -> Option<Self> {
+        let state = self.call.state.clone();
+        let partitions = u32::try_from(self.reading.reads.len()).unwrap_or(u32::MAX);
+        let Ok(_place) = state.waiting_partitions.try_acquire_many(partitions) else { return Some(self) };
         let waiting = Registered::new(self.reading.partitions());
         while !self.is_worth_an_answer() {
+            self.reading.forget_records();
             let Ok(moved) = tokio::time::timeout_at(deadline, waiting.fetch.moved()).await else { break };
-            let state = self.call.state.clone();
-            if let Err(NeedsDisk) = self.reading.read_again(&state, &moved, Source::Memory) {
-                self = self.read_from_disk(Some(moved)).await?;
-            }
+            self = self.read_positions(moved).await?;
         }
-        Some(self)
+        let forgotten = self.reading.forgotten();
+        self.read_positions(forgotten).await
+    }
+
+    /// Reads the partitions at `positions` anew.
+    async fn read_positions(mut self, positions: Vec<usize>) -> Option<Self> {
+        let state = self.call.state.clone();
+        match self.reading.read_again(&state, &positions, Source::Memory) {
+            Ok(()) => Some(self),
+            Err(NeedsDisk) => self.read_from_disk(Some(positions)).await,
+        }
     }
 
     /// Reads all partitions, or those at some positions, on a thread that may block.

@@ -41,11 +41,13 @@ pub(super) struct PartitionRead {
     pub(super) target: FetchTarget,
     pub(super) partition: Option<Arc<Partition>>,
     pub(super) outcome: Result<Found, ErrorCode>,
+    /// What has been read counts, but is not here: it is read again for the answer.
+    forgotten_bytes: usize,
 }
 
 impl PartitionRead {
     fn bytes(&self) -> usize {
-        self.outcome.as_ref().map_or(0, |found| found.records.len())
+        self.forgotten_bytes + self.outcome.as_ref().map_or(0, |found| found.records.len())
     }
 
     fn has_news(&self) -> bool {
@@ -56,17 +58,18 @@ impl PartitionRead {
 /// All partitions of a fetch.
 pub(super) struct Reading {
     limits: Limits,
-    image: Arc<Image>,
     pub(super) reads: Vec<PartitionRead>,
     bytes: usize,
     has_news: bool,
 }
 
 impl Reading {
-    pub(super) fn new(state: &State, targets: Vec<FetchTarget>, limits: Limits) -> Self {
-        let unread = |target| PartitionRead { target, partition: None, outcome: Ok(Found::default()) };
-        let reads = targets.into_iter().map(unread).collect();
-        Self { limits, image: state.metadata.image(), reads, bytes: 0, has_news: false }
+    pub(super) fn new(targets: Vec<FetchTarget>, limits: Limits) -> Self {
+        let unread = |target| {
+            let outcome = Ok(Found::default());
+            PartitionRead { target, partition: None, outcome, forgotten_bytes: 0 }
+        };
+        Self { limits, reads: targets.into_iter().map(unread).collect(), bytes: 0, has_news: false }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -80,10 +83,6 @@ impl Reading {
 
     pub(super) fn is_empty(&self) -> bool {
         self.reads.is_empty()
-    }
-
-    pub(super) fn image(&self) -> Arc<Image> {
-        self.image.clone()
     }
 
     pub(super) fn read_committed(&self) -> bool {
@@ -101,7 +100,23 @@ impl Reading {
     /// Reads every partition anew.
     pub(super) fn read_all(&mut self, state: &State, source: Source) -> Result<(), NeedsDisk> {
         (self.bytes, self.has_news) = (0, false);
-        (0..self.reads.len()).try_for_each(|position| self.read_at(state, position, source, 0))
+        let image = state.metadata.image();
+        (0..self.reads.len()).try_for_each(|position| self.read_at(state, &image, position, source, 0))
+    }
+
+    /// Lets go of the records, whose memory is wanted for others while this fetch waits.
+    pub(super) fn forget_records(&mut self) {
+        for read in &mut self.reads {
+            if let Ok(found) = &mut read.outcome {
+                read.forgotten_bytes += std::mem::take(&mut found.records).len();
+            }
+        }
+    }
+
+    /// The positions whose records are to be read again.
+    pub(super) fn forgotten(&self) -> Vec<usize> {
+        let reads = self.reads.iter().enumerate();
+        reads.filter(|(_, read)| read.forgotten_bytes > 0).map(|(position, _)| position).collect()
     }
 
     /// Reads the partitions at `positions` anew, in what room the others leave.
@@ -111,23 +126,24 @@ impl Reading {
         positions: &[usize],
         source: Source,
     ) -> Result<(), NeedsDisk> {
-        self.image = state.metadata.image();
+        let image = state.metadata.image();
         positions.iter().try_for_each(|position| {
             let before = self.reads[*position].bytes();
-            self.read_at(state, *position, source, before)
+            self.read_at(state, &image, *position, source, before)
         })
     }
 
     fn read_at(
         &mut self,
         state: &State,
+        image: &Image,
         position: usize,
         source: Source,
         before: usize,
     ) -> Result<(), NeedsDisk> {
         let others = self.bytes - before;
         let read = &mut self.reads[position];
-        read.outcome = match find(state, &self.image, &read.target, self.limits) {
+        read.outcome = match find(state, image, &read.target, self.limits) {
             Err(error) => Err(error),
             Ok(partition) => {
                 let room = Room {
@@ -138,6 +154,7 @@ impl Reading {
                 read_partition(partition, &read.target, room, self.limits, source)?
             }
         };
+        read.forgotten_bytes = 0;
         self.bytes = others + read.bytes();
         self.has_news |= read.has_news();
         Ok(())

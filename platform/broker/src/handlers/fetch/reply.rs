@@ -24,7 +24,7 @@ pub(super) fn refused(call: &Call, error: ErrorCode) -> Payload {
 pub(super) fn answer(fetch: Fetch) -> Payload {
     let Fetch { call, context, reading, .. } = fetch;
     let read_committed = reading.read_committed();
-    let image = reading.image();
+    let image = call.state.metadata.image();
     let mut reply = FetchReply::default();
     let mut opening = Vec::new();
     for read in reading.reads {
