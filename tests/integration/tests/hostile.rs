@@ -4,10 +4,11 @@
 // Test helpers are tests, too.
 #![allow(clippy::unwrap_used)]
 
-use std::net::UdpSocket;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpStream, UdpSocket};
 use std::time::Duration;
 
-use millrace_integration_tests::raw::{Connection, batch, produce_frame};
+use millrace_integration_tests::raw::{Connection, batch, flat, name, produce_frame};
 use millrace_integration_tests::{Neighbour, Random};
 use millrace_protocol::ErrorCode;
 use millrace_protocol::compression::Codec;
@@ -178,6 +179,100 @@ fn thousands_of_half_open_connections_are_borne() {
     });
 }
 
+/// Ten times as much as the memory for requests, announced in four bytes each.
+#[test]
+fn lengths_that_are_only_announced_hold_nobody_up() {
+    survive(|broker| {
+        let mut liars = Vec::new();
+        for number in 0..24 {
+            let mut liar = Connection::open(broker.address()).unwrap();
+            liar.send(&(100_u32 << 20).to_be_bytes());
+            // Some go on, and stop when they have something that others need.
+            if number % 2 == 0 {
+                liar.send(&vec![0; 12 << 20]);
+            }
+            liars.push(liar);
+        }
+        let mut check = Connection::open(broker.address()).unwrap();
+        check.create_topic("among-liars", &[]);
+        for _ in 0..5 {
+            assert_eq!(check.produce("among-liars", &batch(&vec![b'x'; 900_000], Codec::None)).0, 0);
+        }
+        drop(liars);
+    });
+}
+
+#[test]
+fn http_heads_that_never_end_are_given_up_and_hold_nobody_up() {
+    survive(|broker| {
+        let mut half: Vec<TcpStream> = Vec::new();
+        for _ in 0..300 {
+            let mut stream = TcpStream::connect(broker.http_address()).unwrap();
+            // Those that have gone in the meantime had to make way for others.
+            let _ = stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ");
+            stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            half.push(stream);
+        }
+        assert_eq!(broker.http("/readyz").unwrap().0, 200);
+        for mut stream in half {
+            let mut answer = [0; 1000];
+            while stream.read(&mut answer).is_ok_and(|read| read > 0) {}
+            // The error of a read that took too long is another than that of a connection that was ended.
+            let after = stream.read(&mut answer);
+            assert!(!after.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "still open");
+        }
+    });
+}
+
+/// The client waits for more than there is while two partitions move in turn, and asks once more behind that.
+#[test]
+fn a_fetch_that_waits_holds_nothing_that_grows() {
+    survive(|broker| {
+        let mut writer = Connection::open(broker.address()).unwrap();
+        writer.create_topic("turn-a", &[]);
+        writer.create_topic("turn-b", &[]);
+        let mut waiting: Vec<Connection> = Vec::new();
+        for _ in 0..100 {
+            let mut connection = Connection::open(broker.address()).unwrap();
+            for _ in 0..50 {
+                connection.send(&patient_fetch_frame(&["turn-a", "turn-b"]));
+            }
+            waiting.push(connection);
+        }
+        let record = batch(b"x", Codec::None);
+        for _ in 0..20 {
+            for topic in ["turn-a", "turn-b"] {
+                assert_eq!(writer.produce(topic, &record).0, 0);
+            }
+        }
+        let before = broker.resident_bytes().unwrap();
+        for _ in 0..600 {
+            for topic in ["turn-a", "turn-b"] {
+                assert_eq!(writer.produce(topic, &record).0, 0);
+            }
+        }
+        let grown = broker.resident_bytes().unwrap().saturating_sub(before);
+        assert!(grown < 20 << 20, "1200 small records made the broker {} KiB larger", grown >> 10);
+    });
+}
+
+/// Asks for more than will come, for as long as can be said.
+fn patient_fetch_frame(topics: &[&str]) -> bytes::Bytes {
+    use millrace_protocol::messages::FetchRequest;
+    use millrace_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+    let partition = FetchPartition::default().with_partition_max_bytes(50 << 20);
+    let topics = topics
+        .iter()
+        .map(|topic| FetchTopic::default().with_topic(name(topic)).with_partitions(vec![partition.clone()]));
+    let request = FetchRequest::default()
+        .with_max_bytes(50 << 20)
+        .with_min_bytes(50 << 20)
+        .with_max_wait_ms(i32::MAX)
+        .with_topics(topics.collect())
+        .with_session_epoch(-1);
+    flat(millrace_protocol::frame::encode_request(7, Some("patient"), 11, &request).unwrap())
+}
+
 #[test]
 fn a_client_that_never_reads_is_not_buffered_for() {
     survive(|broker| {
@@ -204,7 +299,6 @@ fn a_client_that_never_reads_is_not_buffered_for() {
 }
 
 fn fetch_frame(topic: &str) -> bytes::Bytes {
-    use millrace_integration_tests::raw::{flat, name};
     use millrace_protocol::messages::FetchRequest;
     use millrace_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
     let partition = FetchPartition::default().with_partition_max_bytes(50 << 20);

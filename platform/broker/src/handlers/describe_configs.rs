@@ -1,7 +1,10 @@
 //! DescribeConfigs (1 to 4): the settings of topics and of this broker.
+//!
+//! A resource that is named several times is answered once. Kafka answers it each time; its clients name it once.
 
 use std::collections::BTreeMap;
 
+use hashbrown::HashSet;
 use millrace_config::KAFKA_BROKER_SETTINGS;
 use millrace_config::kafka_broker::KafkaBrokerSetting;
 use millrace_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -43,7 +46,11 @@ pub(crate) async fn handle(call: &Call, request: DescribeConfigsRequest) -> Desc
         types,
     };
     let mut response = DescribeConfigsResponse::default();
-    for (position, asked) in request.resources.into_iter().enumerate() {
+    // Each once: an answer is a hundred times as long as a name that is repeated.
+    let mut seen = HashSet::new();
+    let once =
+        |asked: &DescribeConfigsResource| seen.insert((asked.resource_type, asked.resource_name.clone()));
+    for (position, asked) in request.resources.into_iter().filter(once).enumerate() {
         let mut result = DescribeConfigsResult::default()
             .with_resource_type(asked.resource_type)
             .with_resource_name(asked.resource_name.clone());

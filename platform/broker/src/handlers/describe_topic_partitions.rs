@@ -42,10 +42,13 @@ pub(crate) async fn handle(
             break;
         }
         match lookup::by_name(&image, name) {
-            Err(_) if millrace_metadata::topic_name::validate(name).is_err() => {
-                response.topics.push(refused(call, name, ErrorCode::InvalidTopicException));
+            // It takes as much of the answer as a partition.
+            Err(error) => {
+                let valid = millrace_metadata::topic_name::validate(name).is_ok();
+                let error = if valid { error } else { ErrorCode::InvalidTopicException };
+                response.topics.push(refused(call, name, error));
+                room -= 1;
             }
-            Err(error) => response.topics.push(refused(call, name, error)),
             Ok(topic) => {
                 let end = topic.partitions.len().min(start.saturating_add(room));
                 response.topics.push(describe(call, &image, topic, start, end));

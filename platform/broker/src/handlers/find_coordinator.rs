@@ -4,7 +4,10 @@
 //! with a text that says what is missing; the retriable `COORDINATOR_NOT_AVAILABLE` would have them try for
 //! ever. A transaction is sent to this broker, whose InitProducerId refuses it: librdkafka asks for a
 //! coordinator again and again in silence whatever the error, but reports one of InitProducerId.
+//!
+//! A key that is named several times is answered once: an answer is much longer than a key.
 
+use hashbrown::HashSet;
 use millrace_protocol::messages::find_coordinator_response::Coordinator;
 use millrace_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use millrace_protocol::{ErrorCode, StrBytes};
@@ -24,9 +27,10 @@ const SHARE: i8 = 2;
 
 pub(crate) async fn handle(call: &Call, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
     if call.version >= MANY_KEYS {
+        let mut seen = HashSet::new();
+        let once = request.coordinator_keys.into_iter().filter(|key| seen.insert(key.clone()));
         let find = |key: StrBytes| find(call, request.key_type).with_key(key);
-        return FindCoordinatorResponse::default()
-            .with_coordinators(request.coordinator_keys.into_iter().map(find).collect());
+        return FindCoordinatorResponse::default().with_coordinators(once.map(find).collect());
     }
     let found = find(call, request.key_type);
     let response = FindCoordinatorResponse::default()
