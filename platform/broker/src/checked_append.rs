@@ -64,7 +64,7 @@ pub(crate) fn append(
         .append(batches)
         .map_err(|error| Failure::because(error.to_error_code(), error.to_string()))?;
     let bytes = batches.iter().map(|batch| batch.bytes.len() as u64).sum();
-    partition.traffic().bytes_in.inc_by(bytes);
+    partition.traffic().came_in(bytes);
     Ok(appended)
 }
 

@@ -14,25 +14,23 @@
 //! | `millrace_fetch_session_partitions` | gauge | | partitions in all of them |
 //!
 //! The log's own metrics are listed in [`log`]. Cardinality is bounded: `api` and `code` by the protocol,
-//! `topic` by [`TOPIC_LABELS_MAX`], beyond which topics share the label `other`.
+//! `topic` by [`topics::TOPIC_LABELS_MAX`], beyond which topics share the label `other`.
 
 pub(crate) mod log;
+mod topics;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use millrace_protocol::api::SERVED;
 use millrace_protocol::private::PrivateApi;
-use parking_lot::Mutex;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 
-/// Topics with a label of their own.
-pub(crate) const TOPIC_LABELS_MAX: usize = 1_000;
-const OTHER: &str = "other";
+pub(crate) use topics::TopicTraffic;
+use topics::Topics;
 
 /// Upper bounds in seconds: from an answer out of memory to a long poll's half minute.
 const LATENCY_BUCKETS: &[f64] = &[
@@ -55,13 +53,6 @@ impl ApiMetrics {
     }
 }
 
-/// Counters of one topic; partitions hold them, so that counting costs no look-up.
-#[derive(Debug)]
-pub(crate) struct TopicTraffic {
-    pub(crate) bytes_in: IntCounter,
-    pub(crate) bytes_out: IntCounter,
-}
-
 /// Everything counted, registered once.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -69,9 +60,7 @@ pub(crate) struct Metrics {
     private_apis: Vec<Arc<ApiMetrics>>,
     errors: IntCounterVec,
     pub(crate) bad_requests: IntCounter,
-    bytes_in: IntCounterVec,
-    bytes_out: IntCounterVec,
-    traffic: Mutex<HashMap<String, Arc<TopicTraffic>>>,
+    traffic: Topics,
     pub(crate) partitions: IntGauge,
     pub(crate) topics: IntGauge,
     pub(crate) fetch_sessions: IntGauge,
@@ -124,9 +113,10 @@ impl Metrics {
             private_apis: PrivateApi::ALL.iter().map(|private| api(private.name().to_owned())).collect(),
             errors: counters(registry, "millrace_request_errors_total", errors, &["api", "code"])?,
             bad_requests,
-            bytes_in: counters(registry, "millrace_topic_bytes_in_total", bytes_in, &["topic"])?,
-            bytes_out: counters(registry, "millrace_topic_bytes_out_total", bytes_out, &["topic"])?,
-            traffic: Mutex::default(),
+            traffic: Topics::new(
+                counters(registry, "millrace_topic_bytes_in_total", bytes_in, &["topic"])?,
+                counters(registry, "millrace_topic_bytes_out_total", bytes_out, &["topic"])?,
+            ),
             partitions: gauge(registry, "millrace_partitions", "Partitions with a log on this broker.")?,
             topics: gauge(registry, "millrace_topics", "Topics of the cluster.")?,
             fetch_sessions: gauge(registry, "millrace_fetch_sessions", sessions)?,
@@ -155,51 +145,11 @@ impl Metrics {
 
     /// The counters of a topic, shared by its partitions.
     pub(crate) fn traffic(&self, topic: &str) -> Arc<TopicTraffic> {
-        let mut traffic = self.traffic.lock();
-        let label =
-            if traffic.contains_key(topic) || traffic.len() < TOPIC_LABELS_MAX { topic } else { OTHER };
-        let counters = || {
-            Arc::new(TopicTraffic {
-                bytes_in: self.bytes_in.with_label_values(&[label]),
-                bytes_out: self.bytes_out.with_label_values(&[label]),
-            })
-        };
-        traffic.entry_ref(label).or_insert_with(counters).clone()
+        self.traffic.traffic(topic)
     }
 
     /// Forgets the counters of a deleted topic.
     pub(crate) fn forget_topic(&self, topic: &str) {
-        if self.traffic.lock().remove(topic).is_some() {
-            // Absent labels are what is wanted, so that they are absent already is no error.
-            let _ = self.bytes_in.remove_label_values(&[topic]);
-            let _ = self.bytes_out.remove_label_values(&[topic]);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn topics_beyond_the_limit_share_a_label() {
-        let registry = Registry::new();
-        let metrics = Metrics::register(&registry).unwrap();
-        for topic in 0..TOPIC_LABELS_MAX + 10 {
-            metrics.traffic(&format!("topic-{topic}")).bytes_in.inc();
-        }
-        let families = registry.gather();
-        let bytes_in = families.iter().find(|family| family.name() == "millrace_topic_bytes_in_total");
-        assert_eq!(bytes_in.unwrap().get_metric().len(), TOPIC_LABELS_MAX + 1);
-        assert_eq!(metrics.traffic("another").bytes_in.get(), 10);
-    }
-
-    #[test]
-    fn a_deleted_topic_leaves_no_label() {
-        let registry = Registry::new();
-        let metrics = Metrics::register(&registry).unwrap();
-        metrics.traffic("gone").bytes_in.inc();
-        metrics.forget_topic("gone");
-        assert!(registry.gather().iter().all(|family| family.name() != "millrace_topic_bytes_in_total"));
+        self.traffic.forget(topic);
     }
 }

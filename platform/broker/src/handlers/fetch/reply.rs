@@ -60,7 +60,7 @@ fn count(call: &Call, read: &PartitionRead) {
         (Err(error), _) => {
             call.fail(*error);
         }
-        (Ok(found), Some(partition)) => partition.traffic().bytes_out.inc_by(found.records.len() as u64),
+        (Ok(found), Some(partition)) => partition.traffic().went_out(found.records.len() as u64),
         (Ok(_), None) => {}
     }
 }
