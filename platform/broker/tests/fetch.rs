@@ -48,6 +48,25 @@ async fn a_long_poll_waits_for_min_bytes_and_no_longer_than_max_wait() {
     assert!(fetched(&response).records.as_ref().is_none_or(bytes::Bytes::is_empty));
 }
 
+/// While it waits it holds no records, so those that were there first are read again.
+#[tokio::test]
+async fn a_long_poll_has_what_was_there_before_it_waited() {
+    let broker = TestBroker::start().await;
+    let (mut reader, mut writer) = (broker.client(), broker.client());
+    writer.create_topic("t", 2, &[]).await;
+    writer.write("t", 0, &["12345"]).await;
+    let enough = batch(&["12345"]).len() as i32 * 2;
+    let partitions = vec![fetch_partition(0, 0), fetch_partition(1, 0)];
+    let request = fetch("t", partitions).with_max_wait_ms(60_000).with_min_bytes(enough);
+    let mut polling = reader.start(11, request).await.later();
+    assert!((&mut polling).now_or_never().is_none(), "half of it is not enough");
+    writer.write("t", 1, &["67890"]).await;
+    let mut response = polling.await;
+    for (partition, expect) in [(0, ["12345"]), (1, ["67890"])] {
+        assert_eq!(values(response.responses[0].partitions[partition].records.take()), expect);
+    }
+}
+
 #[tokio::test]
 async fn a_dropped_long_poll_leaves_nothing_behind() {
     let broker = TestBroker::start().await;
