@@ -22,6 +22,7 @@ use crate::local_partitions::LocalPartitions;
 use crate::metrics::{Metrics, log::LogCollector};
 use crate::partition_manager::PartitionManager;
 use crate::producer_ids::ProducerIds;
+use crate::refused_topics::RefusedTopics;
 
 /// What a broker is told at its start, besides its configuration.
 #[derive(Clone, Debug)]
@@ -56,6 +57,7 @@ pub(crate) struct State {
     /// Room for the partitions of fetches that wait.
     pub(crate) waiting_partitions: Semaphore,
     pub(crate) producer_ids: ProducerIds,
+    pub(crate) refused_topics: RefusedTopics,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
     /// Long polls are over: the broker is about to stop.
@@ -109,6 +111,7 @@ impl Broker {
             metadata,
             partitions,
             producer_ids: ProducerIds::default(),
+            refused_topics: RefusedTopics::default(),
             metrics,
             clock,
             draining: AtomicBool::new(false),

@@ -24,6 +24,7 @@ mod metrics;
 mod partition;
 mod partition_manager;
 mod producer_ids;
+mod refused_topics;
 
 pub use broker::{Broker, BrokerOptions, StartError};
 pub use local_partitions::LocalPartitions;

@@ -58,8 +58,10 @@ async fn a_topic_is_told_once() {
         .with_response_partition_limit(100);
     assert_eq!(client.call(0, request).await.topics.len(), 1);
 
-    let topic =
-        CreatableTopic::default().with_name(topic_name("new")).with_num_partitions(1).with_replication_factor(1);
+    let topic = CreatableTopic::default()
+        .with_name(topic_name("new"))
+        .with_num_partitions(1)
+        .with_replication_factor(1);
     let response = client.call(7, CreateTopicsRequest::default().with_topics(vec![topic; TIMES])).await;
     let told: Vec<_> = response.topics.iter().map(|topic| topic.error_code).collect();
     assert_eq!(told, [ErrorCode::InvalidRequest.code()]);
@@ -70,7 +72,8 @@ async fn a_topic_is_told_once() {
 async fn unknown_topics_are_told_in_pages() {
     let broker = TestBroker::start().await;
     let mut client = broker.client();
-    let topics = (0..TIMES).map(|number| TopicRequest::default().with_name(topic_name(&format!("{number:05}"))));
+    let topics =
+        (0..TIMES).map(|number| TopicRequest::default().with_name(topic_name(&format!("{number:05}"))));
     let request = DescribeTopicPartitionsRequest::default()
         .with_topics(topics.collect())
         .with_response_partition_limit(i32::MAX);

@@ -308,6 +308,24 @@ fn fetch_frame(topic: &str) -> bytes::Bytes {
     flat(millrace_protocol::frame::encode_request(7, Some("deaf"), 11, &request).unwrap())
 }
 
+/// Clients ask for a topic that cannot be made again and again; its operator reads of it once.
+#[test]
+fn a_topic_that_is_refused_again_and_again_is_one_warning() {
+    use millrace_protocol::messages::MetadataRequest;
+    use millrace_protocol::messages::metadata_request::MetadataRequestTopic;
+    let broker = Broker::builder().setting("topics", "default_replication_factor = 3").start().unwrap();
+    let mut connection = Connection::open(broker.address()).unwrap();
+    let topic = MetadataRequestTopic::default().with_name(Some(name("refused")));
+    let request =
+        MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(true);
+    for _ in 0..20 {
+        let response = connection.ask(9, &request);
+        assert_eq!(response.topics[0].error_code, ErrorCode::UnknownTopicOrPartition.code());
+    }
+    let warnings = broker.log().matches("cannot create a topic that was asked for").count();
+    assert_eq!(warnings, 1, "{}", broker.log());
+}
+
 #[test]
 fn datagrams_of_garbage_are_ignored() {
     survive(|broker| {

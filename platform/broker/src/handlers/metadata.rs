@@ -94,8 +94,12 @@ async fn create_missing(call: &Call, request: &MetadataRequest, topics: &[&Metad
         match create(&call.state, NewTopic::with_defaults(name.to_string())).await {
             Ok(()) => tracing::info!(topic = %name.0, "created a topic that was asked for"),
             Err(refusal) if refusal.code == ErrorCode::TopicAlreadyExists => {}
-            Err(refusal) => {
+            // Clients that are told that it is unknown ask again and again.
+            Err(refusal) if call.state.refused_topics.is_new(name, &refusal.message) => {
                 tracing::warn!(topic = %name.0, reason = refusal.message, "cannot create a topic that was asked for");
+            }
+            Err(refusal) => {
+                tracing::debug!(topic = %name.0, reason = refusal.message, "cannot create a topic, still");
             }
         }
     }
