@@ -117,7 +117,7 @@ mod tests {
     fn counted(registry: &Registry) -> BTreeMap<String, u64> {
         let families = registry.gather();
         let bytes_in = families.iter().find(|family| family.name() == "bytes_in");
-        let metrics = bytes_in.map(|family| family.get_metric()).unwrap_or_default();
+        let metrics = bytes_in.map(prometheus::proto::MetricFamily::get_metric).unwrap_or_default();
         let value = |metric: &prometheus::proto::Metric| {
             (metric.get_label()[0].value().to_owned(), metric.get_counter().get_value() as u64)
         };
