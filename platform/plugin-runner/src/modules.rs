@@ -25,8 +25,10 @@ use parking_lot::Mutex;
 /// Unfinished uploads at one time; each may take up to [`MODULE_BYTES_MAX`] of the disk.
 pub(crate) const UPLOADS_MAX: usize = 8;
 
-/// An upload that no piece came for in this time may be dropped.
-pub(crate) const UPLOAD_IDLE_MAX: Duration = Duration::from_secs(5 * 60);
+/// An upload that gets nothing new for this time may be dropped, as soon as another needs its place. What is new earns
+/// time back at [`UPLOAD_BYTES_PER_SECOND_MIN`], so that a byte now and then keeps no place.
+pub(crate) const UPLOAD_IDLE_MAX: Duration = Duration::from_secs(60);
+const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 64 << 10;
 
 const MODULE_SUFFIX: &str = ".wasm";
 const UPLOAD_SUFFIX: &str = ".upload";
@@ -54,7 +56,8 @@ struct Upload {
     file: Option<File>,
     written: u64,
     total: u64,
-    touched: Instant,
+    /// It may be dropped from then on.
+    until: Instant,
 }
 
 impl Modules {
@@ -168,14 +171,15 @@ impl Store {
         uploads.retain(|digest, upload| self.is_wanted(*digest, upload, now));
         if uploads.len() >= UPLOADS_MAX {
             return Err(PluginError::unavailable(format!(
-                "{UPLOADS_MAX} uploads are unfinished, which is the limit; one that gets no piece for {} \
-                 minutes is dropped, so try again later",
-                UPLOAD_IDLE_MAX.as_secs() / 60
+                "{UPLOADS_MAX} uploads are unfinished, which is the limit; one that gets nothing for {} \
+                 seconds is dropped, so try again later",
+                UPLOAD_IDLE_MAX.as_secs()
             )));
         }
         let file = File::create(self.upload_path(chunk.module));
         let file = file.map_err(|error| unavailable("store a module", &error))?;
-        let upload = Upload { file: Some(file), written: 0, total: chunk.total, touched: now };
+        let upload =
+            Upload { file: Some(file), written: 0, total: chunk.total, until: now + UPLOAD_IDLE_MAX };
         let upload = Arc::new(Mutex::new(upload));
         uploads.insert(chunk.module, Arc::clone(&upload));
         Ok(Some(upload))
@@ -185,7 +189,7 @@ impl Store {
     fn is_wanted(&self, digest: ModuleDigest, upload: &Mutex<Upload>, now: Instant) -> bool {
         // One that is locked is getting a piece.
         let Some(mut upload) = upload.try_lock() else { return true };
-        let wanted = now.saturating_duration_since(upload.touched) < UPLOAD_IDLE_MAX;
+        let wanted = now < upload.until;
         if !wanted {
             upload.file = None;
             self.discard(digest);
@@ -205,12 +209,13 @@ impl Store {
                 chunk.module, upload.total, chunk.total
             )));
         }
-        upload.touched = now;
         let Some(file) = upload.file.as_mut().filter(|_| chunk.offset == upload.written) else {
             return Ok(UploadReply::Continue { offset: upload.written });
         };
         let written = file.write_all(&chunk.bytes);
         upload.written += chunk.bytes.len() as u64;
+        let earned = chunk.bytes.len() as u64 * 1_000_000 / UPLOAD_BYTES_PER_SECOND_MIN;
+        upload.until = (upload.until.max(now) + Duration::from_micros(earned)).min(now + UPLOAD_IDLE_MAX);
         if written.is_ok() && upload.written < upload.total {
             return Ok(UploadReply::Continue { offset: upload.written });
         }
