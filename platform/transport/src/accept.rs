@@ -14,8 +14,8 @@ use crate::listener::TcpTls;
 use crate::phase::Phase;
 use crate::pipeline;
 use crate::quic;
-use crate::secure::{TlsSink, TlsSource};
 use crate::service::{CloseReason, TransportKind};
+use crate::stream::{StreamSink, StreamSource};
 use crate::tcp::{TcpSink, TcpSource};
 use crate::tls::ClientIdentity;
 
@@ -39,7 +39,7 @@ pub(crate) async fn tcp(shared: Arc<Shared>, listener: TcpListener, tls: TlsAcce
             Err(error) => {
                 shared.metrics.accept_errors.inc();
                 if failures % ACCEPT_ERRORS_PER_LINE == 0 {
-                    tracing::warn!(%error, "cannot accept connections: raise the descriptor limit (ulimit -n)");
+                    tracing::warn!(%error, "cannot accept connections, trying again: {}", way_out(&error));
                 }
                 failures += 1;
                 tokio::time::sleep(ACCEPT_RETRY).await;
@@ -52,6 +52,17 @@ pub(crate) async fn tcp(shared: Arc<Shared>, listener: TcpListener, tls: TlsAcce
     }
 }
 
+/// What an operator can do about a failed accept. None of the errors is for ever: what is short comes back.
+fn way_out(error: &io::Error) -> &'static str {
+    match rustix::io::Errno::from_io_error(error) {
+        Some(rustix::io::Errno::MFILE) => {
+            "raise the descriptor limit (ulimit -n), or lower limits.max_connections"
+        }
+        Some(rustix::io::Errno::NFILE) => "raise the system's limit of open files (fs.file-max)",
+        _ => "memory may be short",
+    }
+}
+
 /// Accepts QUIC connections until the listener drains.
 pub(crate) async fn quic(shared: Arc<Shared>, endpoint: Endpoint) {
     let mut phase = shared.phase();
@@ -60,7 +71,12 @@ pub(crate) async fn quic(shared: Arc<Shared>, endpoint: Endpoint) {
             incoming = endpoint.accept() => incoming,
             () = phase.reached(Phase::Draining) => return,
         };
-        let Some(incoming) = incoming else { return };
+        let Some(incoming) = incoming else {
+            if phase.current() == Phase::Running {
+                tracing::error!("QUIC has ended, since its socket failed: restart the broker to serve it again");
+            }
+            return;
+        };
         let crowded =
             usize::try_from(shared.metrics.handshakes.get()).unwrap_or(0) >= shared.limits.retry_above;
         if crowded && incoming.may_retry() && !incoming.remote_address_validated() {
@@ -145,5 +161,5 @@ async fn serve_tls(
     let connection = shared.service.connect(account.established(identity));
     let context = shared.pipeline_context(TransportKind::Tls);
     let (read, write) = tokio::io::split(stream);
-    pipeline::serve(context, TlsSource(read), TlsSink(write), connection.open_pipeline()).await
+    pipeline::serve(context, StreamSource(read), StreamSink(write), connection.open_pipeline()).await
 }

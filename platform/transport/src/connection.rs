@@ -15,6 +15,7 @@ use crate::memory::ReceiveMemory;
 use crate::metrics::{Rejection, TransportMetrics};
 use crate::phase::{Phase, PhaseWatch};
 use crate::pipeline::PipelineContext;
+use crate::quic::QuicTuning;
 use crate::service::{CloseReason, Peer, Service, TransportKind};
 use crate::tls::ClientIdentity;
 
@@ -24,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<TransportMetrics>,
     pub(crate) limits: TransportLimits,
     pub(crate) memory: ReceiveMemory,
+    pub(crate) quic: QuicTuning,
     phase: watch::Sender<Phase>,
     open: AtomicUsize,
     /// Told when the last connection has gone.
@@ -37,6 +39,7 @@ impl Shared {
         service: Arc<dyn Service>,
         metrics: Arc<TransportMetrics>,
         limits: TransportLimits,
+        quic: QuicTuning,
     ) -> Arc<Self> {
         let memory = ReceiveMemory::new(&limits, metrics.receive_bytes.clone());
         Arc::new(Self {
@@ -44,6 +47,7 @@ impl Shared {
             metrics,
             limits,
             memory,
+            quic,
             phase: watch::Sender::new(Phase::Running),
             open: AtomicUsize::new(0),
             all_closed: Notify::new(),

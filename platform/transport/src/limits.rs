@@ -51,6 +51,8 @@ pub struct TransportLimits {
     pub receive_pool_bytes: usize,
     /// Concurrent streams of one QUIC connection.
     pub streams_max: u32,
+    /// Streams of all QUIC connections together; further ones are reset. Clients use a handful each.
+    pub quic_streams_max: usize,
     /// QUIC handshakes in progress from which a new client must prove its address first (a Retry), so that
     /// forged addresses cost no handshake.
     pub retry_above: usize,
@@ -74,6 +76,7 @@ impl Default for TransportLimits {
             receive_bytes_max: 512 * MIB,
             receive_pool_bytes: 64 * MIB,
             streams_max: 256,
+            quic_streams_max: 32_768,
             retry_above: 256,
         }
     }

@@ -97,7 +97,7 @@ pub fn listen(
     let endpoint = Endpoint::new(endpoint_config, Some(server), udp, Arc::new(TokioRuntime))
         .map_err(setup("start the QUIC endpoint"))?;
     let tcp = tokio::net::TcpListener::from_std(tcp).map_err(setup("register the TCP listener"))?;
-    let shared = Shared::new(service, metrics, limits);
+    let shared = Shared::new(service, metrics, limits, quic);
     let acceptor = TlsAcceptor::from(tls.tcp());
     let accepting = vec![
         tokio::spawn(accept::tcp(Arc::clone(&shared), tcp, acceptor, tcp_tls)),

@@ -5,17 +5,18 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registr
 
 use crate::service::{CloseReason, TransportKind};
 
-/// Why a connection was turned away before it was served.
+/// Why a connection or a stream was turned away before it was served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rejection {
     ConnectionsMax,
     PerIpMax,
+    QuicStreamsMax,
 }
 
 /// All transports' metrics; one value per listener or registry.
 pub struct TransportMetrics {
     per_transport: [PerTransport; 3],
-    rejected: [IntCounter; 2],
+    rejected: [IntCounter; 3],
     pub(crate) handshakes: IntGauge,
     pub(crate) receive_bytes: IntGauge,
     pub(crate) accept_errors: IntCounter,
@@ -55,7 +56,12 @@ impl TransportMetrics {
             "Pipelines and handshakes ended by a peer's mistake, by kind",
             &["transport", "kind"],
         )?;
-        let rejected = counters(registry, "rejected_total", "Connections turned away, by limit", &["limit"])?;
+        let rejected = counters(
+            registry,
+            "rejected_total",
+            "Connections and QUIC streams turned away, by limit",
+            &["limit"],
+        )?;
         let per_transport = TransportKind::ALL.map(|kind| {
             let label = [kind.name()];
             PerTransport {
@@ -72,7 +78,7 @@ impl TransportMetrics {
         });
         Ok(Self {
             per_transport,
-            rejected: ["connections_max", "connections_per_ip_max"]
+            rejected: ["connections_max", "connections_per_ip_max", "quic_streams_max"]
                 .map(|limit| rejected.with_label_values(&[limit])),
             handshakes: registered(
                 registry,

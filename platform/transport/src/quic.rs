@@ -17,6 +17,7 @@ use rustls_pki_types::CertificateDer;
 use crate::connection::{Account, Handshaking, Shared};
 use crate::file;
 use crate::framing::Assembler;
+use crate::metrics::Rejection;
 use crate::outgoing::Outgoing;
 use crate::phase::Phase;
 use crate::pipeline::{self, ByteSink, ByteSource};
@@ -34,6 +35,8 @@ pub mod code {
     pub const PROTOCOL: u32 = 1;
     /// The broker shuts down; connect to another, or again later.
     pub const SHUTDOWN: u32 = 2;
+    /// Too many streams are open; ask again later, or on one that is open.
+    pub const CROWDED: u32 = 3;
 }
 
 /// What QUIC's speed depends on, each with its reason. `examples/raw_quic.rs` measures them.
@@ -54,9 +57,10 @@ pub struct QuicTuning {
     /// made loopback slower, because more data leaves the CPU's cache before it is read.
     pub stream_window_bytes: u32,
     /// Unread bytes of all streams of a connection: what one peer can make us hold besides the budget of
-    /// receive buffers.
+    /// receive buffers. Less when there are many connections.
     pub connection_window_bytes: u32,
-    /// Unacknowledged bytes kept for resending: the most that is in flight to one peer.
+    /// Unacknowledged bytes kept for resending: the most that is in flight to one peer. Less when there are many
+    /// connections.
     pub send_window_bytes: u64,
     /// A peer that is silent for this long is gone. Clients that stay send keep-alives.
     pub peer_timeout: Duration,
@@ -115,6 +119,27 @@ impl QuicTuning {
     }
 }
 
+/// Connections that each get the whole of their windows. What further ones get is divided by as much as there are more.
+const WHOLE_WINDOWS: u64 = 32;
+/// The smallest window: some full packets in flight.
+const WINDOW_BYTES_MIN: u64 = 128 * KIB as u64;
+
+/// A connection's part of a window when there are `connections`.
+fn shared_window(whole: u64, connections: u64) -> u64 {
+    let part = whole * WHOLE_WINDOWS / connections.max(WHOLE_WINDOWS);
+    part.max(WINDOW_BYTES_MIN.min(whole))
+}
+
+impl QuicTuning {
+    /// Bounds what a connection can make us hold by how many there are.
+    fn limit(&self, connection: &quinn::Connection, connections: u64) {
+        let receive = shared_window(self.connection_window_bytes.into(), connections);
+        // Below 2^32, as the whole is.
+        connection.set_receive_window(VarInt::try_from(receive).unwrap_or(VarInt::MAX));
+        connection.set_send_window(shared_window(self.send_window_bytes, connections));
+    }
+}
+
 /// Serves one QUIC connection from its handshake to its end.
 pub(crate) async fn serve(incoming: Incoming, mut account: Account, handshaking: Handshaking) {
     let shared = Arc::clone(&account.shared);
@@ -129,6 +154,8 @@ pub(crate) async fn serve(incoming: Incoming, mut account: Account, handshaking:
         Ok(Err(error)) => return account.close(CloseReason::HandshakeFailed(error.to_string())),
         Err(_) => return account.close(CloseReason::HandshakeTimeout),
     };
+    let connections = u64::try_from(shared.metrics.of(TransportKind::Quic).open.get()).unwrap_or(0);
+    shared.quic.limit(&connection, connections);
     let peer = account.established(identity(&connection));
     let service = shared.service.connect(peer);
     let reason = serve_streams(&shared, &connection, service).await;
@@ -161,6 +188,7 @@ async fn serve_streams(
     let reason = loop {
         tokio::select! {
             stream = connection.accept_bi() => match stream {
+                Ok((send, receive)) if is_crowded(shared) => turn_away(shared, send, receive),
                 Ok((send, receive)) => {
                     let pipeline = serve_stream(Arc::clone(shared), send, receive, service.open_pipeline());
                     pipelines.spawn(pipeline);
@@ -180,6 +208,19 @@ async fn serve_streams(
     };
     while pipelines.join_next().await.is_some() {}
     reason
+}
+
+/// Whether as many streams are open as all connections may have together.
+fn is_crowded(shared: &Shared) -> bool {
+    let open = shared.metrics.of(TransportKind::Quic).pipelines.get();
+    usize::try_from(open).unwrap_or(0) >= shared.limits.quic_streams_max
+}
+
+fn turn_away(shared: &Shared, mut send: SendStream, mut receive: RecvStream) {
+    shared.metrics.rejected(Rejection::QuicStreamsMax);
+    // They fail for a stream that the peer has ended, which is as good.
+    let _ = send.reset(code::CROWDED.into());
+    let _ = receive.stop(code::CROWDED.into());
 }
 
 /// Whether what ended one stream ends them all: a peer that breaks the protocol cannot be trusted on another.
@@ -263,5 +304,19 @@ impl ByteSink for QuicSink {
             let _ = tokio::time::timeout(FINISH_TIMEOUT, self.stream.stopped()).await;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_get_smaller_with_more_connections() {
+        let whole = 16 * MIB as u64;
+        assert_eq!([1, 32].map(|connections| shared_window(whole, connections)), [whole; 2]);
+        assert_eq!(shared_window(whole, 64), whole / 2);
+        assert_eq!(shared_window(whole, 1_000_000), WINDOW_BYTES_MIN);
+        assert_eq!(shared_window(1000, 1_000_000), 1000, "never more than the whole");
     }
 }

@@ -1,4 +1,4 @@
-//! TLS on TCP: the byte source and sink over tokio-rustls.
+//! Any stream of bytes, such as TLS on TCP, which must have what it sends in memory.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -21,9 +21,9 @@ const SLICES: usize = 16;
 /// For the peer's side of a TLS close, which many do not answer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub(crate) struct TlsSource<S>(pub(crate) ReadHalf<S>);
+pub(crate) struct StreamSource<S>(pub(crate) ReadHalf<S>);
 
-impl<S: AsyncRead + Send> ByteSource for TlsSource<S> {
+impl<S: AsyncRead + Send> ByteSource for StreamSource<S> {
     async fn fill(&mut self, frames: &mut Assembler) -> Result<usize, CloseReason> {
         poll_fn(|cx| {
             let mut stream = Pin::new(&mut self.0);
@@ -46,9 +46,9 @@ impl<S: AsyncRead + Send> ByteSource for TlsSource<S> {
     }
 }
 
-pub(crate) struct TlsSink<S>(pub(crate) WriteHalf<S>);
+pub(crate) struct StreamSink<S>(pub(crate) WriteHalf<S>);
 
-impl<S: AsyncWrite + Send> ByteSink for TlsSink<S> {
+impl<S: AsyncWrite + Send> ByteSink for StreamSink<S> {
     async fn write_some(&mut self, out: &mut Outgoing) -> io::Result<usize> {
         if let Some(front @ Piece::File { .. }) = out.front()
             && let Some(read) = file::read_front(front).await?

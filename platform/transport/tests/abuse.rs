@@ -223,6 +223,31 @@ async fn connections_over_the_limits_are_turned_away() {
 }
 
 #[tokio::test]
+async fn streams_beyond_the_limit_of_all_connections_are_reset() {
+    let server = limited(|limits| limits.quic_streams_max = 2).start();
+    let (_endpoint, connection) = server.quic(server.client_config(None), quic::ALPN).await.unwrap();
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let (mut request, mut reply) = connection.open_bi().await.unwrap();
+        send(&mut request, b"e").await;
+        receive(&mut reply).await;
+        kept.push((request, reply));
+    }
+    let (mut request, mut reply) = connection.open_bi().await.unwrap();
+    // It may be reset before all of this is written.
+    let _ = request.write_all(&frame(b"e")).await;
+    let refused = within(reply.read_chunk(100, true)).await.unwrap_err();
+    assert!(
+        matches!(refused, quinn::ReadError::Reset(code) if code == quic::code::CROWDED.into()),
+        "{refused}"
+    );
+    assert_eq!(server.metric("rejected_total", &["quic_streams_max"]), 1);
+    let (request, reply) = &mut kept[0];
+    send(request, b"e").await;
+    assert_eq!(receive(reply).await, b"e", "the others go on");
+}
+
+#[tokio::test]
 async fn a_crowd_of_quic_handshakes_makes_clients_prove_their_address() {
     let server = limited(|limits| limits.retry_above = 0).start();
     let (_endpoint, connection) = server.quic(server.client_config(None), quic::ALPN).await.unwrap();
