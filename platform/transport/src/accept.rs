@@ -73,7 +73,9 @@ pub(crate) async fn quic(shared: Arc<Shared>, endpoint: Endpoint) {
         };
         let Some(incoming) = incoming else {
             if phase.current() == Phase::Running {
-                tracing::error!("QUIC has ended, since its socket failed: restart the broker to serve it again");
+                tracing::error!(
+                    "QUIC has ended, since its socket failed: restart the broker to serve it again"
+                );
             }
             return;
         };

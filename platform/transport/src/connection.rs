@@ -95,7 +95,7 @@ impl Shared {
         let admitted = self.open.fetch_add(1, Ordering::SeqCst) < self.limits.connections_max;
         if !admitted {
             self.leave();
-            self.metrics.rejected(Rejection::ConnectionsMax);
+            self.metrics.rejected(Rejection::Connections);
             return None;
         }
         if let Some(max) = self.limits.connections_per_ip_max {
@@ -104,7 +104,7 @@ impl Shared {
             if *count >= max {
                 drop(per_ip);
                 self.leave();
-                self.metrics.rejected(Rejection::PerIpMax);
+                self.metrics.rejected(Rejection::PerIp);
                 return None;
             }
             *count += 1;

@@ -6,12 +6,22 @@
 //! of the requests.
 //!
 //! Invariants:
-//! - What a peer can make the broker hold is bounded: connections, half-open connections by a deadline,
-//!   receive buffers by one budget, replies in flight per pipeline by count and bytes.
-//! - A peer that stops (half-way through a handshake, a frame, or while it is being written to) is closed
-//!   by a deadline.
+//! - What a peer can make the broker hold is bounded, in size and in time, by what it pays for itself; see the table.
 //! - The payload of a reply is never joined or copied on plain TCP; files go through `sendfile`.
 //! - A connection leaves at most one log line; the rest is metrics.
+//!
+//! | what a peer can hold | how much | for how long |
+//! |---|---|---|
+//! | a connection | `connections_max`, `connections_per_ip_max` | `idle_timeout` without a request |
+//! | a connection before its first byte, a TLS or QUIC handshake | the same; QUIC clients beyond `retry_above` prove their address first | `handshake_timeout` |
+//! | a QUIC stream | `streams_max` a connection, `quic_streams_max` of all | `idle_timeout` without a request |
+//! | a frame on its way | a little more than has arrived, of `receive_bytes_max` for all; frames of up to 64 KiB have an eighth of it for themselves, and one of any size at a time has a reserve | a pace, a quicker one while this memory is short |
+//! | a frame that is worked on, or waits for a request before it | the frame, of the same memory; none is read on while `in_flight_max` or `in_flight_bytes_max` are reached | the service's |
+//! | replies not read yet | `in_flight_bytes_max` a pipeline, and one reply beyond | a pace |
+//! | replies to a peer that has ended its side | the same | `half_close_timeout`; over QUIC until the peer is gone |
+//! | bytes in QUIC's own buffers, unread or not acknowledged | windows, smaller the more connections there are | as long as the connection |
+//!
+//! Descriptors are short at times, and so is memory: a failed accept is tried again.
 
 mod accept;
 mod connection;

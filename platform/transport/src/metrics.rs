@@ -8,9 +8,9 @@ use crate::service::{CloseReason, TransportKind};
 /// Why a connection or a stream was turned away before it was served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rejection {
-    ConnectionsMax,
-    PerIpMax,
-    QuicStreamsMax,
+    Connections,
+    PerIp,
+    QuicStreams,
 }
 
 /// All transports' metrics; one value per listener or registry.

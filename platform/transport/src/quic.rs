@@ -217,7 +217,7 @@ fn is_crowded(shared: &Shared) -> bool {
 }
 
 fn turn_away(shared: &Shared, mut send: SendStream, mut receive: RecvStream) {
-    shared.metrics.rejected(Rejection::QuicStreamsMax);
+    shared.metrics.rejected(Rejection::QuicStreams);
     // They fail for a stream that the peer has ended, which is as good.
     let _ = send.reset(code::CROWDED.into());
     let _ = receive.stop(code::CROWDED.into());

@@ -105,15 +105,22 @@ impl Storage {
         if self.bytes.capacity() < needed {
             self.bytes.reserve_exact(capacity_for(len) - self.bytes.len());
         }
-        let unpaid = self.bytes.len().saturating_sub(room).min(self.unpaid);
-        self.pool.unpaid.fetch_sub(self.unpaid - unpaid, Ordering::Relaxed);
-        self.unpaid = unpaid;
+        self.keep_unpaid(self.bytes.len().saturating_sub(room));
+    }
+
+    /// Counts `most` bytes at most as not paid for.
+    fn keep_unpaid(&mut self, most: usize) {
+        // Small frames have none; they need not meet at the counter.
+        if self.unpaid > most {
+            self.pool.unpaid.fetch_sub(self.unpaid - most, Ordering::Relaxed);
+            self.unpaid = most;
+        }
     }
 }
 
 impl Drop for Storage {
     fn drop(&mut self) {
-        self.pool.unpaid.fetch_sub(self.unpaid, Ordering::Relaxed);
+        self.keep_unpaid(0);
         self.pool.put(std::mem::take(&mut self.bytes));
     }
 }
