@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use millrace_base::Payload;
-use millrace_base::limits::MIB;
+use millrace_base::limits::{FRAME_BYTES_MAX, MIB};
 use millrace_protocol::api::{ApiSpec, SERVED};
 use millrace_protocol::frame::{EncodeError, RequestFrame, decode_body, encode_response};
 use millrace_protocol::layout::Guarded;
@@ -72,9 +72,20 @@ impl Call {
     }
 }
 
-/// Largest body of a request that carries no records. What such a request makes the broker hold is a
-/// multiple of its size; honest ones name some ten thousand partitions in one mebibyte.
-const BODY_BYTES_MAX: usize = 8 * MIB;
+/// Largest body of a request about partitions that carries no records. What such a request makes the broker hold is
+/// a multiple of its size; honest ones name some ten thousand partitions in one mebibyte.
+const PARTITIONS_BODY_BYTES_MAX: usize = 8 * MIB;
+/// Largest body of any other request: each thing that is named in a few bytes is answered with some hundred.
+const BODY_BYTES_MAX: usize = MIB + MIB / 2;
+
+/// How large the body of a request may be.
+const fn body_bytes_max(key: ApiKey) -> usize {
+    match key {
+        ApiKey::Produce => FRAME_BYTES_MAX,
+        ApiKey::Fetch | ApiKey::ListOffsets | ApiKey::OffsetForLeaderEpoch => PARTITIONS_BODY_BYTES_MAX,
+        _ => BODY_BYTES_MAX,
+    }
+}
 
 type Started = BoxFuture<'static, Result<Reply, CloseReason>>;
 
@@ -166,10 +177,10 @@ async fn start_counted(state: &Arc<State>, turns: &mut Turns, frame: Bytes) -> R
         metrics: state.metrics.api(position).clone(),
     };
     let metrics = call.metrics.clone();
-    let len = frame.body.len();
-    if spec.key != ApiKey::Produce && len > BODY_BYTES_MAX {
+    let (len, most) = (frame.body.len(), body_bytes_max(spec.key));
+    if len > most {
         let key = spec.key;
-        let message = format!("{key:?} request of {len} bytes: the limit is {BODY_BYTES_MAX}, ask for less");
+        let message = format!("{key:?} request of {len} bytes: the limit is {most}, ask for less");
         return Err(CloseReason::Service(message));
     }
     if !spec.serves(frame.api_version) {

@@ -1,4 +1,4 @@
-//! What a request names many times is answered no longer than what it names once.
+//! What a request names many times is answered no longer than what it names once, and what it may name is bounded.
 
 mod common;
 
@@ -8,6 +8,7 @@ use millrace_protocol::ErrorCode;
 use millrace_protocol::messages::create_topics_request::CreatableTopic;
 use millrace_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use millrace_protocol::messages::describe_topic_partitions_request::TopicRequest;
+use millrace_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use millrace_protocol::messages::metadata_request::MetadataRequestTopic;
 use millrace_protocol::messages::*;
 
@@ -80,4 +81,21 @@ async fn unknown_topics_are_told_in_pages() {
     let response = client.call(0, request).await;
     assert_eq!(response.topics.len(), 2_000);
     assert_eq!(&**response.next_cursor.expect("there are more").topic_name, "02000");
+}
+
+#[tokio::test]
+async fn a_request_for_long_answers_is_short() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.client();
+    let topic = |number| TopicRequest::default().with_name(topic_name(&format!("{number:07}")));
+    let mut many = DescribeTopicPartitionsRequest::default().with_response_partition_limit(1);
+    many.topics = (0..200_000).map(topic).collect();
+    let refused = client.try_start(0, many.clone()).await.err().expect("1.8 MB of names are too many");
+    assert!(refused.to_string().contains("the limit is 1572864, ask for less"), "{refused}");
+    // One that names partitions may be longer.
+    let partition = ListOffsetsPartition::default().with_timestamp(-1);
+    let partitions = (0..150_000).map(|index| partition.clone().with_partition_index(index)).collect();
+    let topic = ListOffsetsTopic::default().with_name(topic_name("t")).with_partitions(partitions);
+    let response = client.call(7, ListOffsetsRequest::default().with_topics(vec![topic])).await;
+    assert_eq!(response.topics[0].partitions.len(), 150_000);
 }
