@@ -97,30 +97,44 @@ pub(crate) async fn quic(shared: Arc<Shared>, endpoint: Endpoint) {
     }
 }
 
-/// A TCP connection from its first byte to its end. Until that byte it costs this small task and its socket.
+/// A TCP connection from its first byte to its end.
 async fn serve_tcp(mut account: Account, stream: TcpStream, tls: TlsAcceptor, mode: TcpTls) {
+    let usage = Arc::clone(&account.usage);
+    let reason = tokio::select! {
+        reason = serve_until_end(&mut account, stream, tls, mode) => reason,
+        () = usage.must_leave() => CloseReason::Crowded,
+    };
+    account.close(reason);
+}
+
+/// Until its first byte a connection costs this small task and its socket.
+async fn serve_until_end(
+    account: &mut Account,
+    stream: TcpStream,
+    tls: TlsAcceptor,
+    mode: TcpTls,
+) -> CloseReason {
     let shared = Arc::clone(&account.shared);
     let opened = tokio::time::Instant::now();
     let deadline = opened + shared.limits.handshake_timeout;
     let mut phase = shared.phase();
     let first = tokio::select! {
         first = tokio::time::timeout_at(deadline, first_byte(&stream)) => first,
-        () = phase.reached(Phase::Draining) => return account.close(CloseReason::Shutdown),
+        () = phase.reached(Phase::Draining) => return CloseReason::Shutdown,
     };
-    let reason = match first {
+    match first {
         Err(_) => CloseReason::HandshakeTimeout,
         Ok(Err(_) | Ok(None)) => CloseReason::PeerClosed,
         Ok(Ok(Some(TLS_HANDSHAKE))) => {
             account.becomes(TransportKind::Tls);
             match mode {
                 TcpTls::Off => CloseReason::TlsDisabled,
-                _ => Box::pin(serve_tls(&shared, &mut account, stream, tls, deadline)).await,
+                _ => Box::pin(serve_tls(&shared, account, stream, tls, deadline)).await,
             }
         }
         Ok(Ok(Some(_))) if mode == TcpTls::Required => CloseReason::TlsRequired,
-        Ok(Ok(Some(_))) => Box::pin(serve_plain(&shared, &mut account, stream)).await,
-    };
-    account.close(reason);
+        Ok(Ok(Some(_))) => Box::pin(serve_plain(&shared, account, stream)).await,
+    }
 }
 
 async fn first_byte(stream: &TcpStream) -> io::Result<Option<u8>> {
@@ -133,7 +147,7 @@ async fn serve_plain(shared: &Arc<Shared>, account: &mut Account, stream: TcpStr
         return CloseReason::Io { action: "set TCP_NODELAY", source };
     }
     let connection = shared.service.connect(account.established(None));
-    let context = shared.pipeline_context(TransportKind::Tcp);
+    let context = shared.pipeline_context(TransportKind::Tcp, &account.usage);
     pipeline::serve(context, TcpSource(&stream), TcpSink(&stream), connection.open_pipeline()).await
 }
 
@@ -161,7 +175,7 @@ async fn serve_tls(
     };
     let identity = ClientIdentity::of(stream.get_ref().1.peer_certificates());
     let connection = shared.service.connect(account.established(identity));
-    let context = shared.pipeline_context(TransportKind::Tls);
+    let context = shared.pipeline_context(TransportKind::Tls, &account.usage);
     let (read, write) = tokio::io::split(stream);
     pipeline::serve(context, StreamSource(read), StreamSink(write), connection.open_pipeline()).await
 }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use prometheus::IntGauge;
 use tokio::sync::{Notify, watch};
 
+use crate::idle::{Usage, Usages};
 use crate::limits::TransportLimits;
 use crate::memory::ReceiveMemory;
 use crate::metrics::{Rejection, TransportMetrics};
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     all_closed: Notify,
     connections_accepted: AtomicU64,
     per_ip: Mutex<HashMap<IpAddr, usize>>,
+    usages: Usages,
 }
 
 impl Shared {
@@ -42,6 +44,7 @@ impl Shared {
         quic: QuicTuning,
     ) -> Arc<Self> {
         let memory = ReceiveMemory::new(&limits, metrics.receive_bytes.clone());
+        let usages = Usages::new(limits.idle_min);
         Arc::new(Self {
             service,
             metrics,
@@ -53,6 +56,7 @@ impl Shared {
             all_closed: Notify::new(),
             connections_accepted: AtomicU64::new(0),
             per_ip: Mutex::default(),
+            usages,
         })
     }
 
@@ -80,8 +84,13 @@ impl Shared {
         }
     }
 
-    pub(crate) fn pipeline_context(&self, transport: TransportKind) -> PipelineContext<'_> {
+    pub(crate) fn pipeline_context(
+        &self,
+        transport: TransportKind,
+        usage: &Arc<Usage>,
+    ) -> PipelineContext<'_> {
         PipelineContext {
+            usage: Arc::clone(usage),
             limits: &self.limits,
             memory: &self.memory,
             metrics: self.metrics.of(transport),
@@ -90,10 +99,10 @@ impl Shared {
         }
     }
 
-    /// Counts a connection in, unless a limit is reached.
+    /// Counts a connection in, unless a limit is reached. Where all places are taken, one that is idle makes room.
     pub(crate) fn admit(self: &Arc<Self>, address: SocketAddr, transport: TransportKind) -> Option<Account> {
         let admitted = self.open.fetch_add(1, Ordering::SeqCst) < self.limits.connections_max;
-        if !admitted {
+        if !admitted && !self.usages.make_room(tokio::time::Instant::now()) {
             self.leave();
             self.metrics.rejected(Rejection::Connections);
             return None;
@@ -110,14 +119,11 @@ impl Shared {
             *count += 1;
         }
         self.metrics.of(transport).open.inc();
+        let connection_id = self.connections_accepted.fetch_add(1, Ordering::Relaxed) + 1;
         Some(Account {
             shared: Arc::clone(self),
-            peer: Peer {
-                address,
-                transport,
-                connection_id: self.connections_accepted.fetch_add(1, Ordering::Relaxed) + 1,
-                identity: None,
-            },
+            peer: Peer { address, transport, connection_id, identity: None },
+            usage: self.usages.open(connection_id),
             opened: Instant::now(),
             established: false,
             reason: None,
@@ -134,6 +140,7 @@ impl Shared {
 /// One connection's place in the books, closed when dropped.
 pub(crate) struct Account {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) usage: Arc<Usage>,
     peer: Peer,
     opened: Instant,
     established: bool,
@@ -195,6 +202,7 @@ impl Drop for Account {
                 }
             }
         }
+        self.shared.usages.close(self.peer.connection_id);
         self.shared.leave();
     }
 }

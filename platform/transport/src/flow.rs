@@ -2,6 +2,7 @@
 //! and bytes, and what each half is waiting for.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::FutureExt;
@@ -10,6 +11,7 @@ use millrace_base::Payload;
 use millrace_base::limits::MIB;
 use tokio::time::Instant;
 
+use crate::idle::Usage;
 use crate::limits::TransportLimits;
 use crate::outgoing::Outgoing;
 use crate::pace::Pace;
@@ -34,6 +36,9 @@ pub(crate) enum Take {
 pub(crate) struct Flow {
     limits: TransportLimits,
     transport: TransportKind,
+    usage: Arc<Usage>,
+    /// Whether `usage` counts this pipeline.
+    busy: bool,
     queue: VecDeque<Queued>,
     /// Replies queued or being written, and the bytes held for them.
     in_flight: usize,
@@ -75,10 +80,17 @@ pub(crate) struct Deadline {
 }
 
 impl Flow {
-    pub(crate) fn new(limits: &TransportLimits, transport: TransportKind, now: Instant) -> Self {
+    pub(crate) fn new(
+        limits: &TransportLimits,
+        transport: TransportKind,
+        usage: Arc<Usage>,
+        now: Instant,
+    ) -> Self {
         Self {
             limits: limits.clone(),
             transport,
+            usage,
+            busy: false,
             queue: VecDeque::new(),
             in_flight: 0,
             in_flight_bytes: 0,
@@ -165,18 +177,31 @@ impl Flow {
         self.active_at = now;
         self.in_flight -= replies;
         self.in_flight_bytes -= bytes;
+        self.tell_usage();
         if self.reader_waits && self.has_room() {
             self.another_round = true;
         }
     }
 
-    pub(crate) const fn begin_wait(&mut self, waiting: Waiting) {
+    pub(crate) fn begin_wait(&mut self, waiting: Waiting) {
         self.waiting = Some(waiting);
+        self.tell_usage();
     }
 
-    pub(crate) const fn end_wait(&mut self, now: Instant) {
+    pub(crate) fn end_wait(&mut self, now: Instant) {
         self.waiting = None;
         self.active_at = now;
+        self.tell_usage();
+    }
+
+    /// Tells whether there is anything to do but to wait for a request.
+    fn tell_usage(&mut self) {
+        let busy = self.in_flight > 0 || !matches!(self.waiting, Some(Waiting::Request));
+        if busy == self.busy {
+            return;
+        }
+        self.busy = busy;
+        if busy { self.usage.begin() } else { self.usage.end(self.active_at) }
     }
 
     /// Whether the reading half waits for more bytes, as opposed to working on a request.
@@ -220,11 +245,25 @@ impl Flow {
     }
 }
 
+impl Drop for Flow {
+    fn drop(&mut self) {
+        if self.busy {
+            self.usage.end(self.active_at);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::idle::Usages;
     use bytes::Bytes;
     use futures::channel::oneshot;
+
+    fn flow(limits: &TransportLimits) -> Flow {
+        let usage = Usages::new(limits.idle_min).open(1);
+        Flow::new(limits, TransportKind::Tcp, usage, Instant::now())
+    }
 
     fn payload(text: &'static str) -> Payload {
         Payload::from(Bytes::from_static(text.as_bytes()))
@@ -243,7 +282,7 @@ mod tests {
 
     #[test]
     fn replies_leave_in_the_order_of_their_requests() {
-        let mut flow = Flow::new(&TransportLimits::default(), TransportKind::Tcp, Instant::now());
+        let mut flow = flow(&TransportLimits::default());
         let (send, receive) = oneshot::channel();
         flow.push_ready(payload("a"));
         flow.push_later(Box::pin(receive.map(Result::unwrap)), 10);
@@ -259,7 +298,7 @@ mod tests {
     fn requests_wait_while_too_much_is_in_flight() {
         let limits =
             TransportLimits { in_flight_max: 2, in_flight_bytes_max: 100, ..TransportLimits::default() };
-        let mut flow = Flow::new(&limits, TransportKind::Tcp, Instant::now());
+        let mut flow = flow(&limits);
         flow.push_ready(payload("a"));
         assert!(flow.poll_room().is_ready());
         flow.push_ready(payload("b"));

@@ -11,7 +11,7 @@ use crate::limits::{LimitsError, TransportLimits};
 use crate::metrics::TransportMetrics;
 use crate::pipeline;
 use crate::quic::QuicTuning;
-use crate::service::{Service, TransportKind};
+use crate::service::{CloseReason, Service, TransportKind};
 use crate::stream::{StreamSink, StreamSource};
 
 /// Serves streams of bytes; what they hold together is bounded as on one listener.
@@ -32,10 +32,14 @@ impl InProcess {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut account = self.0.admit(address, TransportKind::Tls)?;
         let connection = self.0.service.connect(account.established(None));
-        let context = self.0.pipeline_context(TransportKind::Tls);
+        let context = self.0.pipeline_context(TransportKind::Tls, &account.usage);
         let (read, write) = tokio::io::split(stream);
         let (source, sink) = (StreamSource(read), StreamSink(write));
-        let reason = pipeline::serve(context, source, sink, connection.open_pipeline()).await;
+        let usage = Arc::clone(&account.usage);
+        let reason = tokio::select! {
+            reason = pipeline::serve(context, source, sink, connection.open_pipeline()) => reason,
+            () = usage.must_leave() => CloseReason::Crowded,
+        };
         let label = reason.label();
         account.close(reason);
         Some(label)

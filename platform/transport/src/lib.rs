@@ -12,7 +12,7 @@
 //!
 //! | what a peer can hold | how much | for how long |
 //! |---|---|---|
-//! | a connection | `connections_max`, `connections_per_ip_max` | `idle_timeout` without a request |
+//! | a connection | `connections_max`, `connections_per_ip_max` | `idle_timeout` without a request; a shorter time when all are taken and another comes |
 //! | a connection before its first byte, a TLS or QUIC handshake | the same; QUIC clients beyond `retry_above` prove their address first | `handshake_timeout` |
 //! | a QUIC stream | `streams_max` a connection, `quic_streams_max` of all | `idle_timeout` without a request |
 //! | a frame on its way | a little more than has arrived, of `receive_bytes_max` for all; frames of up to 64 KiB have an eighth of it for themselves, and one of any size at a time has a reserve | a pace, a quicker one while this memory is short |
@@ -28,6 +28,7 @@ mod connection;
 mod file;
 mod flow;
 mod framing;
+mod idle;
 mod in_process;
 pub mod limits;
 pub mod listener;

@@ -17,7 +17,8 @@ const _: () = assert!(FRAME_BYTES_MAX < FIRST_BYTE_OF_TLS, "plain Kafka must not
 /// The bounds of a listener. Every default is a broker's; [`validate`](Self::validate) checks the relations.
 #[derive(Clone, Debug)]
 pub struct TransportLimits {
-    /// Open connections of all transports, half-open ones included. Further ones are closed at once.
+    /// Open connections of all transports, half-open ones included. Further ones are closed at once, unless one that is
+    /// idle makes room.
     pub connections_max: usize,
     /// Open connections from one address; `None` for as many as `connections_max`. Off by default because
     /// many clients can share one address behind a gateway.
@@ -29,6 +30,8 @@ pub struct TransportLimits {
     pub handshake_timeout: Duration,
     /// Without a request, and with none in flight. Kafka's `connections.max.idle.ms`.
     pub idle_timeout: Duration,
+    /// As `idle_timeout`, from where on a connection makes room for another when all of `connections_max` are taken.
+    pub idle_min: Duration,
     /// Without progress while a frame is on its way, or a reply to the peer. Each byte earns time back, as
     /// `bytes_per_second_min` says. Clients give up a request after as long.
     pub stall_timeout: Duration,
@@ -66,6 +69,7 @@ impl Default for TransportLimits {
             frame_bytes_max: FRAME_BYTES_MAX,
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(600),
+            idle_min: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(30),
             bytes_per_second_min: 64 * KIB,
             short_stall_timeout: Duration::from_secs(5),

@@ -11,6 +11,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::flow::{Deadline, Flow, Since, Take, Waiting};
 use crate::framing::Assembler;
+use crate::idle::Usage;
 use crate::limits::TransportLimits;
 use crate::memory::ReceiveMemory;
 use crate::metrics::PerTransport;
@@ -49,6 +51,7 @@ pub(crate) trait ByteSink: Send {
 
 /// What pipelines have from their listener.
 pub(crate) struct PipelineContext<'a> {
+    pub(crate) usage: Arc<Usage>,
     pub(crate) limits: &'a TransportLimits,
     pub(crate) memory: &'a ReceiveMemory,
     pub(crate) metrics: &'a PerTransport,
@@ -63,9 +66,9 @@ pub(crate) async fn serve<R: ByteSource, W: ByteSink>(
     mut sink: W,
     mut pipeline: Box<dyn Pipeline>,
 ) -> CloseReason {
-    let PipelineContext { limits, memory, metrics, transport, phase } = context;
+    let PipelineContext { usage, limits, memory, metrics, transport, phase } = context;
     let _open = OpenPipeline::count(metrics);
-    let flow = Mutex::new(Flow::new(limits, transport, Instant::now()));
+    let flow = Mutex::new(Flow::new(limits, transport, usage, Instant::now()));
     let reason = {
         let reading = read_requests(&flow, &phase, limits, memory, metrics, &mut source, pipeline.as_mut());
         let writing = write_replies(&flow, limits, metrics, &mut sink);

@@ -17,6 +17,7 @@ use rustls_pki_types::CertificateDer;
 use crate::connection::{Account, Handshaking, Shared};
 use crate::file;
 use crate::framing::Assembler;
+use crate::idle::Usage;
 use crate::metrics::Rejection;
 use crate::outgoing::Outgoing;
 use crate::phase::Phase;
@@ -158,7 +159,10 @@ pub(crate) async fn serve(incoming: Incoming, mut account: Account, handshaking:
     shared.quic.limit(&connection, connections);
     let peer = account.established(identity(&connection));
     let service = shared.service.connect(peer);
-    let reason = serve_streams(&shared, &connection, service).await;
+    let reason = tokio::select! {
+        reason = serve_streams(&shared, &account.usage, &connection, service) => reason,
+        () = account.usage.must_leave() => CloseReason::Crowded,
+    };
     let code = match &reason {
         CloseReason::Shutdown => code::SHUTDOWN,
         reason if reason.is_protocol_error() => code::PROTOCOL,
@@ -180,6 +184,7 @@ fn identity(connection: &quinn::Connection) -> Option<ClientIdentity> {
 /// Accepts streams until the peer goes, breaks the protocol, opens none for long, or the listener ends.
 async fn serve_streams(
     shared: &Arc<Shared>,
+    usage: &Arc<Usage>,
     connection: &quinn::Connection,
     service: Arc<dyn Connection>,
 ) -> CloseReason {
@@ -190,7 +195,8 @@ async fn serve_streams(
             stream = connection.accept_bi() => match stream {
                 Ok((send, receive)) if is_crowded(shared) => turn_away(shared, send, receive),
                 Ok((send, receive)) => {
-                    let pipeline = serve_stream(Arc::clone(shared), send, receive, service.open_pipeline());
+                    let (shared, usage) = (Arc::clone(shared), Arc::clone(usage));
+                    let pipeline = serve_stream(shared, usage, send, receive, service.open_pipeline());
                     pipelines.spawn(pipeline);
                 }
                 Err(error) => return connection_end(error),
@@ -241,11 +247,12 @@ fn connection_end(error: ConnectionError) -> CloseReason {
 
 async fn serve_stream(
     shared: Arc<Shared>,
+    usage: Arc<Usage>,
     send: SendStream,
     receive: RecvStream,
     pipeline: Box<dyn crate::service::Pipeline>,
 ) -> CloseReason {
-    let context = shared.pipeline_context(TransportKind::Quic);
+    let context = shared.pipeline_context(TransportKind::Quic, &usage);
     let source = QuicSource { stream: receive, chunks: Default::default() };
     let sink = QuicSink { stream: send, chunks: Vec::with_capacity(CHUNKS) };
     pipeline::serve(context, source, sink, pipeline).await

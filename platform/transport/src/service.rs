@@ -94,6 +94,8 @@ pub enum CloseReason {
     PeerClosed,
     #[error("no request for longer than the idle timeout")]
     Idle,
+    #[error("all connections were taken, and this one had been idle for the longest")]
+    Crowded,
     #[error("the broker is shutting down")]
     Shutdown,
     #[error("the handshake, or the first byte of a request, did not arrive in time")]
@@ -128,7 +130,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every label that [`label`](Self::label) can give.
-    pub const LABELS: [&'static str; 15] = [
+    pub const LABELS: [&'static str; 16] = [
         "peer_closed",
         "idle",
         "shutdown",
@@ -144,6 +146,7 @@ impl CloseReason {
         "malformed_request",
         "io",
         "panicked",
+        "crowded",
     ];
 
     /// The reason as a metric's label.
@@ -168,6 +171,7 @@ impl CloseReason {
             Self::MalformedRequest(_) => 12,
             Self::Io { .. } => 13,
             Self::Panicked => 14,
+            Self::Crowded => 15,
         }
     }
 

@@ -248,6 +248,37 @@ async fn streams_beyond_the_limit_of_all_connections_are_reset() {
 }
 
 #[tokio::test]
+async fn who_has_been_idle_for_the_longest_makes_room_when_all_connections_are_taken() {
+    let server = limited(|limits| {
+        limits.connections_max = 3;
+        limits.idle_min = Duration::ZERO;
+    })
+    .start();
+    // One that has said nothing, one that has, one that waits for its reply.
+    let mut silent = server.tcp().await;
+    server.until_metric("connections", &[], 1).await;
+    let mut waiting = server.tcp().await;
+    send(&mut waiting, b"later").await;
+    let mut idle = server.tcp().await;
+    send(&mut idle, b"e").await;
+    receive(&mut idle).await;
+    for gone in [&mut silent, &mut idle] {
+        let mut served = server.tcp().await;
+        send(&mut served, b"later").await;
+        ends(gone).await;
+        server.until_metric("connections", &[], 3).await;
+        // It has to stay, and to be busy.
+        tokio::spawn(async move { receive(&mut served).await });
+    }
+    server.until_metric("closed_total", &["crowded"], 2).await;
+    server.until_metric("frames_total", &["tcp"], 4).await;
+    ends(&mut server.tcp().await).await;
+    assert_eq!(server.metric("rejected_total", &["connections_max"]), 1, "nobody else is idle");
+    server.service.gate.add_permits(3);
+    assert_eq!(receive(&mut waiting).await, b"later");
+}
+
+#[tokio::test]
 async fn a_crowd_of_quic_handshakes_makes_clients_prove_their_address() {
     let server = limited(|limits| limits.retry_above = 0).start();
     let (_endpoint, connection) = server.quic(server.client_config(None), quic::ALPN).await.unwrap();

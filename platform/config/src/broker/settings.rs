@@ -298,7 +298,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         default: "16384",
         check: Check::Range(1, i32::MAX as i64),
         effect: Applied,
-        doc: "Connections at a time; further ones are closed at once.",
+        doc: "Connections at a time; further ones are closed at once, unless one that is idle can make room.",
         assign: |c, v| {
             c.limits.max_connections = v.small();
         },
