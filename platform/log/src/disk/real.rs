@@ -79,6 +79,11 @@ impl Disk for RealDisk {
         writeln!(file, "{}", std::process::id())?;
         Ok(Box::new(file))
     }
+
+    fn entropy(&self) -> u128 {
+        // 122 bits of the operating system's.
+        uuid::Uuid::new_v4().as_u128()
+    }
 }
 
 fn options(mode: OpenMode) -> OpenOptions {

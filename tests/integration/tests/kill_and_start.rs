@@ -1,0 +1,41 @@
+//! What a broker says after it was killed and started again.
+
+// Test helpers are tests, too.
+#![allow(clippy::unwrap_used)]
+
+use millrace_integration_tests::raw::{Connection, batch};
+use millrace_protocol::compression::Codec;
+use millrace_protocol::crc::crc32c;
+use millrace_test_harness::Broker;
+
+/// The header of a sealed group of the write-ahead log that is far ahead of all others: all that a client can
+/// know of one.
+fn forged_group() -> [u8; 64] {
+    let mut group = [0; 64];
+    group[..4].copy_from_slice(b"MRWG");
+    group[4..6].copy_from_slice(&2u16.to_le_bytes());
+    group[12..16].copy_from_slice(&64u32.to_le_bytes());
+    group[16..24].copy_from_slice(&(1u64 << 62).to_le_bytes());
+    group[24..32].copy_from_slice(&(1u64 << 62).to_le_bytes());
+    let crc = crc32c(&group[12..]);
+    group[8..12].copy_from_slice(&crc.to_le_bytes());
+    group
+}
+
+#[test]
+fn values_that_look_like_the_write_ahead_log_do_not_keep_the_broker_from_starting() {
+    let mut broker = Broker::builder().setting("log", "wal_bytes = \"16MiB\"").start().unwrap();
+    let mut connection = Connection::open(broker.address()).unwrap();
+    connection.create_topic("forged", &[]);
+    let forged = forged_group().repeat(256);
+    // Twice and a half around the files. One of 64 shifts puts copies where groups begin.
+    let count = 2500;
+    for number in 0..count {
+        let value = [&[b'.'; 64][..number % 64], &forged].concat();
+        assert_eq!(connection.produce("forged", &batch(&value, Codec::None)), (0, number as i64));
+    }
+    broker.kill().unwrap();
+    broker.restart().unwrap();
+    let mut connection = Connection::open(broker.address()).unwrap();
+    assert_eq!(connection.end_offset("forged"), count as i64);
+}
