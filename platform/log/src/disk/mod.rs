@@ -90,6 +90,9 @@ pub trait DiskFile: FileSource {
 
     fn len(&self) -> io::Result<u64>;
 
+    /// When its bytes were changed last, in milliseconds since 1970.
+    fn modified_ms(&self) -> io::Result<i64>;
+
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
