@@ -3,10 +3,25 @@
 /// Most bytes that a 64-bit value takes.
 pub(crate) const MAX_LEN: usize = 10;
 
+/// Most bytes that a 32-bit value takes.
+pub(crate) const MAX_LEN_32: usize = 5;
+
 /// Maps a signed value to an unsigned one that is small when the value is near zero.
 #[inline]
 pub(crate) const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
+}
+
+/// The signed value that [`zigzag`] maps to `raw`.
+#[inline]
+pub(crate) const fn unzigzag(raw: u64) -> i64 {
+    (raw >> 1) as i64 ^ -((raw & 1) as i64)
+}
+
+/// The same of 32 bits.
+#[inline]
+pub(crate) const fn unzigzag_32(raw: u32) -> i32 {
+    (raw >> 1) as i32 ^ -((raw & 1) as i32)
 }
 
 /// Bytes that `value` takes, zigzag-encoded.
@@ -34,16 +49,14 @@ pub(crate) fn put(buffer: &mut [u8], at: usize, value: i64) -> usize {
 /// five bytes.
 #[inline]
 pub(crate) fn take_i32(bytes: &mut &[u8]) -> Option<i32> {
-    let raw = take::<5>(bytes)? as u32;
-    Some((raw >> 1) as i32 ^ -((raw & 1) as i32))
+    Some(unzigzag_32(take::<MAX_LEN_32>(bytes)? as u32))
 }
 
 /// Takes a zigzag-encoded 64-bit value off the front of `bytes`; `None` if it ends early or has more than
 /// ten bytes.
 #[inline]
 pub(crate) fn take_i64(bytes: &mut &[u8]) -> Option<i64> {
-    let raw = take::<MAX_LEN>(bytes)?;
-    Some((raw >> 1) as i64 ^ -((raw & 1) as i64))
+    take::<MAX_LEN>(bytes).map(unzigzag)
 }
 
 #[inline]

@@ -1,7 +1,7 @@
 //! Why a batch is refused, and what the producer is told.
 
 use crate::ErrorCode;
-use crate::compression::DecompressError;
+use crate::compression::{CompressError, DecompressError};
 
 /// A batch that is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +27,8 @@ pub enum BatchError {
     MalformedRecord { index: i32, reason: &'static str },
     #[error(transparent)]
     Decompress(#[from] DecompressError),
+    #[error(transparent)]
+    Compress(#[from] CompressError),
 }
 
 impl BatchError {
@@ -37,7 +39,11 @@ impl BatchError {
             Self::Truncated { .. } | Self::BadLength { .. } | Self::UnknownMagic(_) | Self::BadCrc { .. } => {
                 ErrorCode::CorruptMessage
             }
-            Self::TooLarge { .. } => ErrorCode::MessageTooLarge,
+            // Producers halve such a batch and try again.
+            Self::TooLarge { .. } | Self::Decompress(DecompressError::TooLarge { .. }) => {
+                ErrorCode::MessageTooLarge
+            }
+            Self::Compress(_) => ErrorCode::UnknownServerError,
             Self::UnknownCodec(_) => ErrorCode::UnsupportedCompressionType,
             Self::OldMagic(_) | Self::Invalid(_) | Self::MalformedRecord { .. } | Self::Decompress(_) => {
                 ErrorCode::InvalidRecord

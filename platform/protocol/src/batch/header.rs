@@ -166,6 +166,23 @@ impl BatchHeader {
         bytes.put_i32(self.record_count);
     }
 
+    /// Sets the maximum timestamp, and the checksum with it, as [`stamp_log_append_time`] does.
+    pub fn correct_max_timestamp(&mut self, timestamp_ms: i64) {
+        if self.max_timestamp == timestamp_ms {
+            return;
+        }
+        let before = self.own_crc();
+        self.max_timestamp = timestamp_ms;
+        self.crc ^= crc::shift(before ^ self.own_crc(), self.total_len() - HEADER_LEN);
+    }
+
+    /// The checksum of what it covers of the header alone.
+    fn own_crc(&self) -> u32 {
+        let mut bytes = [0; HEADER_LEN];
+        self.write(&mut bytes);
+        crc::crc32c(&bytes[CRC_FROM..])
+    }
+
     /// Length of the whole batch in bytes.
     pub const fn total_len(&self) -> usize {
         self.batch_length as usize + LENGTH_END

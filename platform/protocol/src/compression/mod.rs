@@ -1,8 +1,12 @@
 //! The codecs of a record batch, each with bounded output.
 //!
 //! Reading accepts what Kafka's clients write; writing produces what the Java client writes, so that every
-//! client can read it. All functions work on memory: a batch is small and arrives whole.
+//! client can read it. A batch is small and arrives whole; what it expands to need not be: [`expand`] gives it
+//! in pieces.
 
+mod encode;
+mod expand;
+mod lz4_frame;
 mod snappy;
 
 use std::cell::RefCell;
@@ -11,7 +15,10 @@ use std::io::{self, Read, Write};
 use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
-use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
+use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+
+pub(crate) use encode::encode;
+pub use expand::{Expanded, expand};
 
 /// How a batch's records are compressed: the lowest three bits of its attributes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -90,7 +97,7 @@ pub fn decompress(codec: Codec, data: &Bytes, max: usize) -> Result<Bytes, Decom
         Codec::None => return Ok(data.clone()),
         Codec::Snappy => snappy::decompress(data, max)?,
         Codec::Gzip => read_bounded(codec, MultiGzDecoder::new(&data[..]), data.len(), max)?,
-        Codec::Lz4 => read_bounded(codec, FrameDecoder::new(&data[..]), data.len(), max)?,
+        Codec::Lz4 => read_bounded(codec, lz4_frame::Reader::new(data), data.len(), max)?,
         Codec::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(&data[..]).map_err(malformed)?;
             decoder.window_log_max(zstd_window_log(max)).map_err(malformed)?;

@@ -8,12 +8,19 @@
 //! | 0..8 | `0x82 "SNAPPY" 0x00` |
 //! | 8..12 | version, big-endian: 1 |
 //! | 12..16 | lowest version that can read it, big-endian: 1 |
+//!
+//! A raw block may be as long as a batch. [`Reader`] expands long ones within a window of 64 KiB: every
+//! encoder there is cuts its input into parts of so much, and copies from within them.
 
-use std::io;
+mod reader;
+
+use std::io::{self, Write};
 
 use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
 
 use super::{Codec, DecompressError};
+
+pub(super) use reader::Reader;
 
 const MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
 const HEADER_LEN: usize = 16;
@@ -26,18 +33,64 @@ const CHUNK_BYTES: usize = 32 * 1024;
 const RATIO_MAX: usize = 22;
 
 pub(super) fn compress(data: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-    out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&VERSION.to_be_bytes());
-    out.extend_from_slice(&VERSION.to_be_bytes());
-    let mut encoder = Encoder::new();
-    for chunk in data.chunks(CHUNK_BYTES) {
-        let start = out.len();
-        out.resize(start + 4 + max_compress_len(chunk.len()), 0);
-        let written = encoder.compress(chunk, &mut out[start + 4..])?;
-        out[start..start + 4].copy_from_slice(&(written as u32).to_be_bytes());
-        out.truncate(start + 4 + written);
+    let mut writer = Writer::new(out)?;
+    writer.write_all(data)?;
+    writer.finish()
+}
+
+/// Writes a stream in pieces of any length.
+pub(super) struct Writer<W> {
+    out: W,
+    encoder: Encoder,
+    /// Less than a chunk that is still to be compressed.
+    pending: Vec<u8>,
+    /// A chunk with its length.
+    compressed: Vec<u8>,
+}
+
+impl<W: Write> Writer<W> {
+    pub(super) fn new(mut out: W) -> io::Result<Self> {
+        let mut header = [0; HEADER_LEN];
+        header[..8].copy_from_slice(&MAGIC);
+        header[8..12].copy_from_slice(&VERSION.to_be_bytes());
+        header[12..].copy_from_slice(&VERSION.to_be_bytes());
+        out.write_all(&header)?;
+        Ok(Self { out, encoder: Encoder::new(), pending: Vec::new(), compressed: Vec::new() })
     }
-    Ok(())
+
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        let pending = std::mem::take(&mut self.pending);
+        if pending.is_empty() { Ok(()) } else { self.put_chunk(&pending) }
+    }
+
+    fn put_chunk(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.compressed.resize(4 + max_compress_len(chunk.len()), 0);
+        let len = self.encoder.compress(chunk, &mut self.compressed[4..])?;
+        self.compressed[..4].copy_from_slice(&(len as u32).to_be_bytes());
+        self.out.write_all(&self.compressed[..4 + len])
+    }
+}
+
+impl<W: Write> Write for Writer<W> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if self.pending.is_empty() && data.len() >= CHUNK_BYTES {
+            self.put_chunk(&data[..CHUNK_BYTES])?;
+            return Ok(CHUNK_BYTES);
+        }
+        let taken = data.len().min(CHUNK_BYTES - self.pending.len());
+        self.pending.extend_from_slice(&data[..taken]);
+        if self.pending.len() == CHUNK_BYTES {
+            let mut chunk = std::mem::take(&mut self.pending);
+            self.put_chunk(&chunk)?;
+            chunk.clear();
+            self.pending = chunk;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 pub(super) fn decompress(data: &[u8], max: usize) -> Result<Vec<u8>, DecompressError> {
