@@ -1,5 +1,6 @@
 //! The broker's life: what it is made of, its start, its background tasks and its end.
 
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -56,6 +57,9 @@ pub(crate) struct State {
     pub(crate) sessions: FetchSessions,
     /// Room for the partitions of fetches that wait.
     pub(crate) waiting_partitions: Semaphore,
+    /// Who has one may expand or compress much: as many at a time as there are processors, since each holds a
+    /// codec's window.
+    pub(crate) codec_turns: Arc<Semaphore>,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) refused_topics: RefusedTopics,
     pub(crate) metrics: Arc<Metrics>,
@@ -106,6 +110,9 @@ impl Broker {
                 metrics.fetch_session_partitions.clone(),
             ),
             waiting_partitions: Semaphore::new(WAITING_PARTITIONS_MAX),
+            codec_turns: Arc::new(Semaphore::new(
+                std::thread::available_parallelism().map_or(1, NonZero::get),
+            )),
             config,
             log,
             metadata,

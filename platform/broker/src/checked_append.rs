@@ -1,11 +1,11 @@
 //! What every append goes through, be it a produce request's or a plugin's on this broker: the checks, the
 //! append, the count of its bytes.
 
-use millrace_base::limits::BATCH_BYTES_MAX;
+mod check;
+
 use millrace_log::Appended;
 use millrace_protocol::ErrorCode;
 use millrace_protocol::batch::{Batch, BatchError};
-use millrace_protocol::compression::Codec;
 
 use crate::error_map::ToErrorCode;
 use crate::partition::Partition;
@@ -41,10 +41,12 @@ impl From<BatchError> for Failure {
     }
 }
 
-/// Checks and appends `batches`. `replicated` tells that the producer wants all replicas to have them.
+/// Checks and appends `batches`. `replicated` tells that the producer wants all replicas to have them. Every
+/// record is gone through, so that much compressed data keeps the thread for a while.
 pub(crate) fn append(
     partition: &Partition,
     batches: &[Batch],
+    now_ms: i64,
     replicated: bool,
 ) -> Result<Appended, Failure> {
     let role = partition.role();
@@ -56,43 +58,13 @@ pub(crate) fn append(
     if batches.is_empty() {
         return Err(Failure::because(ErrorCode::InvalidRecord, "the request holds no record batch"));
     }
-    for batch in batches {
-        check(batch, role.config.cleanup_policy.compact)?;
-    }
+    let checked = batches.iter().map(|batch| check::check(batch, &role.config, now_ms));
+    let batches = checked.collect::<Result<Vec<Batch>, Failure>>()?;
     drop(role);
     let appended = partition
-        .append(batches)
+        .append(&batches)
         .map_err(|error| Failure::because(error.to_error_code(), error.to_string()))?;
     let bytes = batches.iter().map(|batch| batch.bytes.len() as u64).sum();
     partition.traffic().came_in(bytes);
     Ok(appended)
-}
-
-fn check(batch: &Batch, compacted: bool) -> Result<(), Failure> {
-    batch.verify()?;
-    let attributes = batch.header.attributes;
-    if attributes.is_transactional() {
-        return Err(Failure::because(ErrorCode::InvalidTxnState, "transactions are not served here yet"));
-    }
-    // A record that lies about its length would stop every consumer of the partition. What is compressed is
-    // taken at its checksum's word: decompressing it here would cost more than all the rest of an append.
-    if attributes.codec()? == Codec::None {
-        batch.validate_records(BATCH_BYTES_MAX)?;
-    }
-    if compacted { check_keys(batch) } else { Ok(()) }
-}
-
-/// A compacted topic keeps the newest record of each key, so a record without one has no place in it.
-fn check_keys(batch: &Batch) -> Result<(), Failure> {
-    let mut without = Vec::new();
-    for (index, record) in (0..).zip(&batch.records(BATCH_BYTES_MAX)?) {
-        if record?.key.is_none() {
-            without.push((index, "a record of a compacted topic needs a key"));
-        }
-    }
-    if without.is_empty() {
-        return Ok(());
-    }
-    let message = format!("{} records of the batch have no key; the topic is compacted", without.len());
-    Err(Failure { records: without, ..Failure::because(ErrorCode::InvalidRecord, message) })
 }

@@ -22,7 +22,6 @@ impl ToErrorCode for AppendError {
             Self::DuplicateSequence { .. } => ErrorCode::DuplicateSequenceNumber,
             Self::RecordTooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::RecordListTooLarge { .. } => ErrorCode::RecordListTooLarge,
-            Self::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
             Self::Fenced { .. } | Self::Closed => ErrorCode::NotLeaderOrFollower,
             Self::Empty => ErrorCode::InvalidRecord,
             // Retried by clients: there may be room again, or another leader.

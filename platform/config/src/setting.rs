@@ -179,7 +179,6 @@ impl Kind {
     fn limit_text(self, limit: i64) -> Option<String> {
         match (self, limit) {
             (_, i64::MIN | i64::MAX) => None,
-            (Self::Int, limit) if limit == i64::from(i32::MAX) => None,
             (Self::Size, limit) => Some(units::size_text(limit)),
             (Self::Duration, limit) => Some(units::duration_text(limit)),
             (_, limit) => Some(limit.to_string()),

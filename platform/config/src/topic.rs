@@ -24,8 +24,13 @@ pub enum TimestampType {
 /// How batches are compressed at rest (`compression.type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompressionType {
-    /// As the producer sent them: batches are never re-encoded.
+    /// As the producer sent them: batches are not encoded again.
     Producer,
+    Uncompressed,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
 }
 
 /// All settings of one topic. Sizes are bytes, times milliseconds; `None` means unlimited.

@@ -12,8 +12,8 @@ use crate::topic::{CleanupPolicy, CompressionType, TimestampType, TopicConfig};
 const NOT_NEGATIVE: Check = Check::Range(0, i64::MAX);
 
 const COMPACTION: Effect = Accepted("compaction is not built yet: nothing is compacted");
-const ENCODED: Effect = Accepted("batches stay as their producers compressed them");
 const INDEX: Effect = Accepted("indexes grow with their segment");
+const LZ4_LEVEL: Effect = Accepted("the encoder has one level, the quickest");
 const PREALLOCATE: Effect = Accepted("the write-ahead log is preallocated, segments need not be");
 const THROTTLE: Effect = Accepted("replication is not throttled");
 const TIERED: Effect = Accepted("tiered storage is not built yet: segments stay local");
@@ -43,8 +43,8 @@ pub const TOPIC_SETTINGS: &[Setting<TopicConfig>] = &[
             |v| v.integer() == -1 || (1..=9).contains(&v.integer()),
             "-1 or a whole number from 1 to 9",
         ),
-        effect: ENCODED,
-        doc: "Level for `compression.type=gzip`.",
+        effect: Applied,
+        doc: "Level for `compression.type=gzip`; -1 is 6.",
         assign: |c, v| {
             c.compression_gzip_level = v.int();
         },
@@ -54,7 +54,7 @@ pub const TOPIC_SETTINGS: &[Setting<TopicConfig>] = &[
         kind: Int,
         default: "9",
         check: Check::Range(1, 17),
-        effect: ENCODED,
+        effect: LZ4_LEVEL,
         doc: "Level for `compression.type=lz4`.",
         assign: |c, v| {
             c.compression_lz4_level = v.int();
@@ -64,11 +64,18 @@ pub const TOPIC_SETTINGS: &[Setting<TopicConfig>] = &[
         name: "compression.type",
         kind: String,
         default: "producer",
-        check: Check::OneOf(&["producer"]),
+        check: Check::OneOf(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]),
         effect: Applied,
-        doc: "How batches are compressed at rest. Only `producer`: a batch stays as its producer compressed it.",
-        assign: |c, _| {
-            c.compression_type = CompressionType::Producer;
+        doc: "How batches are compressed at rest. `producer`: as their producer compressed them; any other has the broker encode those anew that are not so, which costs its processors.",
+        assign: |c, v| {
+            c.compression_type = match v.text() {
+                "uncompressed" => CompressionType::Uncompressed,
+                "gzip" => CompressionType::Gzip,
+                "snappy" => CompressionType::Snappy,
+                "lz4" => CompressionType::Lz4,
+                "zstd" => CompressionType::Zstd,
+                _ => CompressionType::Producer,
+            };
         },
     },
     Setting {
@@ -76,7 +83,7 @@ pub const TOPIC_SETTINGS: &[Setting<TopicConfig>] = &[
         kind: Int,
         default: "3",
         check: Check::Range(-131_072, 22),
-        effect: ENCODED,
+        effect: Applied,
         doc: "Level for `compression.type=zstd`.",
         assign: |c, v| {
             c.compression_zstd_level = v.int();

@@ -125,7 +125,10 @@ fn a_refusal_names_the_line_the_key_the_value_and_what_is_allowed() {
             "[limits]\nidle_timeout = \"1 week\"",
             "line 2: 'limits.idle_timeout' cannot be '1 week': allowed is a duration (milliseconds, or a text such as 10ms or 7d), at least 1ms",
         ),
-        ("[node]\nid = -1", "line 2: 'node.id' cannot be '-1': allowed is a whole number, at least 0"),
+        (
+            "[node]\nid = -1",
+            "line 2: 'node.id' cannot be '-1': allowed is a whole number from 0 to 2147483647",
+        ),
         (
             "[topic_defaults]\nretention.ms = \"x\"",
             "line 2: 'retention.ms' cannot be 'x': allowed is a whole number, at least -1",

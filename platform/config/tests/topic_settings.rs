@@ -72,7 +72,7 @@ fn a_refusal_names_the_setting_the_value_and_what_is_allowed() {
         (
             "segment.bytes",
             "14",
-            "'segment.bytes' cannot be '14': allowed is a whole number, at least 1048576",
+            "'segment.bytes' cannot be '14': allowed is a whole number from 1048576 to 2147483647",
         ),
         (
             "cleanup.policy",
@@ -80,7 +80,11 @@ fn a_refusal_names_the_setting_the_value_and_what_is_allowed() {
             "'cleanup.policy' cannot be 'burn': allowed is one or more of delete, compact",
         ),
         ("cleanup.policy", "", "'cleanup.policy' cannot be '': allowed is one or more of delete, compact"),
-        ("compression.type", "lz4", "'compression.type' cannot be 'lz4': allowed is producer"),
+        (
+            "compression.type",
+            "brotli",
+            "'compression.type' cannot be 'brotli': allowed is producer or uncompressed or gzip or snappy or lz4 or zstd",
+        ),
         (
             "compression.gzip.level",
             "0",
@@ -100,12 +104,12 @@ fn a_refusal_names_the_setting_the_value_and_what_is_allowed() {
         (
             "min.insync.replicas",
             "0",
-            "'min.insync.replicas' cannot be '0': allowed is a whole number, at least 1",
+            "'min.insync.replicas' cannot be '0': allowed is a whole number from 1 to 2147483647",
         ),
         (
             "index.interval.bytes",
             "99999999999",
-            "'index.interval.bytes' cannot be '99999999999': allowed is a whole number, at least 0",
+            "'index.interval.bytes' cannot be '99999999999': allowed is a whole number from 0 to 2147483647",
         ),
         ("retention.sm", "1", "there is no setting 'retention.sm': did you mean 'retention.ms'?"),
         ("retention_ms", "1", "there is no setting 'retention_ms': did you mean 'retention.ms'?"),

@@ -65,8 +65,6 @@ pub enum AppendError {
     RecordTooLarge { bytes: usize, max: usize },
     #[error("{bytes} bytes of batches do not fit into the topic's segment.bytes of {max}")]
     RecordListTooLarge { bytes: usize, max: usize },
-    #[error("timestamp {timestamp_ms} is further than {bound_ms} ms from the broker's {now_ms}")]
-    InvalidTimestamp { timestamp_ms: i64, now_ms: i64, bound_ms: i64 },
     #[error("the request's leader epoch {epoch} is older than the partition's {current}")]
     Fenced { epoch: LeaderEpoch, current: LeaderEpoch },
     /// A replica's batch that does not begin at the end of the log.

@@ -9,8 +9,12 @@ use super::{Acknowledged, AppendFailure};
 use crate::checked_append::{self, Failure};
 use crate::partition::{Partition, PendingAcks};
 
-pub(super) fn append(partition: &Arc<Partition>, batches: &[Batch]) -> Result<Acknowledged, AppendFailure> {
-    let appended = checked_append::append(partition, batches, true).map_err(failure)?;
+pub(super) fn append(
+    partition: &Arc<Partition>,
+    batches: &[Batch],
+    now_ms: i64,
+) -> Result<Acknowledged, AppendFailure> {
+    let appended = checked_append::append(partition, batches, now_ms, true).map_err(failure)?;
     let acks = PendingAcks::new(1);
     partition.acknowledge_at(appended.last_offset + 1, &acks, 0);
     Ok(Box::pin(async move {

@@ -144,13 +144,14 @@ impl LocalPartitions {
     }
 
     /// Appends `batches` behind everything that was appended before, as a producer with `acks=all` does, and
-    /// returns how to wait for the acknowledgement. Never blocks.
+    /// returns how to wait for the acknowledgement. Never blocks, but goes through every record.
     pub fn append(
         &self,
         partition: TopicPartition,
         batches: &[Batch],
     ) -> Result<Acknowledged, AppendFailure> {
-        append::append(&self.find(partition).ok_or(AppendFailure::NotHere)?, batches)
+        let state = self.state.upgrade().ok_or(AppendFailure::NotHere)?;
+        append::append(&self.find(partition).ok_or(AppendFailure::NotHere)?, batches, state.clock.now_ms())
     }
 
     /// Makes an internal topic unless it is there, and returns when its partitions on this broker are open.

@@ -73,7 +73,6 @@ impl PartitionLog {
                 if let Verdict::Duplicate(sent) = appender.producers.check(batches)? {
                     return Ok(self.duplicate(&appender, sent));
                 }
-                check_timestamps(batches, &appender.config, now_ms)?;
             }
             AppendOrigin::Replica => check_offsets(batches, appender.end.offset)?,
         }
@@ -249,32 +248,6 @@ fn check_sizes(batches: &[Batch], config: &TopicConfig) -> Result<(), AppendErro
         let max = config.segment_bytes as usize;
         if bytes > max {
             return Err(AppendError::RecordListTooLarge { bytes, max });
-        }
-    }
-    Ok(())
-}
-
-/// KIP-937: how far a record's own time may be from the broker's. Batches name their earliest and latest.
-fn check_timestamps(batches: &[Batch], config: &TopicConfig, now_ms: i64) -> Result<(), AppendError> {
-    if config.message_timestamp_type == TimestampType::LogAppendTime {
-        return Ok(());
-    }
-    for header in batches.iter().map(|batch| &batch.header) {
-        for (timestamp_ms, age_ms, bound_ms) in [
-            (
-                header.max_timestamp,
-                header.max_timestamp.saturating_sub(now_ms),
-                config.message_timestamp_after_max_ms,
-            ),
-            (
-                header.base_timestamp,
-                now_ms.saturating_sub(header.base_timestamp),
-                config.message_timestamp_before_max_ms,
-            ),
-        ] {
-            if timestamp_ms >= 0 && age_ms > bound_ms {
-                return Err(AppendError::InvalidTimestamp { timestamp_ms, now_ms, bound_ms });
-            }
         }
     }
     Ok(())

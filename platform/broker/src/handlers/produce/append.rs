@@ -34,7 +34,7 @@ pub(super) fn append(
     let max_bytes = partition.role().config.max_message_bytes as usize;
     let batches = split_batches(records.unwrap_or_default(), max_bytes)?;
     check_codecs(&batches, call.version)?;
-    let appended = checked_append::append(&partition, &batches, replicated)?;
+    let appended = checked_append::append(&partition, &batches, call.state.clock.now_ms(), replicated)?;
     Ok((partition, appended))
 }
 

@@ -7,6 +7,7 @@
 //! Unlike Kafka, a partition's records may be several batches in one request; they are appended together.
 
 mod append;
+mod aside;
 mod response;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::checked_append::Failure;
 use crate::dispatch::Call;
 use crate::partition::{Partition, PendingAcks};
 use append::append;
+use aside::append_where_it_fits;
 use response::{Answers, Place};
 
 /// From this version on topics are named by their ids.
@@ -52,8 +54,8 @@ pub(crate) async fn start(call: Call, body: Bytes) -> Result<Reply, CloseReason>
     }
     call.state.log.admit(bytes).await;
     let (acks, timeout_ms) = (request.acks, request.timeout_ms);
-    let mut answers = Answers::new(&call, request.topic_data.len());
-    let waiting = append_all(&call, request, &mut answers);
+    let answers = Answers::new(&call, request.topic_data.len());
+    let (waiting, answers) = append_where_it_fits(&call, request, answers).await?;
     if acks == ACKS_NONE {
         return answers.first_failure().map_or(Ok(Reply::None), |failure| {
             Err(CloseReason::Service(format!("a produce request with acks=0 failed: {failure}")))
