@@ -1,12 +1,15 @@
 //! ListOffsets, OffsetForLeaderEpoch and DeleteRecords.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::TestBroker;
 use common::records::batch_at;
 use common::requests::*;
 use millrace_protocol::ErrorCode;
-use millrace_protocol::batch::ProducerState;
+use millrace_protocol::batch::{BatchBuilder, ProducerState};
+use millrace_protocol::compression::Codec;
 use millrace_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use millrace_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use millrace_protocol::messages::offset_for_leader_epoch_request::{
@@ -16,6 +19,7 @@ use millrace_protocol::messages::*;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
 
 async fn broker_with_times(times: &[i64]) -> (TestBroker, common::Client) {
     let broker = TestBroker::start().await;
@@ -135,4 +139,50 @@ async fn after_a_crash_offsets_are_given_in_a_new_leader_epoch_and_after_a_stop_
     let response = client.call(4, OffsetForLeaderEpochRequest::default().with_topics(vec![topic])).await;
     let answer = &response.topics[0].partitions[0];
     assert_eq!((answer.error_code, answer.leader_epoch, answer.end_offset), (0, 0, 2));
+}
+
+/// Batches of several records each, with these times.
+async fn broker_with_batches(batches: &[&[i64]], codec: Codec) -> (TestBroker, common::Client) {
+    let broker = TestBroker::start().await;
+    let mut client = broker.client();
+    client.create_topic("t", 1, &[]).await;
+    for times in batches {
+        let mut builder = BatchBuilder::default();
+        for time in *times {
+            builder.append(*time, None, Some(b"x"), &[]);
+        }
+        let records = builder.finish(codec, ProducerState::NONE).unwrap();
+        assert_eq!(produced(&client.call(9, produce("t", 0, -1, records)).await).error_code, 0);
+    }
+    (broker, client)
+}
+
+#[tokio::test]
+async fn what_was_deleted_from_the_middle_of_a_batch_is_not_found_by_time() {
+    for codec in [Codec::None, Codec::Lz4] {
+        let (_broker, mut client) =
+            broker_with_batches(&[&[9_000, 1_000, 3_000], &[2_000, 5_000, 5_000], &[4_000]], codec).await;
+        assert_eq!(client.list_offset(7, "t", MAX_TIMESTAMP).await.offset, 0);
+        client.call(2, delete(1)).await;
+        let found = client.list_offset(7, "t", 4_500).await;
+        assert_eq!((found.offset, found.timestamp), (4, 5_000), "on to the next batch");
+        let newest = client.list_offset(7, "t", MAX_TIMESTAMP).await;
+        assert_eq!((newest.offset, newest.timestamp), (4, 5_000), "the first of those that are left");
+        assert_eq!(client.list_offset(7, "t", 6_000).await.offset, -1);
+        client.call(2, delete(5)).await;
+        assert_eq!(client.list_offset(7, "t", MAX_TIMESTAMP).await.offset, 5);
+        client.call(2, delete(6)).await;
+        let newest = client.list_offset(7, "t", MAX_TIMESTAMP).await;
+        assert_eq!((newest.offset, newest.timestamp), (6, 4_000));
+        client.call(2, delete(7)).await;
+        assert_eq!(client.list_offset(7, "t", MAX_TIMESTAMP).await.offset, -1);
+    }
+}
+
+#[tokio::test]
+async fn the_latest_time_is_found_within_a_batch_that_is_half_deleted() {
+    let (_broker, mut client) = broker_with_batches(&[&[9_000, 1_000, 2_000]], Codec::Gzip).await;
+    client.call(2, delete(1)).await;
+    let newest = client.list_offset(7, "t", MAX_TIMESTAMP).await;
+    assert_eq!((newest.offset, newest.timestamp), (2, 2_000));
 }

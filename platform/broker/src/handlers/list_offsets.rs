@@ -101,8 +101,8 @@ async fn find(
         // There is no tiered storage yet: what is local is all there is.
         _ if since(EARLIEST_LOCAL) => Ok(earliest(&partition)),
         _ if since(LATEST_TIERED) => Ok(NOTHING),
-        _ if since(MAX_TIMESTAMP) => search(partition, None, end).await,
-        timestamp_ms if timestamp_ms >= 0 => search(partition, Some(timestamp_ms), end).await,
+        _ if since(MAX_TIMESTAMP) => search(call, partition, None, end).await,
+        timestamp_ms if timestamp_ms >= 0 => search(call, partition, Some(timestamp_ms), end).await,
         _ => Err(ErrorCode::UnsupportedVersion),
     }
 }
@@ -117,14 +117,20 @@ fn earliest(partition: &Partition) -> TimestampOffset {
 /// The first record of that time or later, or the one of the latest time. Reads indexes and batches, so it
 /// runs where it may block.
 async fn search(
+    call: &Call,
     partition: Arc<Partition>,
     timestamp_ms: Option<i64>,
     end: Offset,
 ) -> Result<TimestampOffset, ErrorCode> {
     let id = partition.id();
-    let search = tokio::task::spawn_blocking(move || match timestamp_ms {
-        Some(timestamp_ms) => partition.log().offset_for_timestamp(timestamp_ms, end),
-        None => partition.log().max_timestamp_offset(end),
+    let turn = call.state.codec_turns.clone().acquire_owned().await;
+    let search = tokio::task::spawn_blocking(move || {
+        // Kept to the end, even if the connection is gone before.
+        let _turn = turn;
+        match timestamp_ms {
+            Some(timestamp_ms) => partition.log().offset_for_timestamp(timestamp_ms, end),
+            None => partition.log().max_timestamp_offset(end),
+        }
     });
     match search.await {
         Ok(Ok(found)) => Ok(found.unwrap_or(NOTHING)),

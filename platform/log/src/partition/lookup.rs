@@ -1,4 +1,6 @@
-//! Finding records by time.
+//! Finding records by time. Batches are gone through record by record and never held expanded.
+
+use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use millrace_base::limits::{BATCH_BYTES_MAX, KIB};
@@ -11,9 +13,18 @@ use crate::error::ReadError;
 /// Bytes looked through at a time.
 const STEP_BYTES: usize = 256 * KIB;
 
-/// Decompressed, a batch that is searched for a record may be this much: what a producer may have sent, at
-/// a generous ratio.
-const DECOMPRESSED_BYTES_MAX: usize = 16 * BATCH_BYTES_MAX;
+/// Where a segment begins and ends, and the largest timestamp that it was ever given.
+struct SegmentTimes {
+    base: Offset,
+    end: Offset,
+    max_timestamp_ms: i64,
+}
+
+/// A batch and what its latest timestamp is.
+struct Latest {
+    max_timestamp_ms: i64,
+    batch: Batch,
+}
 
 impl PartitionLog {
     /// The first record below `up_to` whose timestamp is `timestamp_ms` or later. May block.
@@ -22,14 +33,20 @@ impl PartitionLog {
         timestamp_ms: i64,
         up_to: Offset,
     ) -> Result<Option<TimestampOffset>, ReadError> {
-        for (base, max_timestamp_ms) in self.segment_timestamps()? {
-            if max_timestamp_ms < timestamp_ms {
+        for segment in self.segment_times()? {
+            if segment.max_timestamp_ms < timestamp_ms {
                 continue;
             }
-            let from = self.index_offset_for_timestamp(base, timestamp_ms);
-            let found = self.first_batch(from, up_to, |header| header.max_timestamp >= timestamp_ms)?;
-            if let Some(batch) = found {
-                return self.first_record(&batch, |record_ms| record_ms >= timestamp_ms);
+            let from = self.index_offset_for_timestamp(segment.base, timestamp_ms);
+            let found = self.find_in_batches(from, segment.end.min(up_to), |batch| {
+                if batch.header.max_timestamp < timestamp_ms {
+                    return Ok(None);
+                }
+                // None is found where the records that are so late were deleted: on to the next batch.
+                self.first_record(batch, |record_ms| record_ms >= timestamp_ms)
+            })?;
+            if found.is_some() {
+                return Ok(found);
             }
         }
         Ok(None)
@@ -37,26 +54,42 @@ impl PartitionLog {
 
     /// The record below `up_to` with the largest timestamp, the first of those. May block.
     pub fn max_timestamp_offset(&self, up_to: Offset) -> Result<Option<TimestampOffset>, ReadError> {
-        let segments = self.segment_timestamps()?;
-        let max_ms = segments.iter().map(|(_, max_ms)| *max_ms).max().unwrap_or(-1);
+        let mut segments = self.segment_times()?;
+        let max_ms = segments.iter().map(|segment| segment.max_timestamp_ms).max().unwrap_or(-1);
         if max_ms < 0 {
             return Ok(None);
         }
         if let Some(found) = self.offset_for_timestamp(max_ms, up_to)? {
             return Ok(Some(found));
         }
-        // The newest record is not below `up_to`: nothing but looking at every batch will do.
-        let mut max_ms = -1;
-        let start = self.log_start_offset();
-        self.first_batch(start, up_to, |header| {
-            max_ms = max_ms.max(header.max_timestamp);
-            false
-        })?;
-        if max_ms < 0 { Ok(None) } else { self.offset_for_timestamp(max_ms, up_to) }
+        // The newest record is deleted or not below `up_to`: nothing but looking at the batches will do, those of
+        // the most promising segments first. The sort keeps the order of equal ones.
+        segments.sort_by_key(|segment| std::cmp::Reverse(segment.max_timestamp_ms));
+        let mut latest: Option<Latest> = None;
+        for segment in segments {
+            let beaten = latest.as_ref().map_or(-1, |latest| latest.max_timestamp_ms);
+            if segment.max_timestamp_ms < beaten {
+                break;
+            }
+            self.find_in_batches(segment.base, segment.end.min(up_to), |batch| {
+                let max_timestamp_ms = self.latest_time(batch)?;
+                let better = latest.as_ref().map_or(max_timestamp_ms >= 0, |latest| {
+                    let earlier = batch.header.base_offset < latest.batch.header.base_offset;
+                    max_timestamp_ms > latest.max_timestamp_ms
+                        || max_timestamp_ms == latest.max_timestamp_ms && earlier
+                });
+                if better {
+                    latest = Some(Latest { max_timestamp_ms, batch: batch.clone() });
+                }
+                Ok(None::<()>)
+            })?;
+        }
+        let Some(latest) = latest else { return Ok(None) };
+        self.first_record(&latest.batch, |record_ms| record_ms >= latest.max_timestamp_ms)
     }
 
-    /// Base and largest timestamp of every segment that has records above the log start.
-    fn segment_timestamps(&self) -> Result<Vec<(Offset, i64)>, ReadError> {
+    /// The segments that have records above the log start.
+    fn segment_times(&self) -> Result<Vec<SegmentTimes>, ReadError> {
         let unloaded: Vec<Offset> = {
             let state = self.state.lock();
             state.segments.iter().filter(|segment| segment.index.is_none()).map(|s| s.base).collect()
@@ -66,8 +99,15 @@ impl PartitionLog {
         }
         let state = self.state.lock();
         let first = state.segment_index(self.log_start_offset());
-        let segments = state.segments.range(first..);
-        Ok(segments.map(|segment| (segment.base, segment.max_timestamp_ms().unwrap_or(-1))).collect())
+        let ends = state.segments.range(first..).skip(1).map(|segment| segment.base);
+        let segments = state.segments.range(first..).zip(ends.chain([state.end.offset]));
+        Ok(segments
+            .map(|(segment, end)| SegmentTimes {
+                base: segment.base,
+                end,
+                max_timestamp_ms: segment.max_timestamp_ms().unwrap_or(-1),
+            })
+            .collect())
     }
 
     fn index_offset_for_timestamp(&self, base: Offset, timestamp_ms: i64) -> Offset {
@@ -75,17 +115,19 @@ impl PartitionLog {
         let segment = &state.segments[state.segment_index(base)];
         let relative =
             segment.index.as_ref().map_or(0, |index| index.index.offset_for_timestamp(timestamp_ms));
-        (segment.base + i64::from(relative)).max(self.log_start_offset())
+        segment.base + i64::from(relative)
     }
 
-    /// The first batch from `from` on, below `up_to`, for which `wanted` says so.
-    fn first_batch(
+    /// What `look` finds in the first batch, from `from` or the log start on and below `up_to`, in which it finds
+    /// something.
+    fn find_in_batches<T>(
         &self,
-        mut from: Offset,
+        from: Offset,
         up_to: Offset,
-        mut wanted: impl FnMut(&BatchHeader) -> bool,
-    ) -> Result<Option<Batch>, ReadError> {
-        loop {
+        mut look: impl FnMut(&Batch) -> Result<Option<T>, ReadError>,
+    ) -> Result<Option<T>, ReadError> {
+        let mut from = from.max(self.log_start_offset());
+        while from < up_to {
             let read = self.read(from, up_to, STEP_BYTES, true)?;
             let io_error = |source| ReadError::Io { path: self.dir.clone(), source };
             let mut rest = read.payload.read_to_bytes().map_err(io_error)?;
@@ -95,21 +137,38 @@ impl PartitionLog {
             while !rest.is_empty() {
                 let header = self.header(&rest)?;
                 let bytes = rest.split_to(header.total_len());
-                if wanted(&header) {
-                    return Ok(Some(Batch { header, bytes }));
+                if let Some(found) = look(&Batch { header, bytes })? {
+                    return Ok(Some(found));
                 }
             }
             from = read.next_offset;
         }
+        Ok(None)
     }
 
     fn header(&self, bytes: &Bytes) -> Result<BatchHeader, ReadError> {
-        let damaged = |reason| ReadError::Corrupt { path: self.dir.clone(), position: 0, reason };
-        let header = BatchHeader::parse(bytes).map_err(|error| damaged(error.to_string()))?;
+        let header = BatchHeader::parse(bytes).map_err(|error| self.damaged(error.to_string()))?;
         if header.total_len() > bytes.len() {
-            return Err(damaged(format!("the batch at offset {} is cut short", header.base_offset)));
+            return Err(self.damaged(format!("the batch at offset {} is cut short", header.base_offset)));
         }
         Ok(header)
+    }
+
+    fn damaged(&self, reason: String) -> ReadError {
+        ReadError::Corrupt { path: self.dir.clone(), position: 0, reason }
+    }
+
+    /// The latest timestamp of the records that are left of a batch.
+    fn latest_time(&self, batch: &Batch) -> Result<i64, ReadError> {
+        if batch.header.base_offset >= self.log_start_offset() {
+            return Ok(batch.header.max_timestamp);
+        }
+        let mut latest_ms = -1;
+        self.each_record(batch, |record_ms, _| {
+            latest_ms = latest_ms.max(record_ms);
+            ControlFlow::Continue(())
+        })?;
+        Ok(latest_ms)
     }
 
     fn first_record(
@@ -117,20 +176,35 @@ impl PartitionLog {
         batch: &Batch,
         wanted: impl Fn(i64) -> bool,
     ) -> Result<Option<TimestampOffset>, ReadError> {
-        let damaged = |reason: String| ReadError::Corrupt { path: self.dir.clone(), position: 0, reason };
         let leader_epoch = LeaderEpoch(batch.header.partition_leader_epoch);
-        let records = batch.records(DECOMPRESSED_BYTES_MAX).map_err(|error| damaged(error.to_string()))?;
-        for record in &records {
-            let record = record.map_err(|error| damaged(error.to_string()))?;
-            if wanted(record.timestamp_ms) && record.offset >= self.log_start_offset() {
-                let found = TimestampOffset {
-                    timestamp_ms: record.timestamp_ms,
-                    offset: record.offset,
-                    leader_epoch,
-                };
-                return Ok(Some(found));
+        let mut found = None;
+        self.each_record(batch, |timestamp_ms, offset| {
+            if !wanted(timestamp_ms) {
+                return ControlFlow::Continue(());
             }
-        }
-        Ok(None)
+            found = Some(TimestampOffset { timestamp_ms, offset, leader_epoch });
+            ControlFlow::Break(())
+        })?;
+        Ok(found)
+    }
+
+    /// Gives `visit` time and offset of the records that are not deleted, none of which is kept in memory.
+    fn each_record(
+        &self,
+        batch: &Batch,
+        mut visit: impl FnMut(i64, Offset) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let header = &batch.header;
+        let start = self.log_start_offset();
+        // What is taken from producers expands to no more.
+        let walked = batch.walk(BATCH_BYTES_MAX, |record| {
+            let offset = header.base_offset + i64::from(record.offset_delta);
+            if offset < start {
+                ControlFlow::Continue(())
+            } else {
+                visit(record.timestamp_ms(header), offset)
+            }
+        });
+        walked.map(|_| ()).map_err(|error| self.damaged(error.to_string()))
     }
 }
