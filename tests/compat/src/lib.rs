@@ -1,7 +1,10 @@
-//! Compatibility with clients that were not written here: what the tests under `tests/` share.
+//! Compatibility with clients that were not written here, and with Kafka itself: what the tests under `tests/`
+//! share.
 //!
 //! Each client is a test program of its own, so that one that cannot be installed is left out by name.
 //! Consumers are assigned their partitions by hand: groups are not served yet.
+
+pub mod control;
 
 /// The codecs of Kafka's record batches by the names that clients use.
 pub const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];

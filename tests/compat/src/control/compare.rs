@@ -1,0 +1,211 @@
+//! The same request to both brokers, and what their answers differ in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use millrace_integration_tests::raw::flat;
+use millrace_protocol::crc::crc32c;
+use millrace_protocol::frame::encode_request;
+use millrace_protocol::{ApiKey, Decodable, Request};
+
+use super::intended::{self, INTENDED};
+use super::peer::{Answer, Peer};
+use super::tree::Tree;
+
+/// What is random or names a machine: told apart only by being there.
+const ARBITRARY: [&str; 7] =
+    ["cluster_id", "error_message", "documentation", "log_dir", "batch_index_error_message", "host", "rack"];
+/// Numbers that differ between two runs of one broker: told apart only by their sign.
+const COUNTED: [&str; 8] = [
+    "port",
+    "producer_id",
+    "session_id",
+    "total_bytes",
+    "usable_bytes",
+    "partition_size",
+    "log_append_time_ms",
+    "finalized_features_epoch",
+];
+/// Lists whose order says something.
+const ORDERED: [&str; 1] = ["synonyms"];
+/// What names an element of any other list, the first of them that it has.
+const KEYS: [&str; 9] = [
+    "resource_name",
+    "name",
+    "topic_id",
+    "topic",
+    "partition_index",
+    "index",
+    "partition",
+    "api_key",
+    "node_id",
+];
+
+/// A field in which two answers differ.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Difference {
+    pub api: String,
+    pub version: i16,
+    pub what: String,
+    pub path: String,
+    pub kafka: String,
+    pub millrace: String,
+}
+
+/// Both brokers, and what was found so far.
+pub struct Pair {
+    pub kafka: Peer,
+    pub millrace: Peer,
+    compared: usize,
+    found: Vec<Difference>,
+    met: BTreeSet<usize>,
+}
+
+impl Pair {
+    pub const fn new(kafka: Peer, millrace: Peer) -> Self {
+        Self { kafka, millrace, compared: 0, found: Vec::new(), met: BTreeSet::new() }
+    }
+
+    /// The versions of an API that both serve.
+    pub fn versions(&self, api: ApiKey) -> std::ops::RangeInclusive<i16> {
+        let kafka = self.kafka.served(api).unwrap_or_else(|| panic!("Kafka does not serve {api:?}"));
+        let millrace = self.millrace.served(api).unwrap_or_else(|| panic!("Millrace does not serve {api:?}"));
+        kafka.0.max(millrace.0)..=kafka.1.min(millrace.1)
+    }
+
+    /// Sends what `request` makes for each of the brokers in every version that both serve and that can carry
+    /// it, and compares the answers.
+    pub fn compare_all<R>(&mut self, what: &str, request: impl Fn(&Peer, i16) -> R)
+    where
+        R: Request,
+        R::Response: Decodable + fmt::Debug,
+    {
+        for version in self.versions(ApiKey::try_from(R::KEY).expect("a known API")) {
+            self.compare(what, version, &request);
+        }
+    }
+
+    /// The same in one version. False if that version cannot carry the request.
+    pub fn compare<R>(&mut self, what: &str, version: i16, request: impl Fn(&Peer, i16) -> R) -> bool
+    where
+        R: Request,
+        R::Response: Decodable + fmt::Debug,
+    {
+        let encode = |peer: &Peer| encode_request(7, Some("control"), version, &request(peer, version)).ok();
+        let (Some(to_kafka), Some(to_millrace)) = (encode(&self.kafka), encode(&self.millrace)) else {
+            return false;
+        };
+        let kafka = self.kafka.answer::<R>(version, &flat(to_kafka));
+        let millrace = self.millrace.answer::<R>(version, &flat(to_millrace));
+        self.compared += 1;
+        let api = format!("{:?}", ApiKey::try_from(R::KEY).expect("a known API"));
+        let (kafka, millrace) = (fields(&self.kafka, &kafka), fields(&self.millrace, &millrace));
+        let paths: BTreeSet<_> = kafka.keys().chain(millrace.keys()).cloned().collect();
+        for path in paths {
+            let value = |fields: &BTreeMap<String, String>| fields.get(&path).cloned();
+            let (kafka, millrace) = (value(&kafka), value(&millrace));
+            if kafka == millrace {
+                continue;
+            }
+            let (kafka, millrace) = (kafka.unwrap_or("-".to_owned()), millrace.unwrap_or("-".to_owned()));
+            let (api, what) = (api.clone(), what.to_owned());
+            let difference = Difference { api, version, what, path, kafka, millrace };
+            match INTENDED.iter().position(|rule| intended::applies(rule, &difference)) {
+                Some(rule) => {
+                    self.met.insert(rule);
+                }
+                None => self.found.push(difference),
+            }
+        }
+        true
+    }
+
+    /// How many answers were compared.
+    pub const fn compared(&self) -> usize {
+        self.compared
+    }
+
+    /// What was found and is not intended: the same difference in many answers is told once, with one of them.
+    pub fn findings(&self) -> String {
+        let mut grouped: BTreeMap<String, (&Difference, usize)> = BTreeMap::new();
+        for found in &self.found {
+            let path = intended::without_keys(&found.path);
+            let text = format!("{}: {path}: Kafka {}, Millrace {}", found.api, found.kafka, found.millrace);
+            grouped.entry(text).or_insert((found, 0)).1 += 1;
+        }
+        let line = |(text, (first, count)): (&String, &(&Difference, usize))| {
+            format!(
+                "{text}\n    {count} times, as in version {}, {}: {}\n",
+                first.version, first.what, first.path
+            )
+        };
+        grouped.iter().map(line).collect()
+    }
+
+    /// Intended differences that nothing showed: none may outlive its reason.
+    pub fn unmet(&self) -> Vec<&'static str> {
+        let unmet = INTENDED.iter().enumerate().filter(|(index, _)| !self.met.contains(index));
+        unmet.map(|(_, rule)| rule.reason).collect()
+    }
+}
+
+/// Every value of an answer under its path.
+fn fields(peer: &Peer, answer: &Answer) -> BTreeMap<String, String> {
+    let mut fields = BTreeMap::new();
+    match answer {
+        Answer::Response(tree) => flatten(peer, "", "", tree, &mut fields),
+        Answer::Undecodable(why) => drop(fields.insert("answer".to_owned(), format!("undecodable: {why}"))),
+        Answer::None => drop(fields.insert("answer".to_owned(), "none".to_owned())),
+    }
+    fields
+}
+
+fn flatten(peer: &Peer, path: &str, name: &str, tree: &Tree, fields: &mut BTreeMap<String, String>) {
+    match tree {
+        Tree::Struct(entries) => {
+            for (name, value) in entries {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                flatten(peer, &path, name, value, fields);
+            }
+        }
+        Tree::List(items) => {
+            fields.insert(format!("{path}[]"), items.len().to_string());
+            for (index, item) in items.iter().enumerate() {
+                let named = |key: &&str| item.field(key).map(|value| shown(peer, key, value));
+                let key = if ORDERED.contains(&name) { None } else { KEYS.iter().find_map(named) };
+                let mut path = format!("{path}[{}]", key.unwrap_or_else(|| index.to_string()));
+                while fields.keys().any(|known| known.starts_with(&format!("{path}."))) {
+                    path.push('\'');
+                }
+                flatten(peer, &path, name, item, fields);
+            }
+        }
+        Tree::Atom(_) => drop(fields.insert(path.to_owned(), shown(peer, name, tree))),
+    }
+}
+
+/// A single value as it is compared.
+fn shown(peer: &Peer, name: &str, value: &Tree) -> String {
+    let Tree::Atom(text) = value else { return format!("{value:?}") };
+    if ARBITRARY.contains(&name) {
+        return if text == "None" || text == "\"\"" { text.clone() } else { "a text".to_owned() };
+    }
+    if COUNTED.contains(&name) {
+        return match text.parse::<i64>() {
+            Ok(number) if number > 0 => "positive".to_owned(),
+            _ => text.clone(),
+        };
+    }
+    if name == "topic_id" {
+        return peer.topic_name(text).map_or_else(|| id(text), |name| format!("id of {name}"));
+    }
+    if name == "records" && text != "None" {
+        return format!("{} bytes as text, checksum {:08x}", text.len(), crc32c(text.as_bytes()));
+    }
+    text.clone()
+}
+
+fn id(text: &str) -> String {
+    let nil = uuid::Uuid::nil().to_string();
+    if *text == nil { "no id".to_owned() } else { "an id".to_owned() }
+}
