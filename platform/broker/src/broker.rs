@@ -7,9 +7,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use millrace_base::{BrokerId, Clock};
-use millrace_config::BrokerConfig;
+use millrace_config::{BrokerConfig, TopicDefaults};
 use millrace_log::{Health, LogManager};
-use millrace_metadata::{Command, Metadata, SubmitError};
+use millrace_metadata::{Command, Image, Metadata, SubmitError};
 use millrace_protocol::ErrorCode;
 use millrace_protocol::plugins::PluginService;
 use parking_lot::Mutex;
@@ -68,6 +68,19 @@ pub(crate) struct State {
     pub(crate) draining: AtomicBool,
     /// Who answers requests about plugins, if this broker has any.
     pub(crate) plugins: OnceLock<Arc<dyn PluginService>>,
+}
+
+impl State {
+    /// What topics of this broker have when they do not say, as of `image`.
+    pub(crate) fn topic_defaults(&self, image: &Image) -> TopicDefaults {
+        topic_defaults(&self.config, self.node_id, image)
+    }
+}
+
+/// As [`State::topic_defaults`], for who has no state yet.
+pub(crate) fn topic_defaults(file: &Arc<BrokerConfig>, broker: BrokerId, image: &Image) -> TopicDefaults {
+    let changed = |broker| image.broker_configs(broker).cloned().unwrap_or_default();
+    TopicDefaults { file: Arc::clone(file), of_broker: changed(Some(broker)), of_all_brokers: changed(None) }
 }
 
 /// One broker; serves connections as a [`millrace_transport::Service`].

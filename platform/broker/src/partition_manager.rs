@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use millrace_base::{BrokerId, TopicId, TopicPartition};
-use millrace_config::{BrokerConfig, SettingError, TopicConfig};
+use millrace_config::{BrokerConfig, SettingError, TopicConfig, TopicDefaults};
 use millrace_log::{LogError, LogManager};
 use millrace_metadata::{Image, Topic};
 use millrace_protocol::ErrorCode;
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
 
+use crate::broker::topic_defaults;
 use crate::metrics::Metrics;
 use crate::partition::{Partition, Role};
 
@@ -107,14 +108,16 @@ impl Shared {
                 for topic in &delta.deleted {
                     self.delete(topic)?;
                 }
-                for topic in &delta.changed {
-                    self.update(topic)?;
+                let defaults = topic_defaults(&self.config, self.local, image);
+                if delta.broker_configs_changed {
+                    image.topics().try_for_each(|topic| self.update(topic, &defaults))?;
+                } else {
+                    delta.changed.iter().try_for_each(|topic| self.update(topic, &defaults))?;
                 }
             }
             None => {
-                for topic in image.topics() {
-                    self.update(topic)?;
-                }
+                let defaults = topic_defaults(&self.config, self.local, image);
+                image.topics().try_for_each(|topic| self.update(topic, &defaults))?;
                 self.delete_strays(image);
             }
         }
@@ -124,9 +127,9 @@ impl Shared {
     }
 
     /// Opens or updates those of the topic's partitions that this broker has a replica of.
-    fn update(&self, topic: &Topic) -> Result<(), ApplyError> {
+    fn update(&self, topic: &Topic, defaults: &TopicDefaults) -> Result<(), ApplyError> {
         let failed = |source| ApplyError::Settings { topic: topic.name.clone(), source };
-        let config: Arc<TopicConfig> = Arc::new(self.config.topic_config(&topic.configs).map_err(failed)?);
+        let config: Arc<TopicConfig> = Arc::new(defaults.topic_config(&topic.configs).map_err(failed)?);
         for (index, partition) in (0i32..).zip(&topic.partitions) {
             if !partition.replicas.contains(&self.local) {
                 self.remove(topic, index)?;

@@ -79,8 +79,8 @@ async fn a_topics_settings_are_described_with_their_sources() {
             (synonym.name.to_string(), synonym.value.as_deref().unwrap_or_default(), synonym.source)
         })
         .collect();
-    let expected =
-        [("retention.ms", "1000", 1), ("log.retention.ms", "5000", 4), ("log.retention.ms", "604800000", 5)];
+    // Kafka has the default of this one in hours, and lists no other.
+    let expected = [("retention.ms", "1000", 1), ("log.retention.ms", "5000", 4)];
     assert_eq!(synonyms, expected.map(|(name, value, source)| (name.to_owned(), value, source)));
 
     for version in 1..=4 {
@@ -94,19 +94,28 @@ async fn a_topics_settings_are_described_with_their_sources() {
             assert_eq!(segment.config_type, 3, "an int");
             assert!(segment.documentation.is_some());
         }
+        let response = client.call(version, describe(TOPIC, "t", Some(&["segment.bytes"]))).await;
+        // In earlier versions there is no such field.
+        let documentation = response.results[0].configs[0].documentation.as_deref();
+        assert_eq!(documentation, if version >= 3 { None } else { Some("") }, "it was not asked for");
     }
 }
 
 #[tokio::test]
-async fn a_brokers_settings_are_described_and_read_only() {
+async fn a_brokers_settings_are_described() {
     let broker = TestBroker::start().await;
     let mut client = broker.client();
     let response = client.call(4, describe(BROKER, "1", None)).await;
     let configs = &response.results[0].configs;
     assert!(configs.iter().any(|config| &*config.name == "node.id" && config.value.as_deref() == Some("1")));
-    assert!(configs.iter().all(|config| config.read_only));
+    let setting = |name: &str| configs.iter().find(|config| &*config.name == name).unwrap();
+    assert!(setting("node.id").read_only);
+    assert!(!setting("log.retention.ms").read_only);
+    let rack = setting("broker.rack");
+    assert_eq!((rack.value.as_deref(), rack.config_source), (None, 5), "what is not set has no value");
     let default = client.call(4, describe(BROKER, "", None)).await;
-    assert_eq!((default.results[0].error_code, default.results[0].configs.len()), (0, 0));
+    let configs = &default.results[0].configs;
+    assert_eq!((&*configs[0].name, configs.len()), ("min.insync.replicas", 1), "all brokers agree on it");
     for (resource_type, name) in [(BROKER, "2"), (BROKER, "x"), (99, "y")] {
         let response = client.call(4, describe(resource_type, name, None)).await;
         assert_eq!(response.results[0].error_code, ErrorCode::InvalidRequest.code(), "{name}");
@@ -115,6 +124,48 @@ async fn a_brokers_settings_are_described_and_read_only() {
     assert_eq!(code, ErrorCode::InvalidRequest.code());
     let absent = client.call(4, describe(TOPIC, "absent", None)).await;
     assert_eq!(absent.results[0].error_code, ErrorCode::UnknownTopicOrPartition.code());
+}
+
+#[tokio::test]
+async fn brokers_settings_change_while_they_run_and_topics_follow() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.client();
+    client.create_topic("t", 1, &[]).await;
+    client.create_topic("own", 1, &[("max.message.bytes", "5000")]).await;
+    let set = async |resource: &str, name: &str, operation: i8, value: Option<&str>| {
+        try_change(&mut broker.client(), BROKER, resource, name, operation, value, false).await
+    };
+    let send = async |topic: &str| {
+        let records = common::records::batch(&[&"v".repeat(400)]);
+        let response = broker.client().call(9, produce(topic, 0, -1, records)).await;
+        produced(&response).error_code
+    };
+    assert_eq!(set("", "message.max.bytes", 0, Some("300")).await, 0);
+    let limit = setting(&mut client, "t", "max.message.bytes").await;
+    assert_eq!((limit.value.as_deref(), limit.config_source), (Some("300"), 3));
+    assert_eq!(setting(&mut client, "own", "max.message.bytes").await.config_source, 1);
+    assert_eq!(send("t").await, ErrorCode::MessageTooLarge.code(), "it counts at once");
+    assert_eq!(send("own").await, 0, "a topic that says otherwise does not follow");
+
+    assert_eq!(set("1", "message.max.bytes", 0, Some("2000")).await, 0);
+    assert_eq!(setting(&mut client, "t", "max.message.bytes").await.config_source, 2);
+    assert_eq!(send("t").await, 0, "one broker's own counts first");
+
+    for (name, value, refusal) in [
+        ("message.max.bytes", "-3", ErrorCode::InvalidRequest),
+        ("node.id", "7", ErrorCode::InvalidRequest),
+        ("no.such.setting", "7", ErrorCode::InvalidConfig),
+    ] {
+        assert_eq!(set("1", name, 0, Some(value)).await, refusal.code(), "{name}");
+    }
+    let broker = broker.restart().await;
+    let mut client = broker.client();
+    assert_eq!(setting(&mut client, "t", "max.message.bytes").await.value.as_deref(), Some("2000"));
+    for resource in ["", "1"] {
+        let code = try_change(&mut client, BROKER, resource, "message.max.bytes", 1, None, false).await;
+        assert_eq!(code, 0);
+    }
+    assert_eq!(setting(&mut client, "t", "max.message.bytes").await.config_source, 5);
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
-//! What a broker answers when a Kafka tool describes it: Kafka's names for this broker's settings.
+//! What a broker answers when a Kafka tool describes it: Kafka's names for this broker's settings, but for those
+//! that are the defaults of topics' and stand in [`topic_defaults`](crate::topic_defaults).
 
 use crate::broker::{BrokerConfig, TcpTls};
 use crate::setting::Kind;
 
-/// One of Kafka's broker settings. All are read-only: the configuration file is where they change.
+/// One of Kafka's broker settings that only the configuration file and a restart change.
 #[derive(Debug)]
 pub struct KafkaBrokerSetting {
     pub name: &'static str,
@@ -78,28 +79,10 @@ pub const KAFKA_BROKER_SETTINGS: &[KafkaBrokerSetting] = &[
         value: |c| c.node.data_dir.display().to_string(),
     },
     KafkaBrokerSetting {
-        name: "log.retention.bytes",
-        kind: Kind::Long,
-        doc: "Default of the topic setting `retention.bytes`.",
-        value: |c| c.topic_defaults.retention_bytes.map_or_else(|| "-1".to_owned(), |n| n.to_string()),
-    },
-    KafkaBrokerSetting {
         name: "log.retention.check.interval.ms",
         kind: Kind::Long,
         doc: "Time between two looks for segments to drop.",
         value: |c| millis(c.log.retention_check_interval),
-    },
-    KafkaBrokerSetting {
-        name: "log.retention.ms",
-        kind: Kind::Long,
-        doc: "Default of the topic setting `retention.ms`.",
-        value: |c| c.topic_defaults.retention_ms.unwrap_or(-1).to_string(),
-    },
-    KafkaBrokerSetting {
-        name: "log.segment.bytes",
-        kind: Kind::Int,
-        doc: "Default of the topic setting `segment.bytes`.",
-        value: |c| c.topic_defaults.segment_bytes.to_string(),
     },
     KafkaBrokerSetting {
         name: "max.connections",
@@ -118,18 +101,6 @@ pub const KAFKA_BROKER_SETTINGS: &[KafkaBrokerSetting] = &[
         kind: Kind::Int,
         doc: "Incremental fetch sessions kept.",
         value: |c| c.limits.fetch_sessions.to_string(),
-    },
-    KafkaBrokerSetting {
-        name: "message.max.bytes",
-        kind: Kind::Int,
-        doc: "Default of the topic setting `max.message.bytes`.",
-        value: |c| c.topic_defaults.max_message_bytes.to_string(),
-    },
-    KafkaBrokerSetting {
-        name: "min.insync.replicas",
-        kind: Kind::Int,
-        doc: "Default of the topic setting `min.insync.replicas`.",
-        value: |c| c.topic_defaults.min_insync_replicas.to_string(),
     },
     KafkaBrokerSetting {
         name: "node.id",

@@ -20,7 +20,9 @@ const TOPICS: &str = "
 ## Topics
 
 What `millrace topic create --config NAME=VALUE` and every Kafka admin client may set for a topic; the file's
-`[topic_defaults]` sets them for all topics that do not. The names, ranges and defaults are Kafka's, but for
+`[topic_defaults]` sets them for all topics that do not. Kafka's tools change the same defaults while brokers run, for
+one broker or for all, under Kafka's names of broker settings (`log.retention.ms`, `message.max.bytes` and so on); what
+was changed so counts before the file. The names, ranges and defaults are Kafka's, but for
 `flush.messages`: an acknowledged record is on disk unless a topic says otherwise.
 ";
 

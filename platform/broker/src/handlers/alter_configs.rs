@@ -1,12 +1,14 @@
-//! AlterConfigs (0 to 2): the settings given become all that a topic overrides.
+//! AlterConfigs (0 to 2): the settings given become all that a topic or a broker overrides.
 //!
 //! Kafka keeps it for old tools; [`incremental_alter_configs`](super::incremental_alter_configs) does not
 //! undo what somebody else has set.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
-use millrace_metadata::{Command, ConfigChange, ConfigResource, Rejection, SubmitError};
+use millrace_config::KAFKA_BROKER_SETTINGS;
+use millrace_config::topic_defaults::{MIN_INSYNC_REPLICAS, topic_setting_of};
+use millrace_metadata::{Command, ConfigChange, ConfigResource, Configs, Image, Rejection, SubmitError};
 use millrace_protocol::messages::alter_configs_request::AlterConfigsResource;
 use millrace_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use millrace_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
@@ -29,7 +31,8 @@ pub(crate) async fn handle(call: &Call, request: AlterConfigsRequest) -> AlterCo
     for asked in request.resources {
         let mut answer = AlterConfigsResourceResponse::default()
             .with_resource_type(asked.resource_type)
-            .with_resource_name(asked.resource_name.clone());
+            .with_resource_name(asked.resource_name.clone())
+            .with_error_message(None);
         let altered = if named[&(asked.resource_type, asked.resource_name.clone())] > 1 {
             Err(repeated_resource())
         } else {
@@ -49,7 +52,7 @@ pub(super) fn repeated_resource() -> Refusal {
 }
 
 async fn replace(call: &Call, asked: AlterConfigsResource, validate_only: bool) -> Result<(), Refusal> {
-    let mut values = BTreeMap::new();
+    let mut values = Configs::new();
     for config in asked.configs {
         let Some(value) = config.value else {
             let message = format!("setting '{}' has no value", &*config.name);
@@ -60,69 +63,33 @@ async fn replace(call: &Call, asked: AlterConfigsResource, validate_only: bool) 
             return Err(Refusal::new(ErrorCode::InvalidRequest, message));
         }
     }
-    let names: Vec<_> = values.keys().cloned().collect();
-    let replaced = |_: &BTreeMap<String, String>| Ok(values.clone());
-    let touched = Touched { names: &names, based_on: &[] };
-    alter(call, asked.resource_type, &asked.resource_name, touched, replaced, validate_only).await
+    let replaced = |_: &Configs| Ok(values.clone());
+    alter(call, asked.resource_type, &asked.resource_name, &[], replaced, validate_only).await
 }
 
-/// The settings that a change is about.
-pub(super) struct Touched<'a> {
-    pub(super) names: &'a [String],
-    /// Those whose new values are made from the present ones.
-    pub(super) based_on: &'a [String],
-}
-
-/// Gives a resource the overrides that `next` makes of those it has.
+/// Gives a resource the overrides that `next` makes of those it has; `based_on` names those whose new values are made
+/// from the present ones.
 pub(super) async fn alter(
     call: &Call,
     resource_type: i8,
     resource_name: &StrBytes,
-    touched: Touched<'_>,
-    next: impl Fn(&BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refusal>,
-    validate_only: bool,
-) -> Result<(), Refusal> {
-    match resource_type {
-        resource::TOPIC => alter_topic(call, resource_name, touched.based_on, next, validate_only).await,
-        resource::BROKER => {
-            check_broker(call, resource_name)?;
-            if touched.names.is_empty() {
-                return Ok(());
-            }
-            let message = format!(
-                "a broker's settings stand in its configuration file and change with a restart: {}",
-                touched.names.join(", ")
-            );
-            Err(Refusal::new(ErrorCode::InvalidRequest, message))
-        }
-        other => Err(unsupported(other)),
-    }
-}
-
-async fn alter_topic(
-    call: &Call,
-    name: &StrBytes,
     based_on: &[String],
-    next: impl Fn(&BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refusal>,
+    next: impl Fn(&Configs) -> Result<Configs, Refusal>,
     validate_only: bool,
 ) -> Result<(), Refusal> {
     let mut attempts_left = ATTEMPTS_MAX;
     loop {
         let image = call.state.metadata.image();
-        let topic = lookup::by_name(&image, name)
-            .map_err(|code| Refusal::new(code, format!("there is no topic '{}'", &**name)))?;
-        let next = next(&topic.configs)?;
-        call.state.config.topic_config(&next)?;
-        let changes = changes(&topic.configs, next);
+        let (resource, before) = find(call, &image, resource_type, resource_name)?;
+        let next = next(&before)?;
+        check(call, &image, resource, &next)?;
+        let changes = changes(&before, next);
         if changes.is_empty() {
             return Ok(());
         }
-        let seen = |name: &String| (name.clone(), topic.configs.get(name).cloned());
-        let command = Command::AlterConfigs {
-            resource: ConfigResource::Topic(topic.id),
-            changes,
-            based_on: based_on.iter().map(seen).collect(),
-        };
+        let seen = |name: &String| (name.clone(), before.get(name).cloned());
+        let command =
+            Command::AlterConfigs { resource, changes, based_on: based_on.iter().map(seen).collect() };
         if validate_only {
             return change(&call.state, command, true).await;
         }
@@ -134,7 +101,82 @@ async fn alter_topic(
     }
 }
 
-fn changes(before: &BTreeMap<String, String>, next: BTreeMap<String, String>) -> Vec<ConfigChange> {
+/// What is to be changed, and the settings that it overrides now.
+fn find(
+    call: &Call,
+    image: &Image,
+    resource_type: i8,
+    name: &str,
+) -> Result<(ConfigResource, Arc<Configs>), Refusal> {
+    match resource_type {
+        resource::TOPIC => {
+            if name.is_empty() {
+                return Err(Refusal::new(ErrorCode::InvalidRequest, "a topic's name is not empty"));
+            }
+            millrace_metadata::topic_name::validate(name)
+                .map_err(|error| Refusal::new(ErrorCode::InvalidTopicException, error.to_string()))?;
+            let topic = lookup::by_name(image, name)
+                .map_err(|code| Refusal::new(code, format!("there is no topic '{name}'")))?;
+            Ok((ConfigResource::Topic(topic.id), Arc::clone(&topic.configs)))
+        }
+        resource::BROKER => {
+            check_broker(call, name)?;
+            let broker = (!name.is_empty()).then_some(call.state.node_id);
+            let configs = image.broker_configs(broker).cloned().unwrap_or_default();
+            Ok((ConfigResource::Broker(broker), configs))
+        }
+        other => Err(unsupported(other)),
+    }
+}
+
+/// Whether a resource may have those overrides.
+fn check(call: &Call, image: &Image, resource: ConfigResource, next: &Configs) -> Result<(), Refusal> {
+    let mut defaults = call.state.topic_defaults(image);
+    match resource {
+        ConfigResource::Topic(_) => {
+            defaults.topic_config(next)?;
+        }
+        ConfigResource::Broker(broker) => {
+            for (name, value) in next {
+                check_broker_setting(name, value)?;
+            }
+            if broker.is_some() && next.contains_key(MIN_INSYNC_REPLICAS) {
+                let message = format!("'{MIN_INSYNC_REPLICAS}' is set for all brokers together, not for one");
+                return Err(Refusal::new(ErrorCode::InvalidConfig, message));
+            }
+            let changed =
+                if broker.is_some() { &mut defaults.of_broker } else { &mut defaults.of_all_brokers };
+            *changed = Arc::new(next.clone());
+            defaults.topic_config(&Configs::new())?;
+            // A topic's own settings must go with its new defaults, too.
+            for topic in image.topics() {
+                defaults.topic_config(&topic.configs).map_err(|error| {
+                    let message = format!("topic '{}' would not be valid: {error}", topic.name);
+                    Refusal::new(ErrorCode::InvalidConfig, message)
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a setting of brokers can be changed while they run, and to this.
+fn check_broker_setting(name: &str, value: &str) -> Result<(), Refusal> {
+    if let Some(setting) = topic_setting_of(name) {
+        return match setting.parse(value) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Refusal::new(ErrorCode::InvalidRequest, format!("'{name}': {error}"))),
+        };
+    }
+    if KAFKA_BROKER_SETTINGS.iter().any(|setting| setting.name == name) {
+        let message =
+            format!("'{name}' stands in the broker's configuration file and changes with a restart");
+        return Err(Refusal::new(ErrorCode::InvalidRequest, message));
+    }
+    Err(Refusal::new(ErrorCode::InvalidConfig, format!("brokers have no setting '{name}'")))
+}
+
+fn changes(before: &Configs, next: Configs) -> Vec<ConfigChange> {
     let removed = before.keys().filter(|name| !next.contains_key(*name)).cloned();
     let mut changes: Vec<_> = removed.map(|name| ConfigChange { name, value: None }).collect();
     let set = next.into_iter().filter(|(name, value)| before.get(name) != Some(value));

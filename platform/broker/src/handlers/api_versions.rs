@@ -1,12 +1,20 @@
 //! ApiVersions (0 to 4): which APIs and versions are served here (KIP-35, KIP-511).
 
 use millrace_protocol::ErrorCode;
+use millrace_protocol::StrBytes;
 use millrace_protocol::api::SERVED;
-use millrace_protocol::messages::api_versions_response::ApiVersion;
+use millrace_protocol::messages::api_versions_response::{
+    ApiVersion, FinalizedFeatureKey, SupportedFeatureKey,
+};
 use millrace_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 
 use crate::dispatch::Call;
 
+/// From this version on the answer tells what brokers can do and have agreed to do (KIP-584).
+const TELLS_FEATURES: i16 = 3;
+/// The one feature of Kafka's that this broker has: what its metadata can say, from 3.3 to 4.1 by Kafka's count.
+const METADATA_VERSION: &str = "metadata.version";
+const METADATA_LEVELS: (i16, i16) = (7, 27);
 /// From this version on clients name their software.
 const NAMES_SOFTWARE: i16 = 3;
 
@@ -15,7 +23,23 @@ pub(crate) async fn handle(call: &Call, request: ApiVersionsRequest) -> ApiVersi
     if call.version >= NAMES_SOFTWARE && !named.iter().all(|name| is_software_name(name)) {
         return ApiVersionsResponse::default().with_error_code(call.fail(ErrorCode::InvalidRequest));
     }
-    ApiVersionsResponse::default().with_api_keys(served())
+    let response = ApiVersionsResponse::default().with_api_keys(served());
+    if call.version < TELLS_FEATURES {
+        return response;
+    }
+    let supported = SupportedFeatureKey::default()
+        .with_name(StrBytes::from_static_str(METADATA_VERSION))
+        .with_min_version(METADATA_LEVELS.0)
+        .with_max_version(METADATA_LEVELS.1);
+    let finalized = FinalizedFeatureKey::default()
+        .with_name(StrBytes::from_static_str(METADATA_VERSION))
+        .with_min_version_level(METADATA_LEVELS.1)
+        .with_max_version_level(METADATA_LEVELS.1);
+    let epoch = i64::try_from(call.state.metadata.image().applied_index()).unwrap_or(i64::MAX);
+    response
+        .with_supported_features(vec![supported])
+        .with_finalized_features(vec![finalized])
+        .with_finalized_features_epoch(epoch)
 }
 
 /// The answer to a version that is not served, itself of version 0: the client looks up a better one in it.

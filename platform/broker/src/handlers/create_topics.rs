@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 use millrace_base::limits::PARTITIONS_PER_TOPIC_MAX;
 use millrace_base::{BrokerId, TopicId};
 use millrace_config::BrokerConfig;
-use millrace_metadata::placement::{Request, place_in};
+use millrace_metadata::placement::{PlacementError, Request, place_in};
 use millrace_metadata::{Command, Image, PartitionAssignment};
 use millrace_protocol::ErrorCode;
 use millrace_protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
@@ -93,7 +93,7 @@ fn result(call: &Call, created: Result<Created, Refusal>) -> CreatableTopicResul
             result
         }
         Ok(created) => {
-            let mut result = CreatableTopicResult::default();
+            let mut result = CreatableTopicResult::default().with_error_message(None);
             if call.version >= TELLS_ID {
                 result.topic_id = created.id.0;
             }
@@ -106,8 +106,8 @@ fn result(call: &Call, created: Result<Created, Refusal>) -> CreatableTopicResul
                         .with_value(wire_value(&described.value))
                         .with_config_source(described.source)
                 };
-                let described = described(&call.state.config, &created.configs);
-                result.configs = Some(described.map(setting).collect());
+                let defaults = call.state.topic_defaults(&call.state.metadata.image());
+                result.configs = Some(described(&defaults, &created.configs).map(setting).collect());
             }
             result
         }
@@ -115,6 +115,7 @@ fn result(call: &Call, created: Result<Created, Refusal>) -> CreatableTopicResul
 }
 
 async fn create_wire(call: &Call, topic: CreatableTopic, validate_only: bool) -> Result<Created, Refusal> {
+    check_name(call.state.metadata.image().as_ref(), &topic.name)?;
     let mut configs = BTreeMap::new();
     for config in topic.configs {
         let Some(value) = config.value else {
@@ -139,19 +140,9 @@ pub(crate) async fn create(state: &State, new: NewTopic) -> Result<(), Refusal> 
 }
 
 async fn create_checked(state: &State, new: NewTopic, validate_only: bool) -> Result<Created, Refusal> {
-    if new.name == CLUSTER_METADATA {
-        let message = format!("'{CLUSTER_METADATA}' is a name that Kafka keeps for itself");
-        return Err(Refusal::new(ErrorCode::InvalidRequest, message));
-    }
     let image = state.metadata.image();
-    // Before the settings are looked at, as in Kafka: a topic that exists is the better answer.
-    millrace_metadata::topic_name::validate(&new.name)
-        .map_err(|error| Refusal::new(ErrorCode::InvalidTopicException, error.to_string()))?;
-    if image.topic_by_name(&new.name).is_some() {
-        let message = format!("topic '{}' exists already", new.name);
-        return Err(Refusal::new(ErrorCode::TopicAlreadyExists, message));
-    }
-    state.config.topic_config(&new.configs)?;
+    check_name(&image, &new.name)?;
+    state.topic_defaults(&image).topic_config(&new.configs)?;
     let partitions = assign(&state.config, &image, &new)?;
     let created = Created {
         id: TopicId::random(),
@@ -164,6 +155,21 @@ async fn create_checked(state: &State, new: NewTopic, validate_only: bool) -> Re
     Ok(created)
 }
 
+/// Whether a topic may come to be under `name`. Asked before the settings are looked at, as in Kafka: that a topic
+/// exists is the better answer.
+fn check_name(image: &Image, name: &str) -> Result<(), Refusal> {
+    if name == CLUSTER_METADATA {
+        let message = format!("'{CLUSTER_METADATA}' is a name that Kafka keeps for itself");
+        return Err(Refusal::new(ErrorCode::InvalidRequest, message));
+    }
+    millrace_metadata::topic_name::validate(name)
+        .map_err(|error| Refusal::new(ErrorCode::InvalidTopicException, error.to_string()))?;
+    if image.topic_by_name(name).is_some() {
+        return Err(Refusal::new(ErrorCode::TopicAlreadyExists, format!("topic '{name}' exists already")));
+    }
+    Ok(())
+}
+
 /// Which brokers hold the partitions: as the creator says, or as the cluster chooses.
 fn assign(config: &BrokerConfig, image: &Image, new: &NewTopic) -> Result<Vec<PartitionAssignment>, Refusal> {
     if !new.assignments.is_empty() {
@@ -173,17 +179,20 @@ fn assign(config: &BrokerConfig, image: &Image, new: &NewTopic) -> Result<Vec<Pa
         }
         return assign_by_hand(&new.assignments);
     }
+    let replication_factor = if i32::from(new.replication_factor) == DEFAULT {
+        config.topics.default_replication_factor
+    } else {
+        new.replication_factor
+    };
+    if replication_factor < 1 {
+        return Err(PlacementError::InvalidFactor { factor: replication_factor }.into());
+    }
     let count = if new.partitions == DEFAULT { config.topics.num_partitions } else { new.partitions };
     if !(1..=PARTITIONS_PER_TOPIC_MAX).contains(&count) {
         let message =
             format!("a topic of {count} partitions is refused: allowed are 1 to {PARTITIONS_PER_TOPIC_MAX}");
         return Err(Refusal::new(ErrorCode::InvalidPartitions, message));
     }
-    let replication_factor = if i32::from(new.replication_factor) == DEFAULT {
-        config.topics.default_replication_factor
-    } else {
-        new.replication_factor
-    };
     Ok(place_in(image, Request { first_partition: 0, count, replication_factor, seed: seed() })?)
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use millrace_base::TopicId;
 use millrace_metadata::{Command, Topic};
 use millrace_protocol::ErrorCode;
@@ -28,8 +28,19 @@ pub(crate) async fn handle(call: &Call, request: DeleteTopicsRequest) -> DeleteT
     };
     let mut response = DeleteTopicsResponse::default();
     let mut deleted = HashSet::new();
+    let mut named: HashMap<_, usize> = HashMap::new();
+    for asked in &asked {
+        *named.entry((asked.name.clone(), asked.topic_id)).or_default() += 1;
+    }
     for asked in asked {
-        let found = find(call, &asked);
+        let found = match named.remove(&(asked.name.clone(), asked.topic_id)) {
+            Some(1) => find(call, &asked),
+            // Kafka answers a repeated topic once.
+            Some(_) => {
+                Err(Refusal::new(ErrorCode::InvalidRequest, "the request names this topic more than once"))
+            }
+            None => continue,
+        };
         let mut result = DeletableTopicResult::default().with_name(asked.name.clone());
         if call.version >= NAMES_TOPICS_BY_ID {
             result.topic_id = asked.topic_id;

@@ -11,15 +11,21 @@ use crate::dispatch::Call;
 /// From this version on a client says whether it speaks to brokers or controllers (KIP-919).
 const HAS_ENDPOINT_TYPE: i16 = 1;
 const BROKERS: i8 = 1;
+const CONTROLLERS: i8 = 2;
 
 pub(crate) async fn handle(call: &Call, request: DescribeClusterRequest) -> DescribeClusterResponse {
     let state = &call.state;
     if call.version >= HAS_ENDPOINT_TYPE && request.endpoint_type != BROKERS {
-        let mut response = DescribeClusterResponse::default()
-            .with_error_code(call.fail(ErrorCode::MismatchedEndpointType))
-            .with_controller_id(NO_BROKER);
-        response.error_message = wire_text("this is a broker's address, not a controller's");
-        return response;
+        let (error, message) = if request.endpoint_type == CONTROLLERS {
+            (ErrorCode::MismatchedEndpointType, "this is a broker's address, not a controller's".to_owned())
+        } else {
+            let message = format!("there is no endpoint type {}", request.endpoint_type);
+            (ErrorCode::UnsupportedEndpointType, message)
+        };
+        return DescribeClusterResponse::default()
+            .with_error_code(call.fail(error))
+            .with_controller_id(NO_BROKER)
+            .with_error_message(wire_text(message));
     }
     let image = state.metadata.image();
     let broker = |broker: &millrace_metadata::BrokerRegistration| {

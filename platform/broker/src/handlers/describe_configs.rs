@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 
 use hashbrown::HashSet;
-use millrace_config::KAFKA_BROKER_SETTINGS;
 use millrace_config::kafka_broker::KafkaBrokerSetting;
+use millrace_config::topic_defaults::{Given, Origin, changeable};
+use millrace_config::{BrokerConfig, KAFKA_BROKER_SETTINGS, Kind, Setting, TopicConfig, TopicDefaults};
+use millrace_metadata::Image;
 use millrace_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use millrace_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
@@ -79,28 +81,27 @@ fn describe(
 ) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
     let keys = asked.configuration_keys.as_deref().filter(|keys| !keys.is_empty());
     let wanted = |name: &str| keys.is_none_or(|keys| keys.iter().any(|key| &**key == name));
+    let image = call.state.metadata.image();
+    let defaults = call.state.topic_defaults(&image);
     match asked.resource_type {
         resource::TOPIC => {
-            let overrides = topic_overrides(call, &asked.resource_name)?;
-            let config = &call.state.config;
-            let settings = described(config, &overrides).filter(|described| wanted(described.setting.name));
-            Ok(settings
-                .map(|described| {
-                    let synonyms = if detail.synonyms {
-                        described.synonyms(config, &overrides).into_iter().map(wire_synonym).collect()
-                    } else {
-                        Vec::new()
-                    };
-                    topic_setting(&described, detail).with_synonyms(synonyms)
-                })
-                .collect())
+            let overrides = topic_overrides(&image, &asked.resource_name)?;
+            let settings =
+                described(&defaults, &overrides).filter(|described| wanted(described.setting.name));
+            Ok(settings.map(|described| topic_setting(described, detail)).collect())
         }
         resource::BROKER => {
             check_broker(call, &asked.resource_name)?;
-            // The empty name is the default of all brokers; it is set nowhere.
-            let settings = if asked.resource_name.is_empty() { &[] } else { KAFKA_BROKER_SETTINGS };
-            let settings = settings.iter().filter(|setting| wanted(setting.name));
-            Ok(settings.map(|setting| broker_setting(call, setting, detail)).collect())
+            let of_all = asked.resource_name.is_empty();
+            let changeable = changeable().filter(|(name, _)| wanted(name));
+            let mut described: Vec<_> = changeable
+                .filter_map(|(name, setting)| changeable_setting(name, setting, &defaults, of_all, detail))
+                .collect();
+            if !of_all {
+                let fixed = KAFKA_BROKER_SETTINGS.iter().filter(|setting| wanted(setting.name));
+                described.extend(fixed.map(|setting| fixed_setting(setting, &defaults.file, detail)));
+            }
+            Ok(described)
         }
         other => Err(unsupported(other)),
     }
@@ -113,9 +114,8 @@ pub(super) fn unsupported(resource_type: i8) -> Refusal {
     Refusal::new(ErrorCode::InvalidRequest, message)
 }
 
-fn topic_overrides(call: &Call, name: &str) -> Result<BTreeMap<String, String>, Refusal> {
-    let image = call.state.metadata.image();
-    if let Ok(topic) = lookup::by_name(&image, name) {
+fn topic_overrides(image: &Image, name: &str) -> Result<BTreeMap<String, String>, Refusal> {
+    if let Ok(topic) = lookup::by_name(image, name) {
         return Ok(topic.configs.as_ref().clone());
     }
     Err(match millrace_metadata::topic_name::validate(name) {
@@ -134,45 +134,65 @@ pub(super) fn check_broker(call: &Call, name: &str) -> Result<(), Refusal> {
     Err(Refusal::new(ErrorCode::InvalidRequest, message))
 }
 
-fn wire_synonym((name, value, source): (&'static str, String, i8)) -> DescribeConfigsSynonym {
-    DescribeConfigsSynonym::default()
-        .with_name(StrBytes::from_static_str(name))
-        .with_value(wire_value(&value))
-        .with_source(source)
+fn wire_synonyms(given: Vec<Given>) -> Vec<DescribeConfigsSynonym> {
+    let synonym = |given: Given| {
+        DescribeConfigsSynonym::default()
+            .with_name(StrBytes::from_static_str(given.name))
+            .with_value(wire_value(&given.value))
+            .with_source(source(given.origin))
+    };
+    given.into_iter().filter(Given::is_listed).map(synonym).collect()
 }
 
-fn topic_setting(described: &Described, detail: Detail) -> DescribeConfigsResourceResult {
+/// A setting as a response carries it: what counts is the first of the values that it was given.
+fn wire_setting(
+    name: &'static str,
+    kind: Kind,
+    doc: &'static str,
+    given: Vec<Given>,
+    detail: Detail,
+) -> DescribeConfigsResourceResult {
     let mut result = DescribeConfigsResourceResult::default()
-        .with_name(described.wire_name())
-        .with_value(wire_value(&described.value))
-        .with_config_source(described.source);
-    if detail.types {
-        result.config_type = wire_type(described.setting.kind);
+        .with_name(StrBytes::from_static_str(name))
+        .with_value(given.first().and_then(|given| wire_value(&given.value)))
+        .with_config_source(source(given.first().map_or(Origin::Default, |given| given.origin)))
+        .with_documentation(detail.documentation.then(|| StrBytes::from_static_str(doc)));
+    if detail.synonyms {
+        result.synonyms = wire_synonyms(given);
     }
-    if detail.documentation {
-        result.documentation = Some(StrBytes::from_static_str(described.setting.doc));
+    if detail.types {
+        result.config_type = wire_type(kind);
     }
     result
 }
 
-fn broker_setting(
-    call: &Call,
+fn topic_setting(described: Described, detail: Detail) -> DescribeConfigsResourceResult {
+    let Described { setting, given, .. } = described;
+    wire_setting(setting.name, setting.kind, setting.doc, given, detail)
+}
+
+/// A setting of this broker that can be changed, or what is set for all of them, if anything is.
+fn changeable_setting(
+    name: &'static str,
+    setting: &'static Setting<TopicConfig>,
+    defaults: &TopicDefaults,
+    of_all: bool,
+    detail: Detail,
+) -> Option<DescribeConfigsResourceResult> {
+    let given = if of_all { vec![defaults.of_all_brokers(setting)?] } else { defaults.of_broker(setting) };
+    Some(wire_setting(name, setting.kind, setting.doc, given, detail))
+}
+
+/// A setting that only a restart changes.
+fn fixed_setting(
     setting: &'static KafkaBrokerSetting,
+    file: &BrokerConfig,
     detail: Detail,
 ) -> DescribeConfigsResourceResult {
-    let value = (setting.value)(&call.state.config);
-    let mut result = DescribeConfigsResourceResult::default()
-        .with_name(StrBytes::from_static_str(setting.name))
-        .with_read_only(true)
-        .with_config_source(source::STATIC_BROKER);
-    if detail.synonyms {
-        result.synonyms = vec![wire_synonym((setting.name, value.clone(), source::STATIC_BROKER))];
-    }
-    if detail.types {
-        result.config_type = wire_type(setting.kind);
-    }
-    if detail.documentation {
-        result.documentation = Some(StrBytes::from_static_str(setting.doc));
-    }
-    result.with_value(wire_value(&value))
+    let (name, value) = (setting.name, (setting.value)(file));
+    let is_default = value == (setting.value)(&BrokerConfig::default());
+    let origin = if is_default { Origin::Default } else { Origin::File };
+    // As in Kafka, what is not set has no value, not an empty one.
+    let given = if value.is_empty() { Vec::new() } else { vec![Given { name, value, origin }] };
+    wire_setting(name, setting.kind, setting.doc, given, detail).with_read_only(true)
 }

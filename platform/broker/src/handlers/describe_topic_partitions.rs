@@ -73,6 +73,7 @@ fn refused(call: &Call, name: &str, error: ErrorCode) -> DescribeTopicPartitions
         .with_error_code(call.fail(error))
         .with_name(Some(wire_name(name)))
         .with_is_internal(is_internal(name))
+        .with_topic_authorized_operations(ON_TOPIC)
 }
 
 fn describe(

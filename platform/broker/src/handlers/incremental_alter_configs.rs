@@ -1,18 +1,18 @@
 //! IncrementalAlterConfigs (0 and 1): sets, removes, appends to and subtracts from single settings (KIP-339).
 
-use std::collections::BTreeMap;
-
 use hashbrown::{HashMap, HashSet};
 use millrace_config::setting::find;
-use millrace_config::{BrokerConfig, Kind, TOPIC_SETTINGS};
+use millrace_config::topic_defaults::topic_setting_of;
+use millrace_config::{Kind, TOPIC_SETTINGS, TopicDefaults};
+use millrace_metadata::Configs;
 use millrace_protocol::ErrorCode;
 use millrace_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use millrace_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use millrace_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
-use super::alter_configs::{Touched, alter, repeated_resource};
+use super::alter_configs::{alter, repeated_resource};
 use super::change::Refusal;
-use super::topic_settings::effective;
+use super::describe_configs::resource;
 use crate::dispatch::Call;
 
 const SET: i8 = 0;
@@ -32,7 +32,8 @@ pub(crate) async fn handle(
     for asked in request.resources {
         let mut answer = AlterConfigsResourceResponse::default()
             .with_resource_type(asked.resource_type)
-            .with_resource_name(asked.resource_name.clone());
+            .with_resource_name(asked.resource_name.clone())
+            .with_error_message(None);
         let altered = if named[&(asked.resource_type, asked.resource_name.clone())] > 1 {
             Err(repeated_resource())
         } else {
@@ -55,45 +56,47 @@ async fn alter_one(call: &Call, asked: AlterConfigsResource, validate_only: bool
             return Err(Refusal::new(ErrorCode::InvalidRequest, message));
         }
     }
-    let names: Vec<_> = names.into_iter().collect();
-    let config = call.state.config.clone();
-    let next = |before: &BTreeMap<String, String>| {
+    let next = |before: &Configs| {
         let mut next = before.clone();
+        let defaults = call.state.topic_defaults(&call.state.metadata.image());
         for change in &asked.configs {
-            carry_out(&config, &mut next, change)?;
+            carry_out(&defaults, asked.resource_type, &mut next, change)?;
         }
         Ok(next)
     };
     let edits = asked.configs.iter().filter(|change| [APPEND, SUBTRACT].contains(&change.config_operation));
     let edited: Vec<_> = edits.map(|change| change.name.to_string()).collect();
-    let touched = Touched { names: &names, based_on: &edited };
-    alter(call, asked.resource_type, &asked.resource_name, touched, next, validate_only).await
+    alter(call, asked.resource_type, &asked.resource_name, &edited, next, validate_only).await
 }
 
 fn carry_out(
-    config: &BrokerConfig,
-    overrides: &mut BTreeMap<String, String>,
+    defaults: &TopicDefaults,
+    resource_type: i8,
+    overrides: &mut Configs,
     change: &AlterableConfig,
 ) -> Result<(), Refusal> {
     let name = &*change.name;
-    let setting = find(TOPIC_SETTINGS, name)?;
     if change.config_operation == DELETE {
         overrides.remove(name);
         return Ok(());
     }
+    let is_broker = resource_type == resource::BROKER;
+    // One of brokers' that is not known is refused when everything is checked.
+    let setting = if is_broker { topic_setting_of(name) } else { Some(find(TOPIC_SETTINGS, name)?) };
     let Some(value) = change.value.as_deref() else {
         return Err(Refusal::new(ErrorCode::InvalidRequest, format!("setting '{name}' has no value")));
     };
     let value = match change.config_operation {
-        SET => value.to_owned(),
-        APPEND | SUBTRACT if setting.kind != Kind::List => {
-            let message =
-                format!("setting '{name}' is {}, not a list to append to or subtract from", setting.kind);
-            return Err(Refusal::new(ErrorCode::InvalidConfig, message));
-        }
+        SET => value.trim().to_owned(),
         operation @ (APPEND | SUBTRACT) => {
-            let (current, _) = effective(config, overrides, setting);
-            edit_list(current, value, operation == APPEND)
+            let Some(setting) = setting.filter(|setting| setting.kind == Kind::List) else {
+                let message = format!("setting '{name}' is no list to append to or subtract from");
+                return Err(Refusal::new(ErrorCode::InvalidConfig, message));
+            };
+            let given =
+                if is_broker { defaults.of_broker(setting) } else { defaults.of_topic(overrides, setting) };
+            let current = overrides.get(name).or(given.first().map(|given| &given.value));
+            edit_list(current.map_or("", String::as_str), value, operation == APPEND)
         }
         other => {
             let message = format!("there is no operation {other} on settings");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use millrace_base::{LeaderEpoch, Offset};
 use millrace_log::TimestampOffset;
 use millrace_metadata::Image;
@@ -36,15 +36,19 @@ const NOTHING: TimestampOffset =
 pub(crate) async fn handle(call: &Call, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let image = call.state.metadata.image();
     let read_committed = request.isolation_level == READ_COMMITTED;
-    let repeated = repeated(&request);
+    let mut repeated = repeated(&request);
     let mut response = ListOffsetsResponse::default();
     for topic in request.topics {
         let mut answer = ListOffsetsTopicResponse::default().with_name(topic.name.clone());
         for partition in topic.partitions {
-            let found = if repeated.contains(&(topic.name.to_string(), partition.partition_index)) {
-                Err(ErrorCode::InvalidRequest)
-            } else {
-                find(call, &image, &topic.name, &partition, read_committed).await
+            let found = match repeated.get_mut(&(topic.name.to_string(), partition.partition_index)) {
+                // Refused, and answered once.
+                Some(answered) if *answered => continue,
+                Some(answered) => {
+                    *answered = true;
+                    Err(ErrorCode::InvalidRequest)
+                }
+                None => find(call, &image, &topic.name, &partition, read_committed).await,
             };
             answer.partitions.push(wire(call, partition.partition_index, found));
         }
@@ -69,13 +73,13 @@ fn wire(call: &Call, index: i32, found: Result<TimestampOffset, ErrorCode>) -> L
     wire
 }
 
-/// The partitions that a request names more than once.
-fn repeated(request: &ListOffsetsRequest) -> HashSet<(String, i32)> {
-    let (mut seen, mut repeated) = (HashSet::new(), HashSet::new());
+/// The partitions that a request names more than once, none of them answered yet.
+fn repeated(request: &ListOffsetsRequest) -> HashMap<(String, i32), bool> {
+    let (mut seen, mut repeated) = (HashSet::new(), HashMap::new());
     for topic in &request.topics {
         for partition in &topic.partitions {
             if !seen.insert((&*topic.name, partition.partition_index)) {
-                repeated.insert((topic.name.to_string(), partition.partition_index));
+                repeated.insert((topic.name.to_string(), partition.partition_index), false);
             }
         }
     }
@@ -89,25 +93,32 @@ async fn find(
     asked: &ListOffsetsPartition,
     read_committed: bool,
 ) -> Result<TimestampOffset, ErrorCode> {
+    // What cannot be asked for is refused before it is looked for.
+    let since = |(special, version): (i64, i16)| asked.timestamp == special && call.version >= version;
+    let is_special = asked.timestamp == LATEST || asked.timestamp == EARLIEST;
+    if asked.timestamp < 0
+        && !is_special
+        && ![MAX_TIMESTAMP, EARLIEST_LOCAL, LATEST_TIERED].into_iter().any(since)
+    {
+        return Err(ErrorCode::UnsupportedVersion);
+    }
     let topic = lookup::by_name(image, topic)?;
     let epoch = LeaderEpoch(asked.current_leader_epoch);
     let partition = lookup::led_here(&call.state, topic, asked.partition_index, epoch)?;
     let end = if read_committed { partition.last_stable_offset() } else { partition.high_watermark() };
     let at = |offset| TimestampOffset { offset, ..NOTHING };
-    let since = |(special, version): (i64, i16)| asked.timestamp == special && call.version >= version;
     match asked.timestamp {
         LATEST => Ok(TimestampOffset { leader_epoch: partition.role().leader_epoch, ..at(end) }),
         EARLIEST => Ok(earliest(&partition)),
         // There is no tiered storage yet: what is local is all there is.
-        _ if since(EARLIEST_LOCAL) => Ok(earliest(&partition)),
-        _ if since(LATEST_TIERED) => Ok(NOTHING),
-        _ if since(MAX_TIMESTAMP) => search(call, partition, None, end).await,
-        timestamp_ms if timestamp_ms >= 0 => search(call, partition, Some(timestamp_ms), end).await,
-        _ => Err(ErrorCode::UnsupportedVersion),
+        special if special == EARLIEST_LOCAL.0 => Ok(earliest(&partition)),
+        special if special == LATEST_TIERED.0 => Ok(NOTHING),
+        special if special == MAX_TIMESTAMP.0 => search(call, partition, None, end).await,
+        timestamp_ms => search(call, partition, Some(timestamp_ms), end).await,
     }
 }
 
-/// Where the log starts, with the epoch that it starts in.
+/// Where the log starts, with the epoch of the record there: none where nothing was ever written.
 fn earliest(partition: &Partition) -> TimestampOffset {
     let offset = partition.log().log_start_offset();
     let leader_epoch = partition.log().epoch_at(offset).unwrap_or(LeaderEpoch::UNKNOWN);

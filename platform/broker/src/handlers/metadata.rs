@@ -125,6 +125,9 @@ fn answer(
         Ok(topic) => describe(call, image, topic, operations),
         Err(error) => {
             let mut topic = MetadataResponseTopic::default().with_error_code(call.fail(error));
+            if call.version >= *TELLS_CLUSTER_OPERATIONS.start() {
+                topic.topic_authorized_operations = operations;
+            }
             topic.name = match &asked.name {
                 // Up to version 11 a name is never null.
                 None if call.version < NAMES_TOPICS_BY_ID => Some(TopicName::default()),

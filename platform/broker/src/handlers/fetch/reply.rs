@@ -122,6 +122,13 @@ fn partition(
     read_committed: bool,
 ) -> FetchReplyPartition {
     let error = outcome.as_ref().err().map_or(0, ErrorCode::code);
+    // There are no transactions yet, hence no aborted ones. As in Kafka the list is null where it was not asked for
+    // and where reading failed, but not where there was nothing to read from.
+    let aborted = match &outcome {
+        Err(ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId) => Some(Vec::new()),
+        Err(_) => None,
+        Ok(_) => read_committed.then(Vec::new),
+    };
     let found = outcome.unwrap_or(Found {
         high_watermark: -1,
         last_stable_offset: -1,
@@ -137,8 +144,7 @@ fn partition(
         preferred_read_replica: NO_REPLICA,
         diverging_epoch: found.diverging_epoch.map(|(LeaderEpoch(epoch), end)| (epoch, end)),
         current_leader,
-        // There are no transactions yet, hence no aborted ones.
-        aborted: read_committed.then(Vec::new),
+        aborted,
         records: found.records,
     }
 }
