@@ -15,7 +15,7 @@
 //! | a connection | `connections_max`, `connections_per_ip_max` | `idle_timeout` without a request; a shorter time when all are taken and another comes |
 //! | a connection before its first byte, a TLS or QUIC handshake | the same; QUIC clients beyond `retry_above` prove their address first | `handshake_timeout` |
 //! | a QUIC stream | `streams_max` a connection, `quic_streams_max` of all | `idle_timeout` without a request |
-//! | a frame on its way | a little more than has arrived, of `receive_bytes_max` for all; frames of up to 64 KiB have an eighth of it for themselves, and one of any size at a time has a reserve | a pace, a quicker one while this memory is short |
+//! | a frame on its way | a little more than has arrived, of `receive_bytes_max` for all; frames of up to 64 KiB have an eighth of it for themselves, and a reserve sees to it that one of any size comes through | a pace, a quicker one while this memory is short |
 //! | a frame that is worked on, or waits for a request before it | the frame, of the same memory; none is read on while `in_flight_max` or `in_flight_bytes_max` are reached | the service's |
 //! | replies not read yet | `in_flight_bytes_max` a pipeline, and one reply beyond | a pace |
 //! | replies to a peer that has ended its side | the same | `half_close_timeout`; over QUIC until the peer is gone |

@@ -72,7 +72,7 @@ impl Default for TransportLimits {
             idle_min: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(30),
             bytes_per_second_min: 64 * KIB,
-            short_stall_timeout: Duration::from_secs(5),
+            short_stall_timeout: Duration::from_secs(3),
             short_bytes_per_second_min: MIB,
             half_close_timeout: Duration::from_secs(5),
             in_flight_max: 100,

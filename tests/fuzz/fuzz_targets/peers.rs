@@ -28,10 +28,10 @@ const PEERS: usize = 24;
 /// What the sockets of both sides take.
 const PIPE_BYTES: usize = 16 * KIB;
 /// Longer than a peer that does nothing may stay.
-const PEER_LIFE: Duration = Duration::from_secs(180);
-/// How long a neighbour may wait: others are given up after five seconds while memory is short, and one at a time has
-/// the reserve.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PEER_LIFE: Duration = Duration::from_secs(300);
+/// How long a neighbour may wait. At worst each of the others has the reserve before it, and is given up after the
+/// three seconds that it may stall while memory is short.
+const PATIENCE: Duration = Duration::from_secs(90);
 /// What the neighbour asks, and how often.
 const REQUESTS: [usize; 4] = [100, 10 * KIB, 100, 200 * KIB];
 const BETWEEN_REQUESTS: Duration = Duration::from_millis(700);

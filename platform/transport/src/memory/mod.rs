@@ -7,8 +7,8 @@
 //! - *common*: for every frame, in the order of asking;
 //! - *small*: an eighth, which frames above [`SMALL_FRAME_BYTES`] cannot take, so that they never keep everyone else
 //!   waiting;
-//! - *reserve*: room for any one frame as a whole. Frames that each hold a part of the common room and wait for more
-//!   would wait for ever; one at a time gets the reserve, gives back what it had, and ends.
+//! - *reserve*: room for the largest frame, which frames get as a whole or not at all. Frames that each hold a part of
+//!   the common room and wait for more would wait for ever; one that gets the reserve gives back what it had, and ends.
 //!
 //! While somebody waits the memory [is short](ReceiveMemory::is_short), and frames that do not keep a quicker pace
 //! than usual are given up (see [`pace`](crate::pace)).
@@ -40,8 +40,8 @@ pub(crate) struct ReceiveMemory(Arc<Inner>);
 struct Inner {
     common: Semaphore,
     small: Semaphore,
-    /// One permit, which stands for [`TransportLimits::frame_bytes_max`] bytes.
     reserve: Semaphore,
+    reserve_bytes: usize,
     /// Frames that wait for room.
     waiting: AtomicUsize,
     in_use: IntGauge,
@@ -88,7 +88,8 @@ impl ReceiveMemory {
         Self(Arc::new(Inner {
             common: Semaphore::new(common.min(Semaphore::MAX_PERMITS)),
             small: Semaphore::new(small.min(Semaphore::MAX_PERMITS)),
-            reserve: Semaphore::new(1),
+            reserve: Semaphore::new(limits.frame_bytes_max),
+            reserve_bytes: limits.frame_bytes_max,
             waiting: AtomicUsize::new(0),
             in_use,
             pool: Arc::new(Pool::new(limits.receive_pool_bytes)),
@@ -130,7 +131,7 @@ impl ReceiveMemory {
             biased;
             permit = self.0.common.acquire_many(room) => (permit, Share::Common),
             permit = self.0.small.acquire_many(room), if want.is_small() => (permit, Share::Small),
-            permit = self.0.reserve.acquire() => (permit, Share::Reserve),
+            permit = self.0.reserve.acquire_many(permits(want.frame)) => (permit, Share::Reserve),
         };
         self.granted(permit.expect("the parts of the budget are never closed"), share, want)
     }
@@ -149,7 +150,8 @@ impl ReceiveMemory {
 
     /// Whether somebody waits, or would if it were not for the reserve.
     pub(crate) fn is_short(&self) -> bool {
-        self.0.waiting.load(Ordering::Relaxed) > 0 || self.0.reserve.available_permits() == 0
+        self.0.waiting.load(Ordering::Relaxed) > 0
+            || self.0.reserve.available_permits() < self.0.reserve_bytes
     }
 
     #[cfg(test)]
@@ -240,7 +242,7 @@ impl Drop for Grant {
         self.memory.in_use.sub(self.bytes() as i64);
         self.memory.common.add_permits(self.common);
         self.memory.small.add_permits(self.small);
-        self.memory.reserve.add_permits(usize::from(self.reserve > 0));
+        self.memory.reserve.add_permits(self.reserve);
     }
 }
 

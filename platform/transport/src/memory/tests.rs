@@ -71,6 +71,22 @@ fn frames_that_wait_for_each_other_get_the_reserve_in_turn() {
 }
 
 #[test]
+fn the_reserve_has_room_for_several_frames_that_are_not_the_largest() {
+    let memory = memory();
+    let mut holder = memory.buffer(LEN);
+    fill(&mut holder, LEN);
+    let half = LEN / 2;
+    let want = memory.buffer(half).make_room(half).unwrap_err();
+    let [first, second] =
+        [(); 2].map(|()| memory.wait_for(want).now_or_never().expect("a half of the reserve"));
+    assert!(memory.wait_for(want).now_or_never().is_none());
+    drop(first);
+    assert!(memory.is_short(), "the other half is taken");
+    drop(second);
+    assert!(!memory.is_short());
+}
+
+#[test]
 fn one_who_gives_up_waiting_leaves_everything() {
     let memory = memory();
     let mut holder = memory.buffer(LEN);
