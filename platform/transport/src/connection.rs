@@ -17,6 +17,7 @@ use crate::metrics::{Rejection, TransportMetrics};
 use crate::phase::{Phase, PhaseWatch};
 use crate::pipeline::PipelineContext;
 use crate::quic::QuicTuning;
+use crate::replies::ReplyMemory;
 use crate::service::{CloseReason, Peer, Service, TransportKind};
 use crate::tls::ClientIdentity;
 
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<TransportMetrics>,
     pub(crate) limits: TransportLimits,
     pub(crate) memory: ReceiveMemory,
+    pub(crate) replies: ReplyMemory,
     pub(crate) quic: QuicTuning,
     phase: watch::Sender<Phase>,
     open: AtomicUsize,
@@ -44,12 +46,14 @@ impl Shared {
         quic: QuicTuning,
     ) -> Arc<Self> {
         let memory = ReceiveMemory::new(&limits, metrics.receive_bytes.clone());
+        let replies = ReplyMemory::new(limits.reply_bytes_max, metrics.reply_bytes.clone());
         let usages = Usages::new(limits.idle_min);
         Arc::new(Self {
             service,
             metrics,
             limits,
             memory,
+            replies,
             quic,
             phase: watch::Sender::new(Phase::Running),
             open: AtomicUsize::new(0),
@@ -93,6 +97,7 @@ impl Shared {
             usage: Arc::clone(usage),
             limits: &self.limits,
             memory: &self.memory,
+            replies: &self.replies,
             metrics: self.metrics.of(transport),
             transport,
             phase: self.phase(),

@@ -15,6 +15,7 @@ use crate::idle::Usage;
 use crate::limits::TransportLimits;
 use crate::outgoing::Outgoing;
 use crate::pace::Pace;
+use crate::replies::{ReplyMemory, in_memory};
 use crate::service::{CloseReason, TransportKind};
 
 /// Pieces and bytes that one round of writing takes from the queue: a vectored write's worth.
@@ -28,8 +29,16 @@ enum Queued {
 
 /// What [`Flow::poll_take`] found.
 pub(crate) enum Take {
-    Taken { replies: usize, bytes: usize },
+    Taken(Taken),
     Finished,
+}
+
+/// Replies that were taken together, and their bytes.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Taken {
+    pub(crate) replies: usize,
+    bytes: usize,
+    in_memory: usize,
 }
 
 /// See the module.
@@ -37,6 +46,9 @@ pub(crate) struct Flow {
     limits: TransportLimits,
     transport: TransportKind,
     usage: Arc<Usage>,
+    reply_memory: ReplyMemory,
+    /// What is counted there.
+    in_memory: usize,
     /// Whether `usage` counts this pipeline.
     busy: bool,
     queue: VecDeque<Queued>,
@@ -75,7 +87,7 @@ pub(crate) struct Since {
 pub(crate) struct Deadline {
     pub(crate) at: Instant,
     pub(crate) reason: CloseReason,
-    /// It comes sooner when receive memory gets short, which nobody tells.
+    /// It comes sooner when memory gets short, which nobody tells.
     pub(crate) watches_memory: bool,
 }
 
@@ -84,12 +96,15 @@ impl Flow {
         limits: &TransportLimits,
         transport: TransportKind,
         usage: Arc<Usage>,
+        reply_memory: ReplyMemory,
         now: Instant,
     ) -> Self {
         Self {
             limits: limits.clone(),
             transport,
             usage,
+            reply_memory,
+            in_memory: 0,
             busy: false,
             queue: VecDeque::new(),
             in_flight: 0,
@@ -106,7 +121,8 @@ impl Flow {
     fn has_room(&self) -> bool {
         self.in_flight == 0
             || (self.in_flight < self.limits.in_flight_max
-                && self.in_flight_bytes < self.limits.in_flight_bytes_max)
+                && self.in_flight_bytes < self.limits.in_flight_bytes_max
+                && !self.reply_memory.is_short())
     }
 
     /// Ready when another request may start.
@@ -133,7 +149,13 @@ impl Flow {
     pub(crate) fn push_ready(&mut self, payload: Payload) {
         self.in_flight += 1;
         self.in_flight_bytes += payload.len();
+        self.hold(in_memory(&payload));
         self.queue.push_back(Queued::Ready(payload));
+    }
+
+    fn hold(&mut self, bytes: usize) {
+        self.in_memory += bytes;
+        self.reply_memory.add(bytes);
     }
 
     pub(crate) fn push_later(&mut self, reply: BoxFuture<'static, Payload>, request_bytes: usize) {
@@ -144,23 +166,25 @@ impl Flow {
 
     /// Moves replies that are ready, from the front, into `out`.
     pub(crate) fn poll_take(&mut self, cx: &mut Context<'_>, out: &mut Outgoing) -> Poll<Take> {
-        let mut replies = 0;
-        let mut bytes = 0;
+        let mut taken = Taken::default();
         while out.pieces() < TAKE_PIECES && out.len() < TAKE_BYTES {
             let Some(front) = self.queue.front_mut() else { break };
             if let Queued::Later { reply, request_bytes } = front {
                 let Poll::Ready(payload) = reply.poll_unpin(cx) else { break };
                 self.in_flight_bytes = self.in_flight_bytes + payload.len() - *request_bytes;
+                let bytes = in_memory(&payload);
                 *front = Queued::Ready(payload);
+                self.hold(bytes);
             }
             if let Some(Queued::Ready(payload)) = self.queue.pop_front() {
-                replies += 1;
-                bytes += payload.len();
+                taken.replies += 1;
+                taken.bytes += payload.len();
+                taken.in_memory += in_memory(&payload);
                 out.push(payload);
             }
         }
-        if replies > 0 {
-            return Poll::Ready(Take::Taken { replies, bytes });
+        if taken.replies > 0 {
+            return Poll::Ready(Take::Taken(taken));
         }
         if self.ended.is_some() && self.queue.is_empty() {
             return Poll::Ready(Take::Finished);
@@ -172,11 +196,13 @@ impl Flow {
         self.writing = Some(since);
     }
 
-    pub(crate) fn end_write(&mut self, replies: usize, bytes: usize, now: Instant) {
+    pub(crate) fn end_write(&mut self, taken: Taken, now: Instant) {
         self.writing = None;
         self.active_at = now;
-        self.in_flight -= replies;
-        self.in_flight_bytes -= bytes;
+        self.in_flight -= taken.replies;
+        self.in_flight_bytes -= taken.bytes;
+        self.in_memory -= taken.in_memory;
+        self.reply_memory.give_back(taken.in_memory);
         self.tell_usage();
         if self.reader_waits && self.has_room() {
             self.another_round = true;
@@ -226,9 +252,11 @@ impl Flow {
     /// The next moment at which the pipeline must end unless something happens.
     pub(crate) fn next_deadline(&self, memory_is_short: bool) -> Option<Deadline> {
         let plain = |at, reason| Deadline { at, reason, watches_memory: false };
-        // Nobody's frames wait for the memory of replies.
-        let writing =
-            self.writing.map(|since| plain(since.start + since.pace.left(false), CloseReason::SlowReader));
+        let writing = self.writing.map(|since| Deadline {
+            at: since.start + since.pace.left(self.reply_memory.is_short()),
+            reason: CloseReason::SlowReader,
+            watches_memory: true,
+        });
         let reading = match &self.waiting {
             Some(Waiting::Frame(since)) => Some(Deadline {
                 at: since.start + since.pace.left(memory_is_short),
@@ -247,6 +275,7 @@ impl Flow {
 
 impl Drop for Flow {
     fn drop(&mut self) {
+        self.reply_memory.give_back(self.in_memory);
         if self.busy {
             self.usage.end(self.active_at);
         }
@@ -259,10 +288,12 @@ mod tests {
     use crate::idle::Usages;
     use bytes::Bytes;
     use futures::channel::oneshot;
+    use prometheus::IntGauge;
 
     fn flow(limits: &TransportLimits) -> Flow {
         let usage = Usages::new(limits.idle_min).open(1);
-        Flow::new(limits, TransportKind::Tcp, usage, Instant::now())
+        let replies = ReplyMemory::new(1000, IntGauge::new("held", "bytes").unwrap());
+        Flow::new(limits, TransportKind::Tcp, usage, replies, Instant::now())
     }
 
     fn payload(text: &'static str) -> Payload {
@@ -272,8 +303,8 @@ mod tests {
     fn take(flow: &mut Flow) -> Vec<u8> {
         let mut out = Outgoing::default();
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        if let Poll::Ready(Take::Taken { replies, bytes }) = flow.poll_take(&mut cx, &mut out) {
-            flow.end_write(replies, bytes, Instant::now());
+        if let Poll::Ready(Take::Taken(taken)) = flow.poll_take(&mut cx, &mut out) {
+            flow.end_write(taken, Instant::now());
         }
         let mut chunks = Vec::new();
         out.chunks(64, &mut chunks);
@@ -308,5 +339,17 @@ mod tests {
         assert!(flow.poll_room().is_ready());
         flow.push_later(Box::pin(std::future::pending()), 1000);
         assert!(flow.poll_room().is_pending(), "by bytes");
+    }
+
+    #[test]
+    fn one_reply_at_a_time_while_those_of_all_hold_much() {
+        let mut flow = flow(&TransportLimits::default());
+        flow.push_ready(payload("a"));
+        assert!(flow.poll_room().is_ready());
+        flow.reply_memory.add(1000);
+        assert!(flow.poll_room().is_pending());
+        take(&mut flow);
+        assert!(flow.take_another_round() && flow.poll_room().is_ready());
+        drop(flow);
     }
 }

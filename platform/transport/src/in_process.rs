@@ -49,4 +49,9 @@ impl InProcess {
     pub fn receive_bytes(&self) -> usize {
         usize::try_from(self.0.metrics.receive_bytes.get()).unwrap_or_default()
     }
+
+    /// Bytes of replies that are held in memory now.
+    pub fn reply_bytes(&self) -> usize {
+        usize::try_from(self.0.metrics.reply_bytes.get()).unwrap_or_default()
+    }
 }

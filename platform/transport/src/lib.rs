@@ -17,7 +17,7 @@
 //! | a QUIC stream | `streams_max` a connection, `quic_streams_max` of all | `idle_timeout` without a request |
 //! | a frame on its way | a little more than has arrived, of `receive_bytes_max` for all; frames of up to 64 KiB have an eighth of it for themselves, and a reserve sees to it that one of any size comes through | a pace, a quicker one while this memory is short |
 //! | a frame that is worked on, or waits for a request before it | the frame, of the same memory; none is read on while `in_flight_max` or `in_flight_bytes_max` are reached | the service's |
-//! | replies not read yet | `in_flight_bytes_max` a pipeline, and one reply beyond | a pace |
+//! | replies not read yet | `in_flight_bytes_max` a pipeline, four times `reply_bytes_max` of all, and one reply beyond each | a pace; a shorter stop while this memory is short |
 //! | replies to a peer that has ended its side | the same | `half_close_timeout`; over QUIC until the peer is gone |
 //! | bytes in QUIC's own buffers, unread or not acknowledged | windows, smaller the more connections there are | as long as the connection |
 //!
@@ -39,6 +39,7 @@ mod pace;
 mod phase;
 mod pipeline;
 pub mod quic;
+mod replies;
 mod reset;
 pub mod service;
 mod stream;

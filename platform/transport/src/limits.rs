@@ -37,7 +37,7 @@ pub struct TransportLimits {
     pub stall_timeout: Duration,
     /// Slowest pace at which a frame may arrive, and replies may be read.
     pub bytes_per_second_min: usize,
-    /// As `stall_timeout`, for frames while receive memory is short.
+    /// As `stall_timeout`, for frames while receive memory is short, and for replies while theirs is.
     pub short_stall_timeout: Duration,
     /// As `bytes_per_second_min`, for frames while receive memory is short.
     pub short_bytes_per_second_min: usize,
@@ -50,7 +50,10 @@ pub struct TransportLimits {
     /// Receive buffers of all connections together, an eighth of it for small frames alone. A frame takes its share
     /// as it arrives, and waits for it where there is none.
     pub receive_bytes_max: usize,
-    /// Of these, how many bytes stay allocated for reuse while nobody needs them.
+    /// Replies of all connections that are in memory and not read yet. While they hold as much a pipeline gets one at a
+    /// time, and while they hold four times as much none.
+    pub reply_bytes_max: usize,
+    /// Of the receive buffers, how many bytes stay allocated for reuse while nobody needs them.
     pub receive_pool_bytes: usize,
     /// Concurrent streams of one QUIC connection.
     pub streams_max: u32,
@@ -78,6 +81,7 @@ impl Default for TransportLimits {
             in_flight_max: 100,
             in_flight_bytes_max: 32 * MIB,
             receive_bytes_max: 512 * MIB,
+            reply_bytes_max: 512 * MIB,
             receive_pool_bytes: 64 * MIB,
             streams_max: 256,
             quic_streams_max: 32_768,
@@ -110,6 +114,7 @@ impl TransportLimits {
             ("short_bytes_per_second_min", self.short_bytes_per_second_min),
             ("in_flight_max", self.in_flight_max),
             ("in_flight_bytes_max", self.in_flight_bytes_max),
+            ("reply_bytes_max", self.reply_bytes_max),
             ("streams_max", self.streams_max as usize),
         ];
         for (name, value) in counts {

@@ -19,6 +19,7 @@ pub struct TransportMetrics {
     rejected: [IntCounter; 3],
     pub(crate) handshakes: IntGauge,
     pub(crate) receive_bytes: IntGauge,
+    pub(crate) reply_bytes: IntGauge,
     pub(crate) accept_errors: IntCounter,
     pub(crate) retries: IntCounter,
 }
@@ -87,6 +88,10 @@ impl TransportMetrics {
             receive_bytes: registered(
                 registry,
                 IntGauge::with_opts(opts("receive_buffer_bytes", "Receive buffers in use"))?,
+            )?,
+            reply_bytes: registered(
+                registry,
+                IntGauge::with_opts(opts("reply_buffer_bytes", "Replies in memory that are not sent yet"))?,
             )?,
             retries: registered(
                 registry,

@@ -32,6 +32,14 @@ impl Pace {
         }
     }
 
+    /// As [`new`](Self::new), for replies: nobody has to read quicker than usual, but not to stop for as long.
+    pub(crate) fn of_replies(limits: &TransportLimits) -> Self {
+        Self {
+            while_short: Allowance::new(limits.short_stall_timeout, limits.bytes_per_second_min),
+            ..Self::new(limits)
+        }
+    }
+
     /// The peer was waited for, and `bytes` came of it.
     pub(crate) fn progress(&mut self, waited: Duration, bytes: usize) {
         self.usual.progress(waited, bytes);

@@ -29,6 +29,7 @@ use crate::metrics::PerTransport;
 use crate::outgoing::Outgoing;
 use crate::pace::Pace;
 use crate::phase::{Phase, PhaseWatch};
+use crate::replies::ReplyMemory;
 use crate::service::{CloseReason, Pipeline, Reply, TransportKind};
 
 /// Turns of both halves, with one read each, after which other tasks get theirs.
@@ -54,6 +55,7 @@ pub(crate) struct PipelineContext<'a> {
     pub(crate) usage: Arc<Usage>,
     pub(crate) limits: &'a TransportLimits,
     pub(crate) memory: &'a ReceiveMemory,
+    pub(crate) replies: &'a ReplyMemory,
     pub(crate) metrics: &'a PerTransport,
     pub(crate) transport: TransportKind,
     pub(crate) phase: PhaseWatch,
@@ -66,11 +68,12 @@ pub(crate) async fn serve<R: ByteSource, W: ByteSink>(
     mut sink: W,
     mut pipeline: Box<dyn Pipeline>,
 ) -> CloseReason {
-    let PipelineContext { usage, limits, memory, metrics, transport, phase } = context;
+    let PipelineContext { usage, limits, memory, replies, metrics, transport, phase } = context;
     let _open = OpenPipeline::count(metrics);
-    let flow = Mutex::new(Flow::new(limits, transport, usage, Instant::now()));
+    let flow = Mutex::new(Flow::new(limits, transport, usage, replies.clone(), Instant::now()));
     let reason = {
-        let reading = read_requests(&flow, &phase, limits, memory, metrics, &mut source, pipeline.as_mut());
+        let reading =
+            read_requests(&flow, &phase, limits, memory, replies, metrics, &mut source, pipeline.as_mut());
         let writing = write_replies(&flow, limits, metrics, &mut sink);
         drive(&flow, &phase, memory, reading, writing).await
     };
@@ -147,6 +150,7 @@ async fn read_requests<R: ByteSource>(
     phase: &PhaseWatch,
     limits: &TransportLimits,
     memory: &ReceiveMemory,
+    replies: &ReplyMemory,
     metrics: &PerTransport,
     source: &mut R,
     pipeline: &mut dyn Pipeline,
@@ -158,6 +162,7 @@ async fn read_requests<R: ByteSource>(
         while let Some(frame) = frames.pop() {
             metrics.frames_in.inc();
             poll_fn(|_| flow.lock().poll_room()).await;
+            replies.room().await;
             if let Err(reason) = start(flow, pipeline, frame).await {
                 return reason;
             }
@@ -174,6 +179,7 @@ async fn read_requests<R: ByteSource>(
         }
         // A frame that may not start yet is not read either: it would hold its memory for as long.
         poll_fn(|_| flow.lock().poll_room()).await;
+        replies.room().await;
         // Replies go out before the next read: the peer may be waiting for them.
         let mut yielded = false;
         poll_fn(|_| flow.lock().poll_yield_to_writer(&mut yielded)).await;
@@ -226,11 +232,11 @@ async fn write_replies<W: ByteSink>(
 ) -> io::Result<()> {
     let mut out = Outgoing::default();
     loop {
-        let (replies, bytes) = match poll_fn(|cx| flow.lock().poll_take(cx, &mut out)).await {
-            Take::Taken { replies, bytes } => (replies, bytes),
+        let taken = match poll_fn(|cx| flow.lock().poll_take(cx, &mut out)).await {
+            Take::Taken(taken) => taken,
             Take::Finished => return sink.finish().await,
         };
-        let mut pace = Pace::new(limits);
+        let mut pace = Pace::of_replies(limits);
         let mut start = Instant::now();
         while !out.is_empty() {
             flow.lock().begin_write(Since { start, pace });
@@ -240,8 +246,8 @@ async fn write_replies<W: ByteSink>(
             start = now;
             metrics.bytes_out.inc_by(written as u64);
         }
-        metrics.replies.inc_by(replies as u64);
-        flow.lock().end_write(replies, bytes, start);
+        metrics.replies.inc_by(taken.replies as u64);
+        flow.lock().end_write(taken, start);
     }
 }
 

@@ -124,6 +124,42 @@ async fn a_peer_that_never_reads_is_closed_and_holds_little() {
 }
 
 #[tokio::test]
+async fn replies_that_nobody_reads_are_bounded_together_and_hold_nobody_up() {
+    const MIB: i64 = 1 << 20;
+    let server = limited(|limits| {
+        limits.reply_bytes_max = 8 << 20;
+        limits.short_stall_timeout = SOON;
+    })
+    .start();
+    let mut deaf = Vec::new();
+    for _ in 0..20 {
+        let mut stream = server.tcp().await;
+        // Each is answered with 16 MiB, more than the sockets take.
+        let _ = stream.write_all(&frame(&[b'b'; 257]).repeat(4)).await;
+        deaf.push(stream);
+    }
+    let mut served = server.tcp().await;
+    let answer = async {
+        send(&mut served, b"e").await;
+        receive(&mut served).await
+    };
+    let held = async {
+        loop {
+            let held = server.metric("reply_buffer_bytes", &[]);
+            assert!(held < 4 * 8 * MIB + 16 * MIB + MIB, "{held} bytes");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        answer = answer => assert_eq!(answer, b"e"),
+        () = held => {}
+    }
+    // Those that get their turn later stall, too.
+    drop(deaf);
+    server.until_metric("reply_buffer_bytes", &[], 0).await;
+}
+
+#[tokio::test]
 async fn requests_wait_while_the_bounded_number_is_in_flight() {
     let server = limited(|limits| limits.in_flight_max = 3).start();
     let mut stream = server.tcp().await;

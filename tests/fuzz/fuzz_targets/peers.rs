@@ -1,7 +1,7 @@
 //! Peers that lie, stall, trickle, or never read, played against the real transport in simulated time.
 //!
 //! The input says what the first of two dozen peers do, and chooses what the others do. Whatever that is: what frames
-//! hold stays within the budget, each peer that stops is gone when its time is over, and a well-behaved neighbour is
+//! and replies hold stays within the budgets, each peer that stops is gone when its time is over, and a well-behaved neighbour is
 //! answered soon all the while.
 
 #![no_main]
@@ -42,6 +42,7 @@ fn limits() -> TransportLimits {
         frame_bytes_max: FRAME_BYTES_MAX,
         receive_bytes_max: 768 * KIB,
         receive_pool_bytes: 256 * KIB,
+        reply_bytes_max: 512 * KIB,
         idle_timeout: Duration::from_secs(60),
         in_flight_bytes_max: 256 * KIB,
         in_flight_max: 8,
@@ -144,7 +145,7 @@ async fn run(plays: Vec<Play>) {
             std::panic::resume_unwind(error.into_panic());
         }
     }
-    assert_eq!(transport.receive_bytes(), 0, "what nobody holds is paid for");
+    assert_eq!((transport.receive_bytes(), transport.reply_bytes()), (0, 0), "what nobody holds is paid for");
 }
 
 async fn act(play: Play, mut pipe: DuplexStream) {
@@ -200,6 +201,7 @@ async fn neighbour(transport: &Arc<InProcess>) {
         let answered = timeout(PATIENCE, answered).await;
         assert!(answered.is_ok(), "a request of {len} bytes waited since {asked:?}");
         assert!(transport.receive_bytes() <= limits().receive_bytes_max);
+        assert!(transport.reply_bytes() <= 4 * limits().reply_bytes_max + FRAME_BYTES_MAX);
         sleep(BETWEEN_REQUESTS).await;
     }
     drop(pipe);

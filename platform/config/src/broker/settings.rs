@@ -340,7 +340,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         default: "",
         check: Check::Range(FRAME_BYTES_MAX as i64, i64::MAX),
         effect: Applied,
-        doc: "Memory for requests that are being received or answered; beyond it connections wait unread. An eighth is kept for small requests. Not given: a sixteenth of the machine's memory, from 200MiB to 1GiB.",
+        doc: "Memory for requests that are being received, of which an eighth is kept for small ones; beyond it connections wait unread. Answers that are not read yet hold four times as much at most. Not given: a sixteenth of the machine's memory, from 200MiB to 1GiB.",
         assign: |c, v| {
             c.limits.request_memory_bytes = v.unsigned();
         },

@@ -367,6 +367,7 @@ fn listen_options(config: &BrokerConfig, address: SocketAddr, tls: TlsContext) -
             frame_bytes_max: limits.max_request_bytes as usize,
             in_flight_max: limits.requests_in_flight as usize,
             receive_bytes_max: usize::try_from(limits.request_memory_bytes).unwrap_or(usize::MAX),
+            reply_bytes_max: usize::try_from(limits.request_memory_bytes).unwrap_or(usize::MAX),
             idle_timeout: limits.idle_timeout,
             ..TransportLimits::default()
         },
