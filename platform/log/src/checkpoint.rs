@@ -2,7 +2,7 @@
 //!
 //! One file, `checkpoint`, for the whole data directory, replaced as one (written beside, synced, renamed,
 //! directory synced). It is written only after everything it vouches for is durable. Little-endian,
-//! version 1:
+//! version 2:
 //!
 //! | bytes | what |
 //! |---|---|
@@ -13,6 +13,7 @@
 //! | 12..16 | partition count u32 |
 //! | 16..24 | sequence u64 from which on files of the write-ahead log are needed |
 //! | 24..32 | number u64 of the next group, a lower bound |
+//! | 32..48 | salt u128 of the write-ahead log's groups |
 //! | then each | topic id 16, partition i32, log start i64, offset i64, segment i64, position u32, largest timestamp of that segment i64, index entry count u32, index CRC u32, [epochs](crate::epochs), [producers](crate::producer) |
 //!
 //! All of a partition's records below `offset` are in its segments, of which `segment` is the last and
@@ -35,8 +36,8 @@ use crate::producer::Producers;
 use crate::wal::format::uuid_from;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"MRCK");
-const VERSION: u16 = 1;
-const HEADER_LEN: usize = 32;
+const VERSION: u16 = 2;
+const HEADER_LEN: usize = 48;
 const CLEAN: u16 = 1;
 
 const NAME: &str = "checkpoint";
@@ -87,6 +88,7 @@ pub(crate) struct Checkpoint {
     pub clean: bool,
     pub wal_sequence: u64,
     pub wal_number: u64,
+    pub wal_salt: u128,
     pub partitions: BTreeMap<TopicPartition, Arc<PartitionCheckpoint>>,
 }
 
@@ -100,6 +102,7 @@ impl Checkpoint {
         out.put_u32_le(u32::try_from(self.partitions.len()).expect("partitions are counted in i32"));
         out.put_u64_le(self.wal_sequence);
         out.put_u64_le(self.wal_number);
+        out.put_u128_le(self.wal_salt);
         for (tp, partition) in &self.partitions {
             out.put_slice(tp.topic.0.as_bytes());
             out.put_i32_le(tp.partition);
@@ -137,6 +140,7 @@ impl Checkpoint {
             clean: flags & CLEAN != 0,
             wal_sequence: rest.try_get_u64_le()?,
             wal_number: rest.try_get_u64_le()?,
+            wal_salt: rest.try_get_u128_le()?,
             partitions: BTreeMap::new(),
         };
         // Counted up from 1, for less than 2^63 groups.
@@ -234,8 +238,13 @@ mod tests {
     use super::*;
 
     fn checkpoint(partitions: &[(u128, i32, i64)]) -> Checkpoint {
-        let mut checkpoint =
-            Checkpoint { clean: true, wal_sequence: 5, wal_number: 9, partitions: BTreeMap::new() };
+        let mut checkpoint = Checkpoint {
+            clean: true,
+            wal_sequence: 5,
+            wal_number: 9,
+            wal_salt: 1 << 99,
+            ..Checkpoint::default()
+        };
         for (topic, partition, offset) in partitions {
             let mut epochs = Epochs::default();
             epochs.record(LeaderEpoch(1), *offset);
@@ -274,7 +283,7 @@ mod tests {
                 0 => of.log_start = value,
                 1 => of.segment = value,
                 2 => of.position = 0,
-                _ => of.epochs.record(LeaderEpoch(2), value),
+                _ => _ = of.epochs.record(LeaderEpoch(2), value),
             }
             let partitions = BTreeMap::from([(*tp, Arc::new(of))]);
             let refused = Checkpoint { partitions, ..sound.clone() };

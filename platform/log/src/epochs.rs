@@ -1,20 +1,28 @@
-//! Where each leader's records begin (KIP-101): what followers and consumers compare logs by. Pure.
+//! Where each leader's epoch begins (KIP-101): what followers and consumers compare logs by. Pure.
+//!
+//! As in Kafka an epoch begins at the end of the log when its leader takes over, records or not, and takes the
+//! place of one that has left none. So a crash may forget an epoch without records: the next one begins at the
+//! same offset, and whoever asks for the forgotten one is given the epoch before it and that offset, as if it
+//! had been remembered. One with records is told by them.
 //!
 //! As stored in a checkpoint, little-endian: count u32, then each `epoch i32 | start offset i64`.
 
 use bytes::{Buf, BufMut};
 use millrace_base::{LeaderEpoch, Offset};
 
-/// Epochs with the offset of their first record, both growing.
+/// Epochs with the offset at which they begin, both growing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Epochs(Vec<(LeaderEpoch, Offset)>);
 
 impl Epochs {
-    /// Notes that a batch of `epoch` was appended at `offset`.
-    pub fn record(&mut self, epoch: LeaderEpoch, offset: Offset) {
-        if self.latest().is_none_or(|latest| epoch > latest) {
+    /// Notes that `epoch` has begun, or a batch of it, with the log ending at `offset`. True: it was new.
+    pub fn record(&mut self, epoch: LeaderEpoch, offset: Offset) -> bool {
+        let is_new = self.latest().is_none_or(|latest| epoch > latest);
+        if is_new {
+            while self.0.pop_if(|(_, start)| *start >= offset).is_some() {}
             self.0.push((epoch, offset));
         }
+        is_new
     }
 
     pub fn latest(&self) -> Option<LeaderEpoch> {
@@ -29,8 +37,11 @@ impl Epochs {
 
     /// The largest known epoch at or below `epoch`, and the offset at which the next one begins or the log
     /// ends. An epoch below all that are known ends where the first of them begins. `None`: `epoch` is newer
-    /// than all, or none is known.
+    /// than all, or none, or none is known.
     pub fn end_offset(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
+        if epoch == LeaderEpoch::UNKNOWN {
+            return None;
+        }
         if epoch == self.latest()? {
             return Some((epoch, log_end));
         }
@@ -89,6 +100,7 @@ mod tests {
     fn an_epoch_ends_where_the_next_begins() {
         let epochs = epochs(&[(1, 0), (1, 5), (3, 10), (4, 20)]);
         for (asked, expected) in [
+            (-1, None),
             (0, Some((0, 0))),
             (1, Some((1, 10))),
             (2, Some((1, 10))),
@@ -100,6 +112,14 @@ mod tests {
             assert_eq!(answer, expected, "epoch {asked}");
         }
         assert_eq!(Epochs::default().end_offset(LeaderEpoch(0), 33), None);
+    }
+
+    #[test]
+    fn an_epoch_takes_the_place_of_one_without_records() {
+        let epochs = epochs(&[(1, 0), (2, 5), (3, 5)]);
+        assert_eq!(epochs, Epochs(vec![(LeaderEpoch(1), 0), (LeaderEpoch(3), 5)]));
+        assert_eq!(epochs.end_offset(LeaderEpoch(2), 5), Some((LeaderEpoch(1), 5)));
+        assert_eq!(epochs.end_offset(LeaderEpoch(3), 5), Some((LeaderEpoch(3), 5)));
     }
 
     #[test]

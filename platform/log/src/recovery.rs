@@ -54,7 +54,8 @@ pub(crate) fn recover(engine: &Arc<Engine>) -> Result<RecoveryReport, OpenError>
         // Nothing was committed after it: its flag is taken back before the first commit of a next life.
         Replayed::nothing(checkpoint.wal_sequence)
     } else {
-        replay(disk, &wal_dir, checkpoint.wal_sequence, |path, position, entries| {
+        let salt = (!is_new).then_some(checkpoint.wal_salt);
+        replay(disk, &wal_dir, salt, checkpoint.wal_sequence, |path, position, entries| {
             replay_group(engine, &mut gone, &mut report, path, position, entries)
         })?
     };
@@ -63,10 +64,12 @@ pub(crate) fn recover(engine: &Arc<Engine>) -> Result<RecoveryReport, OpenError>
     report.clean |= is_new && replayed.groups == 0 && report.partitions == 0;
 
     let number = replayed.next_number.max(checkpoint.wal_number);
+    let (sequence, salt) = (replayed.next_sequence, disk.entropy());
     *engine.checkpoint.lock() =
-        Checkpoint { wal_sequence: replayed.next_sequence, wal_number: number, ..Checkpoint::default() };
+        Checkpoint { wal_sequence: sequence, wal_number: number, wal_salt: salt, ..Checkpoint::default() };
     engine.run_checkpoint(false).map_err(open_error)?;
-    let writer = WalWriter::create(disk, &wal_dir, engine.options.wal_bytes, replayed.next_sequence, number);
+    // Now that the salt is durable, and that of the groups so far is gone: their records are in segments.
+    let writer = WalWriter::create(disk, &wal_dir, engine.options.wal_bytes, salt, sequence, number);
     *engine.wal.lock() = Some(writer.map_err(OpenError::io("make write-ahead log in", &wal_dir))?);
     report.took = started.elapsed();
     Ok(report)

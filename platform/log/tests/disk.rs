@@ -47,7 +47,12 @@ fn bytes_are_read_where_they_were_written() {
         file.read_exact_at(&mut buffer[..6], 0).unwrap();
         assert_eq!(&buffer[..6], b"\0\0on\0\0");
         file.sync().unwrap();
-        assert_eq!(disk.open(&dir.join("a"), OLD).unwrap().len().unwrap(), 6);
+        let again = disk.open(&dir.join("a"), OLD).unwrap();
+        assert_eq!(again.len().unwrap(), 6);
+        let modified_ms = again.modified_ms().unwrap();
+        assert_eq!(file.modified_ms().unwrap(), modified_ms, "it is the file's");
+        file.write_all_at(&[b"x"], 0).unwrap();
+        assert!(again.modified_ms().unwrap() >= modified_ms);
     });
 }
 

@@ -139,3 +139,19 @@ fn after_an_io_error_nothing_more_is_acknowledged() {
         assert!(failed > 0, "{step:?}");
     }
 }
+
+/// Whoever commits, a listener that panics takes its thread down in the middle of it.
+#[test]
+fn a_thread_that_panics_ends_the_log_and_keeps_nobody_waiting() {
+    for value_bytes in [100, 600_000] {
+        let dir = tempfile::tempdir().unwrap();
+        let (manager, _) = open(dir.path());
+        let log = manager.create(tp(0), config(&[])).unwrap();
+        log.on_durable(Arc::new(|_| panic!("on purpose")));
+        append(&log, batch(&vec![0; value_bytes])).unwrap();
+        wait_until(|| matches!(manager.health(), Health::Failed(reason) if reason.contains("panicked")));
+        let refused = append(&log, batch(b"x"));
+        assert!(matches!(refused, Err(AppendError::Failed(_))), "{refused:?}");
+        assert!(manager.close().is_err());
+    }
+}

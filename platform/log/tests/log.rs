@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use millrace_base::LeaderEpoch;
+use millrace_base::{Clock, LeaderEpoch, ManualClock, SystemClock};
 use millrace_log::disk::{Disk, RealDisk};
 use millrace_log::{AppendError, AppendOrigin, LogManager, OpenError, ReadError};
 use millrace_protocol::batch::{ProducerState, TimestampType};
@@ -222,6 +222,36 @@ fn retention_by_size_and_time_removes_whole_segments_below_the_high_watermark() 
 }
 
 #[test]
+fn records_without_timestamps_expire_by_when_their_segment_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = || segments_of(10_000, &[("retention.ms", "60000")]);
+    let timeless = || batch_of(&[&[0; 3000]], -1, ProducerState::NONE);
+    // The clock of files is the real one.
+    let clock = Arc::new(ManualClock::at_ms(SystemClock.now_ms()));
+    let (manager, _) = open_with(dir.path(), options(), clock.clone());
+    let log = manager.create(tp(0), settings()).unwrap();
+    for _ in 0..10 {
+        append(&log, timeless()).unwrap();
+    }
+    settle(&log);
+    manager.enforce_retention();
+    assert_eq!(log.log_start_offset(), 0, "nothing is old enough");
+    manager.close().unwrap();
+    drop((log, manager));
+
+    clock.advance_ms(3_600_000);
+    let (manager, _) = open_with(dir.path(), options(), clock.clone());
+    let log = manager.create(tp(0), settings()).unwrap();
+    append(&log, timeless()).unwrap();
+    settle(&log);
+    manager.enforce_retention();
+    assert_eq!(log.log_start_offset(), 9, "all but the segment that was just written to");
+    clock.advance_ms(60_001);
+    manager.enforce_retention();
+    assert_eq!(log.log_start_offset(), 11, "that one too");
+}
+
+#[test]
 fn deleted_records_stay_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let (manager, _) = open(dir.path());
@@ -289,6 +319,27 @@ fn epochs_tell_where_a_leaders_records_end() {
         [Some((1, 2)), Some((1, 2)), Some((3, 3)), Some((4, 4)), None]
     );
     assert_eq!(log.leader_epoch(), LeaderEpoch(4));
+}
+
+#[test]
+fn an_epoch_without_records_ends_where_the_next_one_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    for life in 0..4 {
+        let (manager, _) = open(dir.path());
+        let log = manager.create(tp(0), config(&[])).unwrap();
+        log.begin_leader_epoch(LeaderEpoch(life));
+        let end = |epoch| log.end_offset_for_epoch(LeaderEpoch(epoch)).map(|(epoch, end)| (epoch.0, end));
+        if life == 0 {
+            assert_eq!(end(0), Some((0, 0)), "an epoch is known from its beginning on");
+            log.append(&[batch(b"x")], LeaderEpoch(0), AppendOrigin::Producer).unwrap();
+            settle(&log);
+        }
+        assert_eq!((end(0), end(life), end(life + 1)), (Some((0, 1)), Some((life, 1)), None));
+        assert_eq!(end(life - 1), (life > 0).then_some((0, 1)));
+        if life == 2 {
+            manager.close().unwrap();
+        }
+    }
 }
 
 #[test]

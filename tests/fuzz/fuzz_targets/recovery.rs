@@ -3,6 +3,10 @@
 //! A directory as a crash leaves it is damaged at the places that the input names, and opened. It opens or is
 //! refused; what it opens with can be read, appended to and opened again. Checksums of the engine's own files
 //! are taken for right in a fuzzer's build, so that what they guard is reached too.
+//!
+//! Or nothing is damaged, and the input is what clients wrote: heads of groups of the write-ahead log, frames of
+//! batches, anything, put where structure of ours is looked for after a crash. Then the directory opens, with
+//! what was written and nothing else.
 
 #![no_main]
 
@@ -29,6 +33,9 @@ fuzz_target!(|data: &[u8]| {
     static PRISTINE: OnceLock<[Image; 2]> = OnceLock::new();
     let pristine = PRISTINE.get_or_init(|| [directory(false), directory(true)]);
     let Some((which, damage)) = data.split_first() else { return };
+    if which % 4 == 3 {
+        return believe_nothing(damage);
+    }
     let mut image = pristine[usize::from(which % 2)].clone();
     for place in damage.chunks_exact(6) {
         let index = usize::from(place[0]) % image.len();
@@ -60,6 +67,45 @@ fuzz_target!(|data: &[u8]| {
         }
     }
 });
+
+/// Writes values made of `forged` until files of the write-ahead log are written over, and loses power.
+fn believe_nothing(forged: &[u8]) {
+    /// Bytes between the beginning of a group and that of the value in it, less the value's length.
+    const BEFORE_VALUE: usize = 64 + 56 + 61;
+    let Some((rounds, forged)) = forged.split_first() else { return };
+    let mut group = *b"MRWG\x02\0\0\0";
+    let forged = if forged.is_empty() { &mut group[..] } else { &mut forged.to_vec()[..] };
+    let sim = SimDisk::new(7);
+    let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+    let (manager, _) = open(&disk).expect("an empty directory opens");
+    let log = manager.create(partition(0), Arc::default()).expect("a partition is made");
+    // The longest record header has ten bytes; wherever in it the value begins, some copy meets a block.
+    let mut written = Vec::new();
+    for round in 0..30 + usize::from(rounds % 32) {
+        let mut value = vec![0; 3 * 4096];
+        for block in 1..3 {
+            let at = block * 4096 - BEFORE_VALUE - 8 - round % 4;
+            value[at..].iter_mut().zip(&*forged).for_each(|(byte, forged)| *byte = *forged);
+        }
+        append(&log, &value).expect("there is room");
+        while !manager.step(EngineStep::Wal) {
+            assert!(manager.step(EngineStep::Checkpoint), "{:?}", manager.health());
+        }
+        written.push(value);
+    }
+    append(&log, b"last").expect("there is room");
+    while !manager.step(EngineStep::Wal) {
+        assert!(manager.step(EngineStep::Checkpoint), "{:?}", manager.health());
+    }
+    written.push(b"last".to_vec());
+    drop((log, manager));
+    sim.crash();
+    sim.restart();
+    let (manager, _) = open(&disk).expect("nothing is damaged");
+    assert_eq!(manager.partitions(), [partition(0)]);
+    let log = manager.partition(&partition(0)).expect("it is there");
+    assert_eq!(log.log_end_offset(), written.len() as Offset);
+}
 
 /// Reads all that a partition says it has, and appends.
 fn use_partition(manager: &LogManager, number: i32) {

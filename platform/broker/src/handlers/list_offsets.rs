@@ -118,7 +118,7 @@ async fn find(
     }
 }
 
-/// Where the log starts, with the epoch of the record there: none where nothing was ever written.
+/// Where the log starts, with the epoch that it starts in.
 fn earliest(partition: &Partition) -> TimestampOffset {
     let offset = partition.log().log_start_offset();
     let leader_epoch = partition.log().epoch_at(offset).unwrap_or(LeaderEpoch::UNKNOWN);

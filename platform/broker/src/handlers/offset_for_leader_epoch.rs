@@ -50,10 +50,5 @@ fn find(
     let topic = lookup::by_name(image, topic)?;
     let current = LeaderEpoch(asked.current_leader_epoch);
     let partition = lookup::led_here(&call.state, topic, asked.partition, current)?;
-    let epoch = LeaderEpoch(asked.leader_epoch);
-    if epoch == partition.role().leader_epoch {
-        // The epoch goes on, even if nothing has been written in it.
-        return Ok((epoch, partition.log().log_end_offset()));
-    }
-    Ok(partition.log().end_offset_for_epoch(epoch).unwrap_or(UNDEFINED))
+    Ok(partition.log().end_offset_for_epoch(LeaderEpoch(asked.leader_epoch)).unwrap_or(UNDEFINED))
 }

@@ -82,8 +82,9 @@ impl Partition {
         role: Role,
     ) -> Arc<Self> {
         let end = log.durable_end_offset();
-        // With this broker alone in sync everything durable is replicated; otherwise the high watermark is
-        // found again from what the log kept of it.
+        // With this broker alone in sync everything durable is replicated. Otherwise it is what it was if the
+        // log has stayed open; a restart forgets it, and it begins where the log does until the others tell
+        // how far they are.
         let high_watermark = if role.isr == [local] { end } else { log.high_watermark().min(end) };
         let waiting = Waiting {
             replicated: HighWatermark::new(local, high_watermark, end),
@@ -142,8 +143,12 @@ impl Partition {
     /// Takes over what the metadata says now.
     pub(crate) fn apply(&self, role: Role) {
         self.log.set_config(role.config.clone());
-        self.log.set_leader_epoch(role.leader_epoch);
         let leads = role.leader == Some(self.local);
+        if leads {
+            self.log.begin_leader_epoch(role.leader_epoch);
+        } else {
+            self.log.set_leader_epoch(role.leader_epoch);
+        }
         let mut waiting = self.waiting.lock();
         let advanced = waiting.replicated.set_isr(&role.isr);
         self.role.store(Arc::new(role));

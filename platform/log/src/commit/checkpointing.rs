@@ -54,7 +54,8 @@ impl Engine {
             None => (last.wal_sequence, last.wal_number),
         };
         let partitions: Vec<Arc<PartitionLog>> = self.partitions.read().values().cloned().collect();
-        let mut next = Checkpoint { clean, wal_sequence, wal_number, ..Checkpoint::default() };
+        let wal_salt = last.wal_salt;
+        let mut next = Checkpoint { clean, wal_sequence, wal_number, wal_salt, ..Checkpoint::default() };
         let mut captured = Vec::new();
         for partition in &partitions {
             let tp = partition.topic_partition();

@@ -185,10 +185,14 @@ impl Engine {
             self.queues.request_checkpoint();
             return;
         }
-        let reason = format!("{fault}. Nothing more is acknowledged; restart once the disk is sound");
-        if self.failed.set(reason).is_ok() {
-            tracing::error!(%fault, "the log has failed");
-        }
+        self.fail(format!("{fault}. Nothing more is acknowledged; restart once the disk is sound"));
+    }
+
+    /// Ends the log: nothing more is acknowledged, and nobody waits for what will not come.
+    pub fn fail(&self, reason: String) {
+        tracing::error!(reason, "the log has failed");
+        // The first reason stays: others follow from it.
+        let _ = self.failed.set(reason);
         self.queues.stop();
         // Callers that wait to be admitted shall see the failure.
         self.admitted.notify_waiters();

@@ -10,25 +10,50 @@ use super::{Engine, Step, WalCommitter};
 pub(crate) fn spawn(engine: &Arc<Engine>) -> Vec<JoinHandle<()>> {
     let mut threads = Vec::new();
     if let Some(committer) = WalCommitter::new(engine) {
-        let engine = Arc::clone(engine);
-        threads.push(start("log-wal", move || run_wal(&engine, committer)));
+        threads.push(start("log-wal", engine, move |engine| run_wal(engine, committer)));
     }
     for _ in 0..engine.options.direct_threads.max(1) {
-        let engine = Arc::clone(engine);
-        threads.push(start("log-direct", move || {
+        threads.push(start("log-direct", engine, |engine| {
             while let Some(work) = engine.queues.wait_direct() {
                 engine.run_direct(&work);
             }
         }));
     }
-    let engine = Arc::clone(engine);
-    threads.push(start("log-checkpoint", move || run_checkpoints(&engine)));
+    threads.push(start("log-checkpoint", engine, run_checkpoints));
     threads
 }
 
-fn start(name: &str, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+fn start(
+    name: &'static str,
+    engine: &Arc<Engine>,
+    run: impl FnOnce(&Engine) + Send + 'static,
+) -> JoinHandle<()> {
+    let engine = Arc::clone(engine);
+    let guarded = move || {
+        let _guard = FailOnPanic { name, engine: &engine };
+        run(&engine);
+    };
     let builder = thread::Builder::new().name(name.to_owned());
-    builder.spawn(run).expect("a process that cannot start a thread cannot run a broker")
+    builder.spawn(guarded).expect("a process that cannot start a thread cannot run a broker")
+}
+
+/// A thread that panics ends the log as a failed disk does: whoever waits for its work is told, not left
+/// waiting.
+struct FailOnPanic<'a> {
+    name: &'static str,
+    engine: &'a Engine,
+}
+
+impl Drop for FailOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.engine.fail(format!(
+                "its thread {} has panicked, which is a bug; the panic stands in the broker's output. Nothing \
+                 more is acknowledged; restart the broker",
+                self.name
+            ));
+        }
+    }
 }
 
 fn run_wal(engine: &Engine, mut committer: WalCommitter) {

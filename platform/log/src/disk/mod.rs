@@ -69,6 +69,9 @@ pub trait Disk: Send + Sync + 'static {
     /// Takes the lock file at `path` until the guard is dropped. `Err(AlreadyExists)` when another process
     /// has it; the error's text is then what [`Disk::lock`] of that process wrote: its process id.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>>;
+
+    /// Random bits that nobody outside can foresee, others with each call.
+    fn entropy(&self) -> u128;
 }
 
 /// An open file. All methods take positions; there is no cursor.
@@ -86,6 +89,9 @@ pub trait DiskFile: FileSource {
     fn truncate(&self, len: u64) -> io::Result<()>;
 
     fn len(&self) -> io::Result<u64>;
+
+    /// When its bytes were changed last, in milliseconds since 1970.
+    fn modified_ms(&self) -> io::Result<i64>;
 
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use millrace_base::FileSource;
 
@@ -78,6 +79,11 @@ impl Disk for RealDisk {
         file.set_len(0)?;
         writeln!(file, "{}", std::process::id())?;
         Ok(Box::new(file))
+    }
+
+    fn entropy(&self) -> u128 {
+        // 122 bits of the operating system's.
+        uuid::Uuid::new_v4().as_u128()
     }
 }
 
@@ -175,5 +181,11 @@ impl DiskFile for RealFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.cached.metadata()?.len())
+    }
+
+    fn modified_ms(&self) -> io::Result<i64> {
+        let modified = self.cached.metadata()?.modified()?;
+        let since_1970 = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Ok(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX))
     }
 }

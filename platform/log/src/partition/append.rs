@@ -171,6 +171,7 @@ impl PartitionLog {
             index_mark: IndexMark::default(),
             tail: SegmentTail::default(),
             created_ms: now_ms,
+            modified_ms: None,
         };
         let mut state = self.state.lock();
         state.segments.push_back(segment);
@@ -204,6 +205,7 @@ impl PartitionLog {
         active.tail.chunks.extend(chunks);
         active.tail.batches.push_back(BatchRef { base_offset: header.base_offset, position });
         active.len = appender.end.position;
+        active.modified_ms = Some(now_ms);
         if position == 0 {
             active.created_ms = now_ms;
         }

@@ -143,7 +143,7 @@ impl PartitionLog {
         self.log_end.load(Ordering::Acquire)
     }
 
-    /// The newest epoch appended or set by [`Self::set_leader_epoch`].
+    /// The newest epoch appended, begun or set by [`Self::set_leader_epoch`].
     pub fn leader_epoch(&self) -> LeaderEpoch {
         LeaderEpoch(self.leader_epoch.load(Ordering::Acquire))
     }
@@ -151,6 +151,17 @@ impl PartitionLog {
     /// From now on appends of an older epoch are fenced.
     pub fn set_leader_epoch(&self, epoch: LeaderEpoch) {
         self.leader_epoch.fetch_max(epoch.0, Ordering::AcqRel);
+    }
+
+    /// This broker leads the partition in `epoch`: it begins at the end of the log. Nothing changes if it has
+    /// begun before.
+    pub fn begin_leader_epoch(&self, epoch: LeaderEpoch) {
+        self.set_leader_epoch(epoch);
+        let mut appender = self.appender.lock();
+        let end = appender.end.offset;
+        if appender.epochs.record(epoch, end) {
+            self.state.lock().version += 1;
+        }
     }
 
     pub fn high_watermark(&self) -> Offset {

@@ -195,6 +195,7 @@ fn segment(recovered: RecoveredSegment, now_ms: i64) -> Segment {
         tail: SegmentTail::default(),
         // The first append is not known; counting from the restart delays a roll by time.
         created_ms: now_ms,
+        modified_ms: None,
     }
 }
 

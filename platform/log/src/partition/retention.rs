@@ -1,5 +1,6 @@
 //! Removing old segments: by age, by size, and below a log start that was asked for.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,7 +11,7 @@ use super::PartitionLog;
 use super::flush::Pace;
 use super::state::{Segment, State};
 use crate::manager::RetentionReport;
-use crate::segment::DiskFault;
+use crate::segment::{DiskFault, SegmentFile};
 
 impl State {
     /// How many segments from the first on are closed, committed and end at or below `bound`.
@@ -31,11 +32,11 @@ impl PartitionLog {
         if !config.cleanup_policy.delete {
             return None;
         }
+        self.load_oldest(&config, now_ms);
         self.roll_expired(&config, now_ms);
         if let Err(fault) = self.close_ended_segments() {
             self.engine.report(&fault);
         }
-        self.load_oldest_indexes(&config, now_ms);
         let state = self.state.lock();
         let removable = state.removable(self.high_watermark());
         let mut keep_from = 0;
@@ -69,21 +70,39 @@ impl PartitionLog {
         }
     }
 
-    /// Age is told by the index; only the oldest segments' are needed.
-    fn load_oldest_indexes(&self, config: &TopicConfig, now_ms: i64) {
+    /// Age is told by the index, or by the file; only the oldest segments' are needed.
+    fn load_oldest(&self, config: &TopicConfig, now_ms: i64) {
         loop {
-            let unloaded = {
+            let (base, file) = {
                 let state = self.state.lock();
                 let mut oldest = state.segments.iter();
                 match oldest.find(|segment| !is_expired(segment, config, now_ms)) {
-                    Some(segment) if segment.index.is_none() => segment.base,
+                    Some(segment) if segment.index.is_none() => (segment.base, None),
+                    Some(segment) if segment.newest_ms().is_none() && segment.recovered > 0 => {
+                        (segment.base, Some(Arc::clone(&segment.file)))
+                    }
                     _ => return,
                 }
             };
-            if self.load_index(unloaded).is_err() {
+            let loaded = match file {
+                None => self.load_index(base).is_ok(),
+                Some(file) => self.load_modified(base, &file).is_ok(),
+            };
+            if !loaded {
                 return;
             }
         }
+    }
+
+    fn load_modified(&self, base: Offset, file: &Arc<SegmentFile>) -> io::Result<()> {
+        let modified_ms = file.log()?.modified_ms()?;
+        let mut state = self.state.lock();
+        let index = state.segment_index(base);
+        let segment = &mut state.segments[index];
+        if segment.base == base {
+            segment.modified_ms = segment.modified_ms.or(Some(modified_ms));
+        }
+        Ok(())
     }
 
     /// Segment writes are brought up to the end, so that ended segments are closed. Durable on return.
@@ -138,10 +157,8 @@ impl PartitionLog {
     }
 }
 
-/// Whether the newest record of a segment is past retention. False if its index is not loaded.
+/// Whether the newest record of a segment is past retention. False if its age is not known yet.
 fn is_expired(segment: &Segment, config: &TopicConfig, now_ms: i64) -> bool {
     let Some(retention_ms) = config.retention_ms else { return false };
-    segment
-        .max_timestamp_ms()
-        .is_some_and(|newest| newest >= 0 && now_ms.saturating_sub(newest) > retention_ms)
+    segment.newest_ms().is_some_and(|newest_ms| now_ms.saturating_sub(newest_ms) > retention_ms)
 }

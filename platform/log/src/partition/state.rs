@@ -38,12 +38,24 @@ pub(crate) struct Segment {
     pub tail: SegmentTail,
     /// The wall-clock time of the first append since it was opened, for `segment.ms`.
     pub created_ms: i64,
+    /// When it was written to last: the last append, or what its file says where there was none since it was
+    /// opened. `None`: the file was not asked yet.
+    pub modified_ms: Option<i64>,
 }
 
 impl Segment {
     /// The largest timestamp, as far as the index is loaded.
     pub fn max_timestamp_ms(&self) -> Option<i64> {
         self.index.as_ref().map(|index| index.max_timestamp_ms)
+    }
+
+    /// The time that retention goes by: the largest timestamp, or when it was written to last if no record has
+    /// one (Kafka's `largestTimestamp`). `None`: not known yet.
+    pub fn newest_ms(&self) -> Option<i64> {
+        match self.max_timestamp_ms()? {
+            max_timestamp_ms @ 0.. => Some(max_timestamp_ms),
+            _ => self.modified_ms,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Bytes of the write-ahead log.
 //!
 //! A file is a sequence of groups, each at a multiple of 4096. A group is what one durable write commits.
-//! Little-endian, version 1:
+//! Little-endian, version 2:
 //!
 //! | group bytes | what |
 //! |---|---|
@@ -13,7 +13,8 @@
 //! | 16..24 | sequence u64 of the file's current life; groups of earlier lives have smaller ones |
 //! | 24..32 | number u64 of the group, one more than that of the group before, across files |
 //! | 32..36 | entry count u32 |
-//! | 36..64 | zero |
+//! | 36..52 | salt u128 that the checkpoint names |
+//! | 52..64 | zero |
 //!
 //! | entry bytes | what |
 //! |---|---|
@@ -26,6 +27,13 @@
 //! | 48..52 | their position u32 there |
 //! | 52..56 | zero |
 //! | 56.. | record batches as they stand in the segment |
+//!
+//! Files are written over and over, so behind the last group of a file there are bytes of earlier ones, at the
+//! places where groups stand: values that clients chose. The salt tells our groups from those. It is random,
+//! nothing but the checkpoint and the groups hold it, and each opening of the directory draws a new one, which
+//! is durable in its checkpoint before the first group is written. Lives of a file between two openings are told
+//! apart by their sequence. Without the salt only the header at the beginning of a file is looked at: that place
+//! is never a value's.
 
 use bytes::{Buf, BufMut};
 use millrace_base::limits::{IO_ALIGNMENT, KIB, SEGMENT_BYTES_MAX};
@@ -33,7 +41,7 @@ use millrace_base::{Offset, TopicId, TopicPartition};
 
 use crate::checksum;
 
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 pub(crate) const GROUP_HEADER_LEN: usize = 64;
 pub(crate) const ENTRY_HEADER_LEN: usize = 56;
 /// Largest group. A bigger one would make lone records wait longer than it saves writes.
@@ -41,6 +49,7 @@ pub(crate) const GROUP_BYTES_MAX: usize = 1024 * KIB;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"MRWG");
 const CRC_START: usize = 12;
+const SALT_START: usize = 36;
 
 /// Identity of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +120,7 @@ pub(crate) fn uuid_from(bytes: &mut &[u8]) -> TopicId {
 }
 
 /// Writes the header over the first [`GROUP_HEADER_LEN`] bytes of `group`, whose entries follow it.
-pub(crate) fn seal(group: &mut [u8], id: GroupId, entry_count: u32) {
+pub(crate) fn seal(group: &mut [u8], id: GroupId, entry_count: u32, salt: u128) {
     let len = u32::try_from(group.len()).expect("a group is at most GROUP_BYTES_MAX long");
     let mut header = [0; GROUP_HEADER_LEN];
     let mut out = header.as_mut_slice();
@@ -123,56 +132,57 @@ pub(crate) fn seal(group: &mut [u8], id: GroupId, entry_count: u32) {
     out.put_u64_le(id.sequence);
     out.put_u64_le(id.number);
     out.put_u32_le(entry_count);
+    out.put_u128_le(salt);
     group[..GROUP_HEADER_LEN].copy_from_slice(&header);
     let crc = checksum::crc32c(&group[CRC_START..]);
     group[8..CRC_START].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// What stands at the front of some bytes of a file.
+/// A whole group.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Decoded<'a> {
-    Group {
-        id: GroupId,
-        /// With the padding: where the next group stands.
-        padded_len: usize,
-        entries: Entries<'a>,
-    },
-    /// A group of a version that this build does not read.
-    OtherVersion(u16),
-    /// No group, or one that was not written to its end.
-    Nothing,
+pub(crate) struct DecodedGroup<'a> {
+    pub id: GroupId,
+    /// With the padding: where the next group stands.
+    pub padded_len: usize,
+    pub entries: Entries<'a>,
 }
 
-/// Reads the group at the front of `bytes`.
-pub(crate) fn decode(bytes: &[u8]) -> Decoded<'_> {
-    if bytes.len() < GROUP_HEADER_LEN {
-        return Decoded::Nothing;
+/// Reads the group at the front of `bytes`. `None`: there is none that was sealed with `salt`, or it was not
+/// written to its end.
+pub(crate) fn decode(bytes: &[u8], salt: u128) -> Option<DecodedGroup<'_>> {
+    // Before anything is computed: bytes of clients' can make checksums costly, but not guess the salt.
+    if stamp(bytes)? != (VERSION, salt) {
+        return None;
     }
-    let mut header = &bytes[..GROUP_HEADER_LEN];
-    if header.get_u32_le() != MAGIC {
-        return Decoded::Nothing;
-    }
-    let version = header.get_u16_le();
-    header.advance(2);
+    let mut header = &bytes[8..GROUP_HEADER_LEN];
     let crc = header.get_u32_le();
     let len = header.get_u32_le() as usize;
     let id = GroupId { sequence: header.get_u64_le(), number: header.get_u64_le() };
     let count = header.get_u32_le();
     if len < GROUP_HEADER_LEN || len > bytes.len() {
-        return Decoded::Nothing;
+        return None;
     }
     if !checksum::holds(crc, checksum::crc32c(&bytes[CRC_START..len])) {
-        return Decoded::Nothing;
-    }
-    if version != VERSION {
-        return Decoded::OtherVersion(version);
+        return None;
     }
     // Counted up from 1, for less than 2^63 groups.
     if id.sequence.max(id.number) > i64::MAX as u64 {
-        return Decoded::Nothing;
+        return None;
     }
     let entries = Entries { rest: &bytes[GROUP_HEADER_LEN..len], left: count };
-    Decoded::Group { id, padded_len: len.next_multiple_of(IO_ALIGNMENT), entries }
+    Some(DecodedGroup { id, padded_len: len.next_multiple_of(IO_ALIGNMENT), entries })
+}
+
+/// Version and salt of the group header at the front of `bytes`, whole or not: to be believed at the beginning
+/// of a file, where nothing else is ever written. Another version may have its salt elsewhere.
+pub(crate) fn stamp(bytes: &[u8]) -> Option<(u16, u128)> {
+    let mut header = bytes.get(..GROUP_HEADER_LEN)?;
+    if header.get_u32_le() != MAGIC {
+        return None;
+    }
+    let version = header.get_u16_le();
+    header.advance(SALT_START - 6);
+    Some((version, header.get_u128_le()))
 }
 
 /// Walks a group's entries, as far as they are whole.
@@ -209,13 +219,15 @@ mod tests {
 
     use super::*;
 
+    const SALT: u128 = 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210;
+
     fn group(entries: &[Vec<u8>], id: GroupId) -> Vec<u8> {
         let mut group = vec![0; GROUP_HEADER_LEN];
         for (index, batches) in entries.iter().enumerate() {
             group.extend(header(index, batches).encode());
             group.extend(batches);
         }
-        seal(&mut group, id, entries.len() as u32);
+        seal(&mut group, id, entries.len() as u32, SALT);
         group
     }
 
@@ -240,9 +252,7 @@ mod tests {
             let mut bytes = group(&entries, id);
             let padded = bytes.len().next_multiple_of(IO_ALIGNMENT);
             bytes.extend(stale);
-            let Decoded::Group { id: found, padded_len, entries: walk } = decode(&bytes) else {
-                panic!("a sealed group")
-            };
+            let DecodedGroup { id: found, padded_len, entries: walk } = decode(&bytes, SALT).unwrap();
             prop_assert_eq!((found, padded_len), (id, padded));
             let walked: Vec<_> = walk.map(|(header, batches)| (header, batches.to_vec())).collect();
             let expected: Vec<_> =
@@ -254,22 +264,23 @@ mod tests {
         fn a_group_with_any_byte_changed_is_none(at in 0..400usize, by in 1..=255u8) {
             let mut bytes = group(&[vec![1; 200], vec![2; 100]], GroupId { sequence: 1, number: 1 });
             let at = at % bytes.len();
-            // The version and the zeros after it are outside the checksum.
-            prop_assume!(!(4..8).contains(&at));
+            // The zeros behind the version are outside the checksum.
+            prop_assume!(!(6..8).contains(&at));
             bytes[at] ^= by;
-            prop_assert_eq!(decode(&bytes), Decoded::Nothing);
+            prop_assert_eq!(decode(&bytes, SALT), None);
         }
 
         #[test]
         fn garbage_is_no_group(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
-            prop_assert_eq!(decode(&bytes), Decoded::Nothing);
+            prop_assert_eq!(decode(&bytes, SALT), None);
         }
-    }
 
-    #[test]
-    fn another_version_is_told_apart_from_damage() {
-        let mut bytes = group(&[], GroupId { sequence: 1, number: 1 });
-        bytes[4] = 2;
-        assert_eq!(decode(&bytes), Decoded::OtherVersion(2));
+        #[test]
+        fn a_group_of_another_salt_is_none(salt in any::<u128>()) {
+            prop_assume!(salt != SALT);
+            let bytes = group(&[vec![1; 200]], GroupId { sequence: 1, number: 1 });
+            prop_assert_eq!(decode(&bytes, salt), None);
+            prop_assert_eq!(stamp(&bytes), Some((VERSION, SALT)));
+        }
     }
 }

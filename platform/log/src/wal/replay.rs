@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use millrace_base::limits::IO_ALIGNMENT;
 
-use super::format::{Decoded, Entries, GROUP_BYTES_MAX, GroupId, VERSION, decode};
+use super::format::{DecodedGroup, Entries, GROUP_BYTES_MAX, GroupId, VERSION, decode, stamp};
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::OpenError;
 
@@ -12,6 +12,8 @@ use crate::error::OpenError;
 struct Found {
     path: PathBuf,
     bytes: Vec<u8>,
+    /// What its groups are sealed with.
+    salt: u128,
     first: Option<GroupId>,
 }
 
@@ -24,6 +26,10 @@ impl Found {
         let read = read.map_err(OpenError::io("read", &self.path))?;
         self.bytes.truncate(start + read);
         Ok(())
+    }
+
+    fn group_at(&self, position: usize) -> Option<DecodedGroup<'_>> {
+        decode(self.bytes.get(position..)?, self.salt)
     }
 }
 
@@ -44,23 +50,25 @@ impl Replayed {
     }
 }
 
-/// Calls `take` with every group from `from_sequence` on, in the order of their commits.
+/// Calls `take` with every group from `from_sequence` on that was sealed with `salt`, in the order of their
+/// commits. Without a salt, since no checkpoint names it, each file is read by that of its first group.
 ///
 /// Only the very last group may be incomplete, since each was durable before the next was written. A whole
 /// group after a damaged one means that acknowledged records were damaged: that is refused.
 pub(crate) fn replay(
     disk: &dyn Disk,
     dir: &Path,
+    salt: Option<u128>,
     from_sequence: u64,
     mut take: impl FnMut(&Path, u64, Entries<'_>) -> Result<(), OpenError>,
 ) -> Result<Replayed, OpenError> {
-    let mut files = read_files(disk, dir, from_sequence)?;
+    let mut files = read_files(disk, dir, salt, from_sequence)?;
     files.sort_by_key(|file| file.first.map(|id| (id.sequence, id.number)));
     let mut replayed = Replayed::nothing(from_sequence);
     let mut last: Option<(GroupId, PathBuf)> = None;
     for file in &files {
         let mut position = 0;
-        while let Some((id, padded_len, entries)) = group_at(file, position)? {
+        while let Some(DecodedGroup { id, padded_len, entries }) = file.group_at(position) {
             // Remains of an earlier life of the file.
             if id.sequence < last.as_ref().map_or(from_sequence, |(before, _)| before.sequence) {
                 break;
@@ -98,41 +106,47 @@ fn follows(before: GroupId, id: GroupId, position: usize) -> bool {
     id.number == before.number + 1 && (id.sequence == before.sequence || next_file)
 }
 
-/// Reads the files that may hold groups from `from_sequence` on. A file that begins with an older group has
-/// none of them: its first group is written first in each of its lives.
-fn read_files(disk: &dyn Disk, dir: &Path, from_sequence: u64) -> Result<Vec<Found>, OpenError> {
+/// Reads the files that may hold groups from `from_sequence` on. A file that begins with an older group, or
+/// with one of another salt, has none of them: its first group is written first in each of its lives.
+fn read_files(
+    disk: &dyn Disk,
+    dir: &Path,
+    salt: Option<u128>,
+    from_sequence: u64,
+) -> Result<Vec<Found>, OpenError> {
     let entries = disk.list(dir).map_err(OpenError::io("list", dir))?;
     let mut files = Vec::new();
     for entry in entries.into_iter().filter(|entry| entry.name.ends_with(".wal")) {
         let path = dir.join(entry.name);
         let file = disk.open(&path, OpenMode::default()).map_err(OpenError::io("open", &path))?;
         let len = file.len().map_err(OpenError::io("read the length of", &path))?;
-        let mut found = Found { path, bytes: Vec::new(), first: None };
+        let mut found = Found { path, bytes: Vec::new(), salt: 0, first: None };
         found.read_up_to(&*file, len.min(GROUP_BYTES_MAX as u64))?;
-        found.first = group_at(&found, 0)?.map(|(id, ..)| id);
-        if found.first.is_some_and(|id| id.sequence < from_sequence) {
+        let own_salt = match stamp(&found.bytes) {
+            Some((version, _)) if version != VERSION => {
+                return Err(OpenError::Version { path: found.path, found: version, supported: VERSION });
+            }
+            stamp => stamp.map(|(_, own_salt)| own_salt),
+        };
+        let Some(wanted_salt) = salt.or(own_salt) else { continue };
+        found.salt = own_salt.unwrap_or(wanted_salt);
+        found.first = found.group_at(0).map(|group| group.id);
+        // A damaged header may seem to have another salt: then the groups behind it have the right one.
+        let of_others = own_salt.is_some_and(|own_salt| own_salt != wanted_salt) && found.first.is_some();
+        if of_others || found.first.is_some_and(|id| id.sequence < from_sequence) {
             continue;
         }
+        found.salt = wanted_salt;
         found.read_up_to(&*file, len)?;
         files.push(found);
     }
     Ok(files)
 }
 
-fn group_at(file: &Found, position: usize) -> Result<Option<(GroupId, usize, Entries<'_>)>, OpenError> {
-    match decode(file.bytes.get(position..).unwrap_or_default()) {
-        Decoded::Group { id, padded_len, entries } => Ok(Some((id, padded_len, entries))),
-        Decoded::OtherVersion(found) => {
-            Err(OpenError::Version { path: file.path.clone(), found, supported: VERSION })
-        }
-        Decoded::Nothing => Ok(None),
-    }
-}
-
 /// Behind the last group, at `end`, there may be remains of the file's earlier lives but no group of this one.
 fn refuse_later_group(file: &Found, end: usize, sequence: u64) -> Result<(), OpenError> {
     for position in (end..file.bytes.len()).step_by(IO_ALIGNMENT) {
-        if let Ok(Some((id, ..))) = group_at(file, position)
+        if let Some(DecodedGroup { id, .. }) = file.group_at(position)
             && id.sequence >= sequence
             && position > end
         {

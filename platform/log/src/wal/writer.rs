@@ -99,6 +99,7 @@ pub(crate) struct WalWriter {
     file_bytes: u64,
     current: usize,
     position: u64,
+    salt: u128,
     next_number: u64,
     next_sequence: u64,
 }
@@ -106,11 +107,12 @@ pub(crate) struct WalWriter {
 impl WalWriter {
     /// Opens the files, and makes the first where it is missing; the others are [`Self::missing`] then.
     /// Nothing in them is needed any more: recovery has put it into segments. Groups written from here on
-    /// have `sequence` or a larger one.
+    /// have `sequence` or a larger one, and the `salt` that a durable checkpoint names.
     pub fn create(
         disk: &dyn Disk,
         dir: &Path,
         wal_bytes: u64,
+        salt: u128,
         sequence: u64,
         number: u64,
     ) -> io::Result<Self> {
@@ -136,6 +138,7 @@ impl WalWriter {
             file_bytes,
             current: 0,
             position: 0,
+            salt,
             next_number: number,
             next_sequence: sequence + 1,
         })
@@ -169,7 +172,8 @@ impl WalWriter {
             unreachable!("make_room has put the file to use")
         };
         let buffer = group.buffer.as_mut_slice();
-        seal(&mut buffer[..len], GroupId { sequence, number: self.next_number }, group.entries);
+        let id = GroupId { sequence, number: self.next_number };
+        seal(&mut buffer[..len], id, group.entries, self.salt);
         buffer[len..padded].fill(0);
         writer.write_all_at(&[&buffer[..padded]], self.position)?;
         self.position += padded as u64;

@@ -24,6 +24,8 @@ pub(super) struct Inode {
     durable: Vec<u8>,
     /// Changes of `bytes` that are not in `durable`, in order.
     unsynced: Vec<Change>,
+    /// The simulated disk's clock counts its operations.
+    pub modified_ms: i64,
 }
 
 impl Inode {
@@ -134,7 +136,9 @@ impl DiskFile for SimFile {
                 bytes.truncate((bytes.len() as u64).saturating_sub(grows - room) as usize);
             }
         }
+        let modified_ms = state.operations as i64;
         let inode = state.inode(self.inode)?;
+        inode.modified_ms = modified_ms;
         inode.change(Change::Write { position, bytes });
         if full {
             return Err(io::ErrorKind::StorageFull.into());
@@ -165,11 +169,18 @@ impl DiskFile for SimFile {
     fn truncate(&self, len: u64) -> io::Result<()> {
         let mut state = self.state()?;
         let fate = state.begin("truncate", &self.path, len)?;
-        state.inode(self.inode)?.change(Change::Truncate(len as usize));
+        let modified_ms = state.operations as i64;
+        let inode = state.inode(self.inode)?;
+        inode.modified_ms = modified_ms;
+        inode.change(Change::Truncate(len as usize));
         fate.finish(())
     }
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.state()?.inode(self.inode)?.len() as u64)
+    }
+
+    fn modified_ms(&self) -> io::Result<i64> {
+        Ok(self.state()?.inode(self.inode)?.modified_ms)
     }
 }

@@ -267,6 +267,11 @@ impl Disk for SimDisk {
         state.lock = Arc::downgrade(&guard);
         Ok(Box::new(guard))
     }
+
+    fn entropy(&self) -> u128 {
+        let random = &mut self.state.lock().random;
+        u128::from(random.next()) << 64 | u128::from(random.next())
+    }
 }
 
 /// SplitMix64: small, and the same everywhere.
