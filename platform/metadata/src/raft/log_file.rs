@@ -1,13 +1,14 @@
 //! The Raft log's file: `raft.log`, append-only, one frame per write, synced before it counts.
 //!
 //! ```text
-//! header, 32 bytes                          frame, 16 + n bytes
-//!  0  8  magic "MILLRAFT"                    0  4  CRC-32C of all that follows in the frame
-//!  8  4  format version, 1                   4  4  n, length of the body
+//! header, 48 bytes                          frame, 16 + n bytes
+//!  0  8  magic "MILLRAFT"                    0  4  CRC-32C of the salt and all that follows in the frame
+//!  8  4  format version, 2                   4  4  n, length of the body
 //! 12  4  zero                                8  8  sequence number: 1 in the first frame, then by one
 //! 16  8  id of the node it belongs to       16  n  body: records, one after the other
-//! 24  4  zero
-//! 28  4  CRC-32C of bytes 0..28
+//! 24 16  salt: random, another in each file
+//! 40  4  zero
+//! 44  4  CRC-32C of bytes 0..44
 //!
 //! record: entry, 30 + m bytes               record: truncate, 9 bytes      record: purge, 25 bytes
 //!  0  1  kind, 1                             0  1  kind, 2                  0  1  kind, 3
@@ -29,21 +30,28 @@
 //! Hence an invalid frame with nothing valid behind it is a torn tail and is cut off: it was never
 //! acknowledged. One with a valid frame behind it means that acknowledged entries were lost: the file is
 //! refused, because a voter that forgets what it acknowledged can undo what the cluster has committed.
+//!
+//! What is looked through for that frame holds clients' bytes. They cannot make one: its checksum takes in the
+//! salt, which no client learns.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use millrace_protocol::crc::crc32c;
+use millrace_base::TopicId;
+use millrace_protocol::crc::{crc32c, crc32c_append};
 
 use super::durable::{sync_parent, write_atomically};
 
 const MAGIC: &[u8; 8] = b"MILLRAFT";
-const VERSION: u32 = 1;
-const HEADER_LEN: usize = 32;
+const VERSION: u32 = 2;
+const HEADER_LEN: usize = 48;
 const FRAME_HEADER_LEN: usize = 16;
 const ENTRY_HEADER_LEN: usize = 30;
+
+/// Tells frames of one file from bytes that look like them.
+type Salt = [u8; 16];
 
 /// Names one entry: entries of equal ids are equal on all nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,6 +106,7 @@ pub(crate) struct LogFile {
     path: PathBuf,
     file: File,
     node_id: u64,
+    salt: Salt,
     end: u64,
     next_sequence: u64,
     failed: bool,
@@ -108,18 +117,18 @@ impl LogFile {
     pub(crate) fn open(path: &Path, node_id: u64) -> Result<(Self, Recovered), LogFileError> {
         let io = |verb| move |source| LogFileError::Io { verb, path: path.to_owned(), source };
         if !path.try_exists().map_err(io("look for"))? {
-            write_atomically(path, &header(node_id)).map_err(io("create"))?;
+            write_atomically(path, &header(node_id, random_salt())).map_err(io("create"))?;
         }
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(io("open"))?;
         let bytes = std::fs::read(path).map_err(io("read"))?;
-        check_header(&bytes, node_id)
+        let salt = check_header(&bytes, node_id)
             .map_err(|reason| LogFileError::Foreign { path: path.to_owned(), reason })?;
 
         let mut recovered = Recovered::default();
         let mut position = HEADER_LEN;
         let mut sequence = 1;
         while position < bytes.len() {
-            let Some((body, next)) = frame_at(&bytes, position, sequence) else { break };
+            let Some((body, next)) = frame_at(&bytes, salt, position, sequence) else { break };
             // A body of a valid checksum was written as it stands.
             let records = decode_records(body)
                 .map_err(|reason| LogFileError::Foreign { path: path.to_owned(), reason })?;
@@ -128,7 +137,7 @@ impl LogFile {
             sequence += 1;
         }
         if position < bytes.len() {
-            if has_frame_after(&bytes, position, sequence) {
+            if has_frame_after(&bytes, salt, position, sequence) {
                 return Err(LogFileError::Damaged { path: path.to_owned(), position: position as u64 });
             }
             recovered.torn_bytes = (bytes.len() - position) as u64;
@@ -140,6 +149,7 @@ impl LogFile {
             path: path.to_owned(),
             file,
             node_id,
+            salt,
             end: position as u64,
             next_sequence: sequence,
             failed: false,
@@ -156,7 +166,7 @@ impl LogFile {
         if self.failed {
             return Err(io::Error::other("the metadata log failed before; restart the broker"));
         }
-        let frame = encode_frame(records, self.next_sequence)?;
+        let frame = encode_frame(records, self.salt, self.next_sequence)?;
         let written = self.file.write_all_at(&frame, self.end).and_then(|()| self.file.sync_data());
         self.failed = written.is_err();
         written?;
@@ -171,8 +181,9 @@ impl LogFile {
             return Err(io::Error::other("the metadata log failed before; restart the broker"));
         }
         let new_path = self.path.with_extension("log.new");
-        let mut bytes = header(self.node_id).to_vec();
-        bytes.extend(encode_frame(records, 1)?);
+        let salt = random_salt();
+        let mut bytes = header(self.node_id, salt).to_vec();
+        bytes.extend(encode_frame(records, salt, 1)?);
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&new_path)?;
         file.write_all(&bytes)?;
@@ -180,6 +191,7 @@ impl LogFile {
         std::fs::rename(&new_path, &self.path)?;
         // From here on the old file is no longer the one a restart finds.
         self.file = file;
+        self.salt = salt;
         self.end = bytes.len() as u64;
         self.next_sequence = 2;
         let synced = sync_parent(&self.path);
@@ -188,58 +200,68 @@ impl LogFile {
     }
 }
 
-fn header(node_id: u64) -> [u8; HEADER_LEN] {
+fn random_salt() -> Salt {
+    *TopicId::random().0.as_bytes()
+}
+
+fn header(node_id: u64, salt: Salt) -> [u8; HEADER_LEN] {
     let mut header = [0; HEADER_LEN];
     header[..8].copy_from_slice(MAGIC);
     header[8..12].copy_from_slice(&VERSION.to_le_bytes());
     header[16..24].copy_from_slice(&node_id.to_le_bytes());
-    let crc = crc32c(&header[..28]);
-    header[28..].copy_from_slice(&crc.to_le_bytes());
+    header[24..40].copy_from_slice(&salt);
+    let crc = crc32c(&header[..44]);
+    header[44..].copy_from_slice(&crc.to_le_bytes());
     header
 }
 
-fn check_header(bytes: &[u8], node_id: u64) -> Result<(), String> {
-    if bytes.len() < HEADER_LEN || !bytes.starts_with(MAGIC) {
+/// The file's salt.
+fn check_header(bytes: &[u8], node_id: u64) -> Result<Salt, String> {
+    if bytes.len() < 12 || !bytes.starts_with(MAGIC) {
         return Err("its header is missing".into());
     }
     let version = read_u32(bytes, 8);
     if version != VERSION {
         return Err(format!("it has format version {version}, this broker knows {VERSION}"));
     }
-    if read_u32(bytes, 28) != crc32c(&bytes[..28]) {
+    if bytes.len() < HEADER_LEN || read_u32(bytes, 44) != crc32c(&bytes[..44]) {
         return Err("its header is damaged".into());
     }
     let owner = read_u64(bytes, 16);
     if owner != node_id {
         return Err(format!("it belongs to broker {owner}, this is broker {node_id}"));
     }
-    Ok(())
+    Ok(bytes[24..40].try_into().expect("a slice of 16 bytes"))
 }
 
 /// The body of the frame at `position` and the position behind it, if it is whole and has that number.
-fn frame_at(bytes: &[u8], position: usize, sequence: u64) -> Option<(&[u8], usize)> {
+fn frame_at(bytes: &[u8], salt: Salt, position: usize, sequence: u64) -> Option<(&[u8], usize)> {
     let header_end = position.checked_add(FRAME_HEADER_LEN)?;
     if header_end > bytes.len() || read_u64(bytes, position + 8) != sequence {
         return None;
     }
     let end = header_end.checked_add(read_u32(bytes, position + 4) as usize)?;
-    if end > bytes.len() || read_u32(bytes, position) != crc32c(&bytes[position + 4..end]) {
+    if end > bytes.len() || read_u32(bytes, position) != checksum(salt, &bytes[position + 4..end]) {
         return None;
     }
     Some((&bytes[header_end..end], end))
 }
 
+fn checksum(salt: Salt, frame: &[u8]) -> u32 {
+    crc32c_append(crc32c(&salt), frame)
+}
+
 /// Whether a later frame than `sequence` starts anywhere after `position`. Every offset is tried, since the
 /// damaged frame's length is not to be believed; nearly all fail on the sequence number.
-fn has_frame_after(bytes: &[u8], position: usize, sequence: u64) -> bool {
+fn has_frame_after(bytes: &[u8], salt: Salt, position: usize, sequence: u64) -> bool {
     let most = sequence + (bytes.len() - position) as u64 / FRAME_HEADER_LEN as u64;
     (position + 1..bytes.len().saturating_sub(FRAME_HEADER_LEN - 1)).any(|at| {
         let found = read_u64(bytes, at + 8);
-        (sequence + 1..=most).contains(&found) && frame_at(bytes, at, found).is_some()
+        (sequence + 1..=most).contains(&found) && frame_at(bytes, salt, at, found).is_some()
     })
 }
 
-fn encode_frame(records: &[Record], sequence: u64) -> io::Result<Vec<u8>> {
+fn encode_frame(records: &[Record], salt: Salt, sequence: u64) -> io::Result<Vec<u8>> {
     let mut frame = vec![0; FRAME_HEADER_LEN];
     for record in records {
         encode_record(record, &mut frame)?;
@@ -248,7 +270,7 @@ fn encode_frame(records: &[Record], sequence: u64) -> io::Result<Vec<u8>> {
     let len = u32::try_from(frame.len() - FRAME_HEADER_LEN).map_err(too_long)?;
     frame[4..8].copy_from_slice(&len.to_le_bytes());
     frame[8..16].copy_from_slice(&sequence.to_le_bytes());
-    let crc = crc32c(&frame[4..]);
+    let crc = checksum(salt, &frame[4..]);
     frame[..4].copy_from_slice(&crc.to_le_bytes());
     Ok(frame)
 }

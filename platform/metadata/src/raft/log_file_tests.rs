@@ -63,7 +63,7 @@ proptest! {
     fn no_bytes_make_recovery_panic(tail in prop::collection::vec(any::<u8>(), 0..200)) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("raft.log");
-        std::fs::write(&path, [&header(7)[..], &tail].concat()).unwrap();
+        std::fs::write(&path, [&header(7, [5; 16])[..], &tail].concat()).unwrap();
         let _ = LogFile::open(&path, 7);
         let _ = decode_records(&tail);
     }
@@ -137,10 +137,30 @@ fn a_failed_write_is_the_last() {
 fn foreign_files_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("raft.log");
-    let mut newer = header(7);
-    newer[8] = 2;
-    for bytes in [&b"no log"[..], &[0; 100], &newer, &header(8)] {
+    let mut newer = header(7, [5; 16]);
+    newer[8] = 3;
+    for bytes in [&b"no log"[..], &[0; 100], &newer, &header(8, [5; 16])] {
         std::fs::write(&path, bytes).unwrap();
         assert!(matches!(LogFile::open(&path, 7), Err(LogFileError::Foreign { .. })), "{bytes:?}");
     }
+}
+
+/// A client's text stands in the last frame, which a crash has torn.
+#[test]
+fn a_payload_that_looks_like_a_later_frame_does_not_keep_the_log_from_opening() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("raft.log");
+    let (mut log, _) = LogFile::open(&path, 7).unwrap();
+    log.append(&[entry(0, b"kept")]).unwrap();
+    let kept = log.len_bytes();
+    // An empty frame of number 3, as far as somebody can know it who does not see the file.
+    let mut forged = [0; FRAME_HEADER_LEN];
+    forged[8] = 3;
+    let crc = crc32c(&forged[4..]);
+    forged[..4].copy_from_slice(&crc.to_le_bytes());
+    log.append(&[entry(1, &forged)]).unwrap();
+    let mut torn = std::fs::read(&path).unwrap();
+    torn[kept as usize] ^= 1;
+    std::fs::write(&path, torn).unwrap();
+    assert_eq!(LogFile::open(&path, 7).unwrap().1.records, [entry(0, b"kept")]);
 }
