@@ -45,9 +45,9 @@ pub struct TopicConfig {
     pub compression_zstd_level: i32,
     pub delete_retention_ms: i64,
     pub file_delete_delay_ms: i64,
-    /// Records after which a partition must be synced. `Some(1)`, the default, syncs before acknowledging.
+    /// Records that are acknowledged before they are on disk are fewer. `Some(1)`, the default: none.
     pub flush_messages: Option<u64>,
-    /// Age of an unsynced record at which a partition must be synced.
+    /// How long one of those may wait for the disk before no more are acknowledged before they are there.
     pub flush_ms: Option<u64>,
     pub follower_replication_throttled_replicas: Vec<String>,
     pub leader_replication_throttled_replicas: Vec<String>,

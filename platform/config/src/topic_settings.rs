@@ -12,7 +12,7 @@ use crate::topic::{CleanupPolicy, CompressionType, TimestampType, TopicConfig};
 const NOT_NEGATIVE: Check = Check::Range(0, i64::MAX);
 
 const COMPACTION: Effect = Accepted("compaction is not built yet: nothing is compacted");
-const INDEX: Effect = Accepted("indexes grow with their segment");
+const DELETED_AT_ONCE: Effect = Accepted("files go at once; who reads one at that time reads it to its end");
 const LZ4_LEVEL: Effect = Accepted("the encoder has one level, the quickest");
 const PREALLOCATE: Effect = Accepted("the write-ahead log is preallocated, segments need not be");
 const THROTTLE: Effect = Accepted("replication is not throttled");
@@ -105,7 +105,7 @@ pub const TOPIC_SETTINGS: &[Setting<TopicConfig>] = &[
         kind: Long,
         default: "60000",
         check: NOT_NEGATIVE,
-        effect: Applied,
+        effect: DELETED_AT_ONCE,
         doc: "Time between dropping a segment and removing its files.",
         assign: |c, v| {
             c.file_delete_delay_ms = v.integer();
@@ -117,7 +117,7 @@ pub const TOPIC_SETTINGS: &[Setting<TopicConfig>] = &[
         default: "1",
         check: Check::Range(1, i64::MAX),
         effect: Applied,
-        doc: "Records after which a partition is synced to disk. 1, the default, syncs before records are acknowledged; more acknowledges records that a power failure can take back. 9223372036854775807 means never by count.",
+        doc: "Records that are not on disk yet and are acknowledged all the same are fewer than this; a power failure can take them back. With 1, the default, every record is on disk before it is acknowledged. 9223372036854775807 means any number. Records are written to the disk at once in any case.",
         assign: |c, v| {
             c.flush_messages = v.unless_max();
         },
@@ -128,7 +128,7 @@ pub const TOPIC_SETTINGS: &[Setting<TopicConfig>] = &[
         default: "9223372036854775807",
         check: NOT_NEGATIVE,
         effect: Applied,
-        doc: "Age of an unsynced record at which its partition is synced, where `flush.messages` allows unsynced records. 9223372036854775807 means never by age.",
+        doc: "Where `flush.messages` lets records be acknowledged before they are on disk: once one has waited for the disk for so long, none is until it is there. 9223372036854775807 means however long it takes.",
         assign: |c, v| {
             c.flush_ms = v.unless_max();
         },
@@ -150,7 +150,7 @@ pub const TOPIC_SETTINGS: &[Setting<TopicConfig>] = &[
         default: "4096",
         check: Check::Range(0, i32::MAX as i64),
         effect: Applied,
-        doc: "Bytes of records between two entries of the offset index.",
+        doc: "Bytes of records between two entries of the offset index, at least: indexes are kept in memory, and less than 65536 counts as 65536, which a disk reads in microseconds.",
         assign: |c, v| {
             c.index_interval_bytes = v.small();
         },
@@ -362,8 +362,8 @@ pub const TOPIC_SETTINGS: &[Setting<TopicConfig>] = &[
         kind: Int,
         default: "10485760",
         check: Check::Range(4, i32::MAX as i64),
-        effect: INDEX,
-        doc: "Size of the file that maps offsets to positions.",
+        effect: Applied,
+        doc: "Size of a segment's index, 16 bytes an entry, at which the segment is closed.",
         assign: |c, v| {
             c.segment_index_bytes = v.small();
         },

@@ -301,6 +301,29 @@ fn a_deleted_partition_is_gone_and_one_created_again_is_empty() {
 }
 
 #[test]
+fn jitter_keeps_segments_from_ending_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let (manager, _) = open_with(dir.path(), options(), clock.clone());
+    let settings = config(&[("segment.ms", "1000"), ("segment.jitter.ms", "1000")]);
+    let logs: Vec<_> = (0..20).map(|number| manager.create(tp(number), settings.clone()).unwrap()).collect();
+    for wait_ms in [500, 0] {
+        for log in &logs {
+            append(log, batch(b"x")).unwrap();
+        }
+        clock.advance_ms(wait_ms);
+    }
+    drop(logs);
+    manager.close().unwrap();
+    let segments = |number: i32| {
+        let files = std::fs::read_dir(dir.path().join("topics").join(tp(number).to_string())).unwrap();
+        files.filter(|file| file.as_ref().unwrap().path().extension().unwrap() == "log").count()
+    };
+    let rolled = (0..20).filter(|number| segments(*number) == 2).count();
+    assert!((1..20).contains(&rolled), "{rolled} of 20 ended after half of the time");
+}
+
+#[test]
 fn epochs_tell_where_a_leaders_records_end() {
     let dir = tempfile::tempdir().unwrap();
     let (manager, _) = open(dir.path());

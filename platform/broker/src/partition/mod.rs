@@ -5,12 +5,14 @@
 //! Replication will report its followers' ends to the same place.
 
 mod ack_queue;
+mod early_acks;
 mod fetch_waiters;
 mod high_watermark;
 mod read;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use millrace_base::{BrokerId, LeaderEpoch, Offset, TopicPartition};
@@ -23,6 +25,7 @@ use parking_lot::Mutex;
 use crate::metrics::TopicTraffic;
 use ack_queue::AckQueue;
 pub(crate) use ack_queue::PendingAcks;
+use early_acks::EarlyAcks;
 use fetch_waiters::FetchWaiters;
 pub(crate) use fetch_waiters::{Registered, WaitingFetch};
 use high_watermark::HighWatermark;
@@ -54,6 +57,7 @@ impl Role {
 /// Who waits, and what for.
 struct Waiting {
     replicated: HighWatermark,
+    early: EarlyAcks,
     acks: AckQueue,
     fetches: FetchWaiters,
     /// The partition is not served here any more; nothing may start to wait.
@@ -66,6 +70,7 @@ pub(crate) struct Partition {
     local: BrokerId,
     log: Arc<PartitionLog>,
     traffic: Arc<TopicTraffic>,
+    opened: Instant,
     role: ArcSwap<Role>,
     /// A copy of the core's, so that readers take no lock.
     high_watermark: AtomicI64,
@@ -88,6 +93,7 @@ impl Partition {
         let high_watermark = if role.isr == [local] { end } else { log.high_watermark().min(end) };
         let waiting = Waiting {
             replicated: HighWatermark::new(local, high_watermark, end),
+            early: EarlyAcks::default(),
             acks: AckQueue::default(),
             fetches: FetchWaiters::default(),
             closed: false,
@@ -96,6 +102,7 @@ impl Partition {
             id,
             local,
             traffic,
+            opened: Instant::now(),
             role: ArcSwap::from_pointee(role.clone()),
             high_watermark: AtomicI64::new(high_watermark),
             waiting: Mutex::new(waiting),
@@ -179,9 +186,15 @@ impl Partition {
     pub(crate) fn append(&self, batches: &[Batch]) -> Result<Appended, AppendError> {
         let role = self.role();
         let appended = self.log.append(batches, role.leader_epoch, AppendOrigin::Producer)?;
-        // A topic with a relaxed flush policy has asked not to wait for the disk.
+        // A topic with a relaxed flush policy has asked not to wait for the disk, within limits.
         if !role.config.sync_before_ack() {
-            self.advance(self.local, appended.last_offset + 1);
+            let end = appended.last_offset + 1;
+            let now_ms = self.opened.elapsed().as_millis() as i64;
+            let mut waiting = self.waiting.lock();
+            let ends = (end, self.log.durable_end_offset());
+            if waiting.early.on_append(&role.config, ends, now_ms) {
+                self.advance_locked(&mut waiting, self.local, end);
+            }
         }
         Ok(appended)
     }
@@ -225,9 +238,12 @@ impl Partition {
 
     /// A replica holds everything below `end` durably.
     fn advance(&self, replica: BrokerId, end: Offset) {
-        let mut waiting = self.waiting.lock();
+        self.advance_locked(&mut self.waiting.lock(), replica, end);
+    }
+
+    fn advance_locked(&self, waiting: &mut Waiting, replica: BrokerId, end: Offset) {
         if let Some(high_watermark) = waiting.replicated.on_durable(replica, end) {
-            self.publish(&mut waiting, high_watermark);
+            self.publish(waiting, high_watermark);
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use millrace_base::limits::IO_ALIGNMENT;
-use millrace_base::{LeaderEpoch, Offset, ProducerId};
+use millrace_base::{LeaderEpoch, Offset, ProducerId, TopicPartition};
 use millrace_config::{TimestampType, TopicConfig};
 use millrace_protocol::batch::{Attributes, Batch, BatchHeader, HEADER_LEN};
 
@@ -146,7 +146,8 @@ impl PartitionLog {
             let active = state.active();
             let full = u64::from(position) + header.total_len() as u64 > u64::from(config.segment_bytes);
             let far = header.last_offset() - active.base > i64::from(i32::MAX);
-            let old = now_ms.saturating_sub(active.created_ms) > config.segment_ms.max(1);
+            let segment_ms = config.segment_ms.max(1) - jitter_ms(self.tp, active.base, config);
+            let old = now_ms.saturating_sub(active.created_ms) > segment_ms;
             let index_len = active.index.as_ref().map_or(0, |index| index.index.len()) * 16;
             full || far || old || index_len as u64 >= u64::from(config.segment_index_bytes)
         };
@@ -233,6 +234,20 @@ impl PartitionLog {
             bytes = &bytes[copied..];
         }
     }
+}
+
+/// What is taken off `segment.ms` for one segment: the same whenever it is asked, another for each segment.
+fn jitter_ms(tp: TopicPartition, base: Offset, config: &TopicConfig) -> i64 {
+    let bound = config.segment_jitter_ms.min(config.segment_ms);
+    if bound <= 0 {
+        return 0;
+    }
+    let topic = tp.topic.0.as_u128();
+    let seed = (topic ^ topic >> 64) as u64 ^ base as u64 ^ (tp.partition as u64) << 40;
+    // The finish of SplitMix64: near seeds give far values.
+    let mixed = (seed ^ seed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((mixed ^ mixed >> 31) % bound as u64) as i64
 }
 
 fn check_sizes(batches: &[Batch], config: &TopicConfig) -> Result<(), AppendError> {
