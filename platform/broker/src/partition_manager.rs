@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use millrace_base::{BrokerId, TopicId, TopicPartition};
 use millrace_config::{BrokerConfig, SettingError, TopicConfig, TopicDefaults};
 use millrace_log::{LogError, LogManager};
@@ -176,23 +176,21 @@ impl Shared {
         }
     }
 
-    /// Removes logs of topics that were deleted while this broker was down. Where the metadata knows no
-    /// topic at all it is more likely to have been lost than emptied, so then they are kept.
+    /// Removes logs of topics that were deleted while this broker was down. What the metadata has never known is
+    /// no deleted topic but one that is newer than they are, from a backup for instance: it stays as it is.
     fn delete_strays(&self, image: &Image) {
-        let strays: Vec<_> =
-            self.log.partitions().into_iter().filter(|id| image.partition(id).is_none()).collect();
-        if strays.is_empty() {
-            return;
-        }
-        if image.topic_count() == 0 {
-            let count = strays.len();
-            tracing::warn!(
-                count,
-                "the data directory holds partitions, but the metadata knows no topic: they are kept"
-            );
-            return;
-        }
-        for id in strays {
+        let deleted: HashSet<TopicId> = image.deleted_topics().collect();
+        let is_stray = |id: &TopicPartition| image.partition(id).is_none();
+        for id in self.log.partitions().into_iter().filter(is_stray) {
+            if !deleted.contains(&id.topic) {
+                tracing::warn!(
+                    partition = %id,
+                    "the data directory holds a partition that the metadata does not know: it is kept in log/topics, \
+                     but not served. Restore newer metadata to have it back, or stop the broker and move its \
+                     directory away"
+                );
+                continue;
+            }
             match self.log.delete(&id) {
                 Ok(()) => tracing::info!(partition = %id, "deleted the log of a topic that is gone"),
                 Err(error) => {

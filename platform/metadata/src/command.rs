@@ -17,7 +17,7 @@ use millrace_protocol::plugins::Definition;
 use serde::{Deserialize, Serialize};
 
 /// The newest command version that this build writes and understands.
-pub const COMMAND_VERSION: u32 = 3;
+pub const COMMAND_VERSION: u32 = 4;
 
 /// The command version that knows deployments.
 pub(crate) const DEPLOYMENTS_VERSION: u32 = 2;
@@ -27,6 +27,9 @@ const LEADER_EPOCHS_VERSION: u32 = 3;
 
 /// The command version that knows what a change of settings was based on.
 const BASED_ON_VERSION: u32 = 3;
+
+/// The version that knows which topics were deleted, in images alone.
+pub(crate) const DELETED_TOPICS_VERSION: u32 = 4;
 
 /// What the first release understands.
 pub(crate) const FIRST_VERSION: u32 = 1;

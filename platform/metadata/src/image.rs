@@ -3,7 +3,7 @@
 //! Every piece is behind an `Arc`; the next image shares all that its command did not change. A broker that
 //! follows the changes compares two images with [`Image::delta_since`] at the cost of what changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use millrace_base::{BrokerId, LeaderEpoch, ProducerId, TopicId, TopicPartition};
@@ -13,6 +13,9 @@ use crate::command::BrokerRegistration;
 use crate::deployment::Deployment;
 use crate::shards::ShardedMap;
 use crate::topic_name::collision_key;
+
+/// Deleted topics that are remembered: far more than are deleted while a broker is down, in 160 KB.
+pub(crate) const DELETED_TOPICS_KEPT: usize = 10_000;
 
 /// Overrides of settings, by name.
 pub type Configs = BTreeMap<String, String>;
@@ -66,6 +69,8 @@ pub struct Image {
     pub(crate) by_name: ShardedMap<Arc<str>, Arc<Topic>>,
     /// Names under their collision key, only of topics whose name has a '.' or a '_'.
     pub(crate) collisions: ShardedMap<Arc<str>, Arc<str>>,
+    /// The topics that were deleted last, the oldest first, at most [`DELETED_TOPICS_KEPT`].
+    pub(crate) deleted_topics: Arc<VecDeque<TopicId>>,
     pub(crate) partition_count: usize,
     pub(crate) broker_configs: Arc<BTreeMap<Option<BrokerId>, Arc<Configs>>>,
     pub(crate) next_producer_id: i64,
@@ -95,6 +100,12 @@ impl Image {
 
     pub fn topic_by_name(&self, name: &str) -> Option<&Arc<Topic>> {
         self.by_name.get(name)
+    }
+
+    /// Topics that are known to have been deleted. One that is neither here nor among the topics was never known,
+    /// or was deleted long ago: it must not be taken for deleted.
+    pub fn deleted_topics(&self) -> impl Iterator<Item = TopicId> {
+        self.deleted_topics.iter().copied()
     }
 
     /// In no particular order.
@@ -177,6 +188,11 @@ impl Image {
         self.by_name.remove(&*topic.name);
         if needs_collision_key(&topic.name) {
             self.collisions.remove(&*collision_key(&topic.name));
+        }
+        let deleted = Arc::make_mut(&mut self.deleted_topics);
+        deleted.push_back(id);
+        if deleted.len() > DELETED_TOPICS_KEPT {
+            deleted.pop_front();
         }
         Some(topic)
     }

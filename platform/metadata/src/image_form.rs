@@ -4,13 +4,13 @@
 //! this image; unknown fields are errors, so that an older broker stops instead of forgetting them.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use millrace_base::BrokerId;
+use millrace_base::{BrokerId, TopicId};
 use serde::{Deserialize, Serialize};
 
-use crate::command::{COMMAND_VERSION, DEPLOYMENTS_VERSION, FIRST_VERSION};
+use crate::command::{COMMAND_VERSION, DELETED_TOPICS_VERSION, DEPLOYMENTS_VERSION, FIRST_VERSION};
 use crate::deployment::Deployment;
 use crate::image::{Broker, Configs, Image, Topic};
 
@@ -28,6 +28,9 @@ struct ImageForm<'a> {
     /// Left out while there are none: a broker of the first release can hold such an image.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     deployments: Vec<Arc<Deployment>>,
+    /// Left out while there are none, as above.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    deleted_topics: Cow<'a, VecDeque<TopicId>>,
 }
 
 /// An image that cannot be read.
@@ -45,7 +48,7 @@ pub enum ImageFormError {
 pub(crate) fn encode(image: &Image) -> Result<Vec<u8>, serde_json::Error> {
     let broker_configs = image.broker_configs.iter().map(|(id, configs)| (*id, Arc::clone(configs)));
     serde_json::to_vec(&ImageForm {
-        version: if image.deployment_count() == 0 { FIRST_VERSION } else { DEPLOYMENTS_VERSION },
+        version: version(image),
         cluster_id: Cow::Borrowed(&image.cluster_id),
         applied_index: image.applied_index,
         next_producer_id: image.next_producer_id,
@@ -53,7 +56,19 @@ pub(crate) fn encode(image: &Image) -> Result<Vec<u8>, serde_json::Error> {
         broker_configs: broker_configs.collect(),
         topics: image.topics().cloned().collect(),
         deployments: image.deployments().cloned().collect(),
+        deleted_topics: Cow::Borrowed(&image.deleted_topics),
     })
+}
+
+/// What a broker must know to hold `image`.
+fn version(image: &Image) -> u32 {
+    if !image.deleted_topics.is_empty() {
+        DELETED_TOPICS_VERSION
+    } else if image.deployment_count() > 0 {
+        DEPLOYMENTS_VERSION
+    } else {
+        FIRST_VERSION
+    }
 }
 
 pub(crate) fn decode(json: &[u8]) -> Result<Image, ImageFormError> {
@@ -74,6 +89,7 @@ pub(crate) fn decode(json: &[u8]) -> Result<Image, ImageFormError> {
         broker_configs: Arc::new(form.broker_configs.into_iter().collect()),
         next_producer_id: form.next_producer_id,
         applied_index: form.applied_index,
+        deleted_topics: Arc::new(form.deleted_topics.into_owned()),
         ..Image::default()
     };
     for topic in form.topics {
@@ -87,12 +103,12 @@ pub(crate) fn decode(json: &[u8]) -> Result<Image, ImageFormError> {
 
 #[cfg(test)]
 mod tests {
-    use millrace_base::{LeaderEpoch, TopicId};
+    use millrace_base::LeaderEpoch;
 
     use super::*;
     use crate::apply::apply;
     use crate::command::{BrokerRegistration, Command};
-    use crate::image::Partition;
+    use crate::image::{DELETED_TOPICS_KEPT, Partition};
 
     fn sample() -> Image {
         let mut image = Image { cluster_id: "c".into(), next_producer_id: 3000, ..Image::default() };
@@ -155,6 +171,25 @@ mod tests {
         assert_eq!(back.deployment_count(), 1);
         assert_eq!(back.deployment("route"), image.deployment("route"));
         assert_eq!(back.partitioner("plain").map(|name| &**name), Some("route"));
+    }
+
+    #[test]
+    fn deleted_topics_are_remembered_the_last_of_them_and_ask_for_a_broker_that_knows_them() {
+        let mut image = sample();
+        let id = image.topic_by_name("plain").unwrap().id;
+        apply(&mut image, 18, &Command::DeleteTopic { id }).unwrap();
+        let json = encode(&image).unwrap();
+        assert!(json.starts_with(b"{\"version\":4,"));
+        let mut back = decode(&json).unwrap();
+        assert_eq!(back.deleted_topics().collect::<Vec<_>>(), [id]);
+        let template = Topic::clone(image.topics().next().unwrap());
+        for _ in 0..DELETED_TOPICS_KEPT {
+            let id = TopicId::random();
+            back.put_topic(Topic { id, name: "next".into(), ..template.clone() });
+            back.remove_topic(id);
+        }
+        assert_eq!(back.deleted_topics().count(), DELETED_TOPICS_KEPT);
+        assert!(!back.deleted_topics().any(|kept| kept == id), "the oldest goes first");
     }
 
     #[test]

@@ -101,6 +101,11 @@ impl TestBroker {
         Self::open(dir, config).await
     }
 
+    /// Starts again on what [`Self::stop`] has left.
+    pub async fn reopen(dir: Arc<TempDir>, config: BrokerConfig) -> Self {
+        Self::open(dir, config).await
+    }
+
     /// A new connection with one pipeline.
     pub fn client(&self) -> Client {
         let peer = Peer {
