@@ -225,7 +225,8 @@ async fn watch_health(state: Arc<State>, mut stopped: watch::Receiver<bool>) {
             Health::Ok => tracing::info!("the log takes records again"),
             Health::DiskFull => tracing::error!(
                 dir = %state.data_dir.display(),
-                "the disk is full: free space or lower retention, records are taken again as soon as there is room"
+                "the disk is full (or no file can be opened, see above): free space or lower retention, records are taken \
+                 again as soon as there is room"
             ),
             Health::Failed(reason) => tracing::error!(
                 dir = %state.data_dir.display(), reason,

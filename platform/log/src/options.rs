@@ -26,6 +26,9 @@ pub struct LogOptions {
     pub checkpoint_bytes: u64,
     /// Threads that write and sync segments. Four keep a disk busy while each waits for its sync.
     pub direct_threads: usize,
+    /// Segments whose files are open at a time; others are opened when needed. Also what a checkpoint writes
+    /// before it syncs.
+    pub open_segments: usize,
     pub threading: Threading,
 }
 
@@ -37,6 +40,7 @@ impl Default for LogOptions {
             pending_bytes: 128 * MIB as u64,
             checkpoint_bytes: 256 * MIB as u64,
             direct_threads: 4,
+            open_segments: 1024,
             threading: Threading::Threads,
         }
     }

@@ -14,7 +14,7 @@ use millrace_protocol::batch::{BatchHeader, HEADER_LEN};
 use parking_lot::Mutex;
 
 use crate::checksum;
-use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::disk::{Disk, DiskFile, OpenMode, is_out_of_files, is_passing};
 use crate::index::{ClosedIndex, IndexEntry, IndexMark, SparseIndex, file_header, file_position};
 
 /// Bytes between index entries, at least. Finding a batch reads that much, in microseconds; a gibibyte's
@@ -24,19 +24,22 @@ pub(crate) const INDEX_INTERVAL_BYTES_MIN: u32 = 64 * KIB as u32;
 /// A batch's checksum covers it from its attributes on.
 pub(crate) const CRC_START: usize = 21;
 
-/// Segments that are kept open; others are opened when needed. Ten thousand partitions are more files than
-/// a process may have by default.
-const OPEN_FILES_MAX: usize = 1024;
-
-/// The segments whose files are open, in the order in which they were opened.
-#[derive(Default)]
-pub(crate) struct OpenFiles(Mutex<VecDeque<Weak<SegmentFile>>>);
+/// The segments whose files are open, in the order in which they were opened. Ten thousand partitions are more
+/// files than a process may have.
+pub(crate) struct OpenFiles {
+    open: Mutex<VecDeque<Weak<SegmentFile>>>,
+    max: usize,
+}
 
 impl OpenFiles {
+    pub fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { open: Mutex::default(), max: max.max(1) })
+    }
+
     fn note(&self, file: &Arc<SegmentFile>) {
-        let mut open = self.0.lock();
+        let mut open = self.open.lock();
         open.push_back(Arc::downgrade(file));
-        if open.len() <= OPEN_FILES_MAX {
+        if open.len() <= self.max {
             return;
         }
         let oldest = open.pop_front();
@@ -69,10 +72,10 @@ impl DiskFault {
         move |source| Self { action, path, source, in_sync: true }
     }
 
-    /// Nothing is lost: the write may be repeated when there is room.
-    pub fn is_disk_full(&self) -> bool {
-        !self.in_sync
-            && matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    /// Nothing is lost: the operation may be repeated when there is room. A sync that failed is never one of
+    /// these, but the opening of what was to be synced may be.
+    pub fn is_passing(&self) -> bool {
+        is_out_of_files(&self.source) || (!self.in_sync && is_passing(&self.source))
     }
 }
 

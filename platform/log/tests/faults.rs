@@ -89,7 +89,7 @@ fn retention_makes_room_on_a_full_disk() {
 }
 
 #[test]
-fn a_deleted_partition_is_removed_by_the_first_checkpoint_that_finds_room() {
+fn a_deleted_partition_makes_room_on_a_full_disk() {
     let disk = SimDisk::new(1);
     let (manager, log) = open_sim(&disk);
     let other = manager.create(tp(1), config(&[])).unwrap();
@@ -101,11 +101,61 @@ fn a_deleted_partition_is_removed_by_the_first_checkpoint_that_finds_room() {
     manager.delete(&tp(0)).unwrap();
     disk.set_capacity(Some(0));
     assert!(!manager.step(EngineStep::Checkpoint));
-    let left = || disk.list(Path::new("/data/topics")).unwrap().len();
-    assert_eq!(left(), 2);
+    // It used to wait for a checkpoint that finds room, while its own files took that.
+    assert_eq!(disk.list(Path::new("/data/topics")).unwrap().len(), 1);
+    assert_eq!(manager.health(), Health::DiskFull);
+}
+
+#[test]
+fn deleted_records_make_room_on_a_full_disk_and_an_error_stays_one_until_they_are_durably_gone() {
+    let disk = SimDisk::new(1);
+    let (manager, log) = open_sim(&disk);
+    log.set_config(segments_of(40_000, &[]));
+    for number in 0..5 {
+        append(&log, batch(&[number; 30_000])).unwrap();
+        assert!(manager.step(EngineStep::Direct));
+        log.set_high_watermark(log.durable_end_offset());
+    }
+    disk.set_capacity(Some(0));
+    // The last checkpoint needs all of them.
+    for _ in 0..2 {
+        assert!(log.delete_records(4).is_err());
+    }
     disk.set_capacity(None);
-    assert!(manager.step(EngineStep::Checkpoint));
-    assert_eq!(left(), 1);
+    manager.step(EngineStep::Checkpoint);
+    assert_eq!(log.delete_records(4).unwrap(), 4);
+    assert_eq!(log.delete_records(2).unwrap(), 4);
+    drop((manager, log));
+    disk.crash();
+    disk.restart();
+    assert_eq!(open_sim(&disk).1.log_start_offset(), 4);
+}
+
+#[test]
+fn a_process_without_files_goes_on_when_it_has_some_again() {
+    for step in [EngineStep::Direct, EngineStep::Checkpoint] {
+        let disk = SimDisk::new(1);
+        let (manager, log) = open_sim(&disk);
+        manager.step(EngineStep::Checkpoint);
+        append(&log, batch(&[1; 30_000])).unwrap();
+        disk.set_out_of_files(true);
+        manager.step(step);
+        assert_eq!(manager.health(), Health::DiskFull, "{step:?}: passing");
+        assert_eq!(log.durable_end_offset(), 0);
+        disk.set_out_of_files(false);
+        for step in [EngineStep::Direct, EngineStep::Checkpoint] {
+            manager.step(step);
+        }
+        assert_eq!((manager.health(), log.durable_end_offset()), (Health::Ok, 1), "{step:?}");
+        append(&log, batch(b"small")).unwrap();
+        assert!(manager.step(EngineStep::Wal));
+        // An index that is to be synced is opened for it.
+        disk.set_out_of_files(true);
+        assert!(!manager.step(EngineStep::Checkpoint));
+        disk.set_out_of_files(false);
+        assert!(manager.step(EngineStep::Checkpoint));
+        assert_eq!(manager.health(), Health::Ok);
+    }
 }
 
 #[test]

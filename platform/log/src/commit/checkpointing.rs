@@ -26,6 +26,7 @@ const FLUSH_THREADS: usize = 4;
 impl Engine {
     /// Takes a checkpoint of all partitions. `clean`: nothing follows before the directory is closed.
     pub fn run_checkpoint(&self, clean: bool) -> Result<(), DiskFault> {
+        self.clear_trash()?;
         if !clean {
             self.complete_wal()?;
         }
@@ -65,19 +66,22 @@ impl Engine {
                 next.partitions.insert(tp, Arc::clone(unchanged));
             }
         }
-        let mut unsynced = Vec::new();
-        let mut unsynced_files = 0;
-        let flushed = self.flush(&captured)?;
-        for ((partition, capture), files) in captured.iter().zip(flushed) {
-            let Some(files) = files else { continue };
-            if files > 0 {
-                unsynced_files += files;
-                unsynced.push(*partition);
+        // An index stays open until its sync, so no more are written than may be open.
+        for captured in captured.chunks(self.options.open_segments.max(1)) {
+            let mut unsynced = Vec::new();
+            let mut unsynced_files = 0;
+            let flushed = self.flush(captured)?;
+            for ((partition, capture), files) in captured.iter().zip(flushed) {
+                let Some(files) = files else { continue };
+                if files > 0 {
+                    unsynced_files += files;
+                    unsynced.push(*partition);
+                }
+                next.partitions.insert(partition.topic_partition(), Arc::new(capture.checkpoint.clone()));
             }
-            next.partitions.insert(partition.topic_partition(), Arc::new(capture.checkpoint.clone()));
+            self.evict();
+            self.sync_partitions(&unsynced, unsynced_files)?;
         }
-        self.evict();
-        self.sync_partitions(&unsynced, unsynced_files)?;
         // Taken here: a deletion that made a partition miss above holds the lock until it stands in there.
         let trash = std::mem::take(&mut *self.trash.lock());
         let written = self.sync_deletions(&trash).and_then(|()| self.write_checkpoint(&next));
@@ -139,6 +143,20 @@ impl Engine {
         Ok(())
     }
 
+    /// Removes what is left of deleted partitions, which needs no room and makes some. Should a crash come before
+    /// the next checkpoint, recovery finds what it finds after a crash in the middle of a deletion.
+    fn clear_trash(&self) -> Result<(), DiskFault> {
+        self.check_sound()?;
+        let trash = {
+            // A checkpoint that finds nothing here takes the deletions for durable, so they are before they go.
+            let mut trash = self.trash.lock();
+            self.sync_deletions(&trash)?;
+            std::mem::take(&mut *trash)
+        };
+        self.remove_trash(trash);
+        Ok(())
+    }
+
     /// A deleted partition must not come back without what the write-ahead log had of it.
     fn sync_deletions(&self, trash: &[PathBuf]) -> Result<(), DiskFault> {
         if trash.is_empty() {
@@ -163,6 +181,9 @@ impl Engine {
             return Err(LogError::Failed(reason));
         }
         let known = last.partitions.get(&partition.topic_partition());
+        if log_start <= known.map_or(0, |known| known.log_start) {
+            return Ok(());
+        }
         let outcome = match known.filter(|known| known.offset > log_start) {
             Some(known) => {
                 let changed = PartitionCheckpoint { log_start, ..(**known).clone() };

@@ -36,7 +36,7 @@ impl Engine {
             }
             Err(fault) => {
                 self.report(&fault);
-                if fault.is_disk_full() {
+                if fault.is_passing() {
                     self.queues.stall(Arc::clone(partition));
                 }
             }

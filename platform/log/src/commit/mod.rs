@@ -100,7 +100,7 @@ impl Engine {
             clock,
             counters: Counters::default(),
             pool: ChunkPool::new(options.tail_bytes),
-            open_files: Arc::default(),
+            open_files: OpenFiles::new(options.open_segments),
             partitions: RwLock::default(),
             queues: Queues::default(),
             wal: Mutex::new(None),
@@ -174,12 +174,12 @@ impl Engine {
         }
     }
 
-    /// Notes a failure of the disk: a full one passes, after any other nothing more is acknowledged.
+    /// Notes a failure of the disk: a full one passes, as others do, after the rest nothing more is acknowledged.
     pub fn report(&self, fault: &DiskFault) {
         count(&self.counters.disk_errors, 1);
-        if fault.is_disk_full() {
+        if fault.is_passing() {
             if !self.disk_full.swap(true, Ordering::Relaxed) {
-                tracing::error!(%fault, "the disk is full; commits are repeated until there is room");
+                tracing::error!(%fault, "there is no room; commits are repeated until there is");
             }
             // Its success will tell that there is room again.
             self.queues.request_checkpoint();

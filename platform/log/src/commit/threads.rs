@@ -86,7 +86,7 @@ fn run_checkpoints(engine: &Engine) {
             }
             Err(fault) => {
                 engine.report(&fault);
-                if !fault.is_disk_full() {
+                if !fault.is_passing() {
                     return;
                 }
                 if engine.wal.lock().as_ref().is_some_and(|writer| !writer.has_free_file()) {

@@ -20,6 +20,19 @@ pub mod sim;
 pub(crate) use aligned::AlignedBuffer;
 pub use real::RealDisk;
 
+/// Whether an error of the system's passes by itself, so that the operation is repeated: the disk is full, the
+/// process or the system has no file or no memory left, a signal came. After any other the log ends, since what
+/// the disk holds is unknown.
+pub fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, OutOfMemory, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | OutOfMemory | Interrupted) || is_out_of_files(error)
+}
+
+/// The process or the system may open no more files. Only opening one reports it, so nothing else has happened.
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
 /// How a file is opened; always for reading and writing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpenMode {

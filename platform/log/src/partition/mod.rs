@@ -204,16 +204,24 @@ impl PartitionLog {
         if before < 0 || before > end {
             return Err(LogError::OutOfRange { offset: before, start, end });
         }
-        if before <= start {
-            return Ok(start);
+        if before > start {
+            self.raise_log_start(before);
         }
-        self.raise_log_start(before);
-        self.engine.persist_log_start(self)?;
-        if let Err(fault) = self.close_ended_segments() {
-            self.engine.report(&fault);
+        // Asked for again after a failure it is not durable yet.
+        if let Err(error) = self.engine.persist_log_start(self) {
+            // On a full disk: what the last checkpoint does not need goes all the same, and may make the room.
+            if self.engine.failure().is_some() || self.remove_below_log_start().segments == 0 {
+                return Err(error);
+            }
+            self.engine.persist_log_start(self)?;
         }
-        self.remove_below_log_start();
-        Ok(before)
+        if before > start {
+            if let Err(fault) = self.close_ended_segments() {
+                self.engine.report(&fault);
+            }
+            self.remove_below_log_start();
+        }
+        Ok(before.max(start))
     }
 }
 

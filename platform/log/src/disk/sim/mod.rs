@@ -40,6 +40,7 @@ struct State {
     trace: u64,
     crash_at: Option<u64>,
     fail_at: Option<u64>,
+    files_out: bool,
     crashed: bool,
     capacity_bytes: Option<u64>,
     lock: Weak<()>,
@@ -66,6 +67,7 @@ impl SimDisk {
             trace: 0,
             crash_at: None,
             fail_at: None,
+            files_out: false,
             crashed: false,
             capacity_bytes: None,
             lock: Weak::new(),
@@ -91,6 +93,11 @@ impl SimDisk {
     /// The operation of this number fails with an I/O error and does nothing.
     pub fn fail_at(&self, operation: u64) {
         self.state.lock().fail_at = Some(operation);
+    }
+
+    /// Whether the process may open no more files: every opening fails, also of a directory for its sync.
+    pub fn set_out_of_files(&self, out: bool) {
+        self.state.lock().files_out = out;
     }
 
     /// Bytes that files may take together; `None` lifts the limit.
@@ -144,6 +151,10 @@ impl State {
         if self.crashed { Err(power_lost()) } else { Ok(()) }
     }
 
+    fn check_files(&self) -> io::Result<()> {
+        if self.files_out { Err(io::Error::from_raw_os_error(libc::EMFILE)) } else { Ok(()) }
+    }
+
     fn used_bytes(&self) -> u64 {
         self.tree.files().map(|inode| self.inodes[&inode].len() as u64).sum()
     }
@@ -177,6 +188,7 @@ impl Disk for SimDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state.lock();
         state.check_power()?;
+        state.check_files()?;
         let found = state.tree.file(path);
         let inode = match found {
             Some(_) if mode.create_new => return Err(io::ErrorKind::AlreadyExists.into()),
@@ -240,6 +252,7 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
+        state.check_files()?;
         let fate = state.begin("sync_dir", path, 0)?;
         if fate == Fate::Succeed {
             state.tree.sync(path)?;
@@ -249,6 +262,7 @@ impl Disk for SimDisk {
 
     fn sync_all(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
+        state.check_files()?;
         let fate = state.begin("sync_all", path, 0)?;
         if fate == Fate::Succeed {
             state.tree.sync_all();
