@@ -9,6 +9,25 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
+/// What an event has of its own, so that no header may be it.
+const ATTRIBUTES: [&str; 11] = [
+    "specversion",
+    "id",
+    "source",
+    "type",
+    "time",
+    "subject",
+    "partitionkey",
+    "datacontenttype",
+    "dataschema",
+    "data",
+    "database64",
+];
+
+/// Names and values of an event's extensions. Servers refuse a head of more than 8 to 16 KiB, whatever is in it;
+/// percent-encoding may lengthen it.
+const EXTENSION_BYTES_MAX: usize = 8 << 10;
+
 /// What all events of a deployment share.
 #[derive(Debug)]
 pub(crate) struct Attributes {
@@ -47,6 +66,34 @@ impl<'a> Event<'a> {
         format!("{}{}", self.shared.id_prefix, self.record.offset())
     }
 
+    pub(crate) fn offset(&self) -> i64 {
+        self.record.offset()
+    }
+
+    /// The key, where it may be an attribute.
+    fn key(&self) -> Option<String> {
+        self.record.key_str().filter(|key| !key.is_empty()).map(printable)
+    }
+
+    /// The record's headers as attributes: names in their order, each once.
+    fn extensions(&self) -> Vec<(String, String)> {
+        let mut extensions: Vec<(String, String)> = Vec::new();
+        let mut bytes = 0;
+        for header in self.record.headers() {
+            let (Some(name), Some(value)) = (header.key_str(), header.value_str()) else { continue };
+            let Some(name) = extension_name(name) else { continue };
+            let value = printable(value);
+            let length = name.len() + value.len();
+            let is_taken = extensions.iter().any(|(taken, _)| *taken == name);
+            if value.is_empty() || is_taken || bytes + length > EXTENSION_BYTES_MAX {
+                continue;
+            }
+            bytes += length;
+            extensions.push((name, value));
+        }
+        extensions
+    }
+
     fn time(&self) -> String {
         Utc::from_ms(self.record.timestamp_ms()).rfc3339()
     }
@@ -59,8 +106,11 @@ impl<'a> Event<'a> {
             .header("ce-source", escape(&self.shared.source))
             .header("ce-type", escape(&self.shared.kind))
             .header("ce-time", self.time());
-        if let Some(key) = self.record.key_str() {
-            request = request.header("ce-subject", escape(key)).header("ce-partitionkey", escape(key));
+        if let Some(key) = self.key() {
+            request = request.header("ce-subject", escape(&key)).header("ce-partitionkey", escape(&key));
+        }
+        for (name, value) in self.extensions() {
+            request = request.header(format!("ce-{name}"), escape(&value));
         }
         match self.record.value() {
             Some(value) => request.header("content-type", &self.shared.content_type).body(value),
@@ -77,9 +127,12 @@ impl Serialize for Event<'_> {
         map.serialize_entry("source", &self.shared.source)?;
         map.serialize_entry("type", &self.shared.kind)?;
         map.serialize_entry("time", &self.time())?;
-        if let Some(key) = self.record.key_str() {
-            map.serialize_entry("subject", key)?;
-            map.serialize_entry("partitionkey", key)?;
+        if let Some(key) = self.key() {
+            map.serialize_entry("subject", &key)?;
+            map.serialize_entry("partitionkey", &key)?;
+        }
+        for (name, value) in self.extensions() {
+            map.serialize_entry(&name, &value)?;
         }
         let Some(value) = self.record.value() else { return map.end() };
         map.serialize_entry("datacontenttype", &self.shared.content_type)?;
@@ -95,6 +148,31 @@ impl Serialize for Event<'_> {
         map.serialize_entry("data_base64", &STANDARD.encode(value))?;
         map.end()
     }
+}
+
+/// A header's name as CloudEvents wants those of attributes: letters in lower case and digits.
+fn extension_name(header: &str) -> Option<String> {
+    let legal = header.chars().filter(char::is_ascii_alphanumeric);
+    let name: String = legal.map(|letter| letter.to_ascii_lowercase()).collect();
+    match name.as_str() {
+        "" => None,
+        own if ATTRIBUTES.contains(&own) => Some(format!("header{name}")),
+        _ => Some(name),
+    }
+}
+
+/// With control characters, which an attribute must not have, percent-encoded.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() {
+            let mut bytes = [0; 4];
+            letter.encode_utf8(&mut bytes).bytes().for_each(|byte| out.push_str(&format!("%{byte:02X}")));
+        } else {
+            out.push(letter);
+        }
+    }
+    out
 }
 
 /// As CloudEvents' HTTP binding wants header values: spaces, quotes, percent signs and all that is not

@@ -11,14 +11,20 @@
 //! | `timeout-ms` | how long to wait for the receiver; 30000 if absent |
 //!
 //! An event's id is `<topic>-<partition>-<offset>`: what arrives twice, after a retry, has the same id twice.
-//! Requests carry the batch's token as `idempotency-key`, and the event's number in it where there are several.
+//! Requests carry a token as `idempotency-key`: the batch's, or the record's own in the other two modes, which it
+//! keeps in every attempt.
+//!
+//! A record's key is the event's `subject`, unless it is empty. Its headers become extension attributes, the first
+//! of a name counts: names in lower case without all that is no letter or digit (`Order-Id` is `orderid`), with
+//! `header` before those that an event has of its own (`headerid`). Values that are no text, or would bring an
+//! event's headers over 8 KiB, stay behind. Control characters, which CloudEvents forbids, are percent-encoded.
 
 mod event;
 
 use std::time::Duration;
 
 use millrace_plugin::http::Request;
-use millrace_plugin::{Batch, Context, DeliveryError, Error, Result, Sink, secrets};
+use millrace_plugin::{Batch, Context, DeliveryError, Error, Result, Sink, record_token, secrets};
 
 use event::{Attributes, Event};
 
@@ -70,14 +76,15 @@ impl Sink for HttpWebhook {
             let request = self.request(token).header("content-type", "application/cloudevents-batch+json");
             return post(&request.body(body));
         }
-        for (number, event) in events.enumerate() {
-            let request = self.request(&format!("{token}-{number}"));
-            post(&match self.mode {
+        for event in events {
+            let request = self.request(&record_token(token, event.offset()));
+            let request = match self.mode {
                 Mode::Binary => event.binary(request),
                 _ => request
                     .header("content-type", "application/cloudevents+json")
                     .body(serde_json::to_vec(&event).map_err(Error::from)?),
-            })?;
+            };
+            post(&request)?;
         }
         Ok(())
     }

@@ -74,7 +74,7 @@ fn binary_events_are_requests_of_their_own() {
         ("ce-subject", "c%201"),
         ("content-type", "application/json"),
         ("authorization", "Bearer abc"),
-        ("idempotency-key", "t-0"),
+        ("idempotency-key", "t.0"),
     ] {
         assert_eq!(header(&requests[0], name), Some(value), "{name}");
     }
@@ -103,6 +103,51 @@ fn statuses_decide_what_follows() {
         assert!(error.message().contains(&status.to_string()) && error.message().contains("because"));
         assert!(sink.deliver(&orders(), "t").expect_err("unreachable").is_retryable());
     }
+}
+
+#[test]
+fn a_record_keeps_its_key_however_its_batch_is_cut() {
+    let requests = receiver(&[200, 400, 200]);
+    let mut sink =
+        Setup::new().config("url", URL).config("mode", "binary").sink::<HttpWebhook>().expect("it starts");
+    sink.deliver(&orders(), "d.topic-3.0-2").expect_err("refused");
+    // What is left comes again as a smaller batch, whose token names its own offsets.
+    sink.deliver(&orders()[..1], "d.topic-3.0-0").expect("delivered");
+    let keys: Vec<_> = requests
+        .borrow()
+        .iter()
+        .map(|request| header(request, "idempotency-key").map(str::to_owned))
+        .collect();
+    assert_eq!(keys, ["d.topic-3.0", "d.topic-3.1", "d.topic-3.0"].map(|key| Some(key.to_owned())));
+}
+
+#[test]
+fn keys_and_headers_become_attributes_that_are_allowed() {
+    let requests = receiver(&[200; 4]);
+    let records = [
+        Input::value("1").key(""),
+        Input::value("2")
+            .key("a\u{0}b\r\nc%")
+            .header("Order-Id", "7\n8")
+            .header("id", "mine")
+            .header("order_id", "second")
+            .header("--", "nameless")
+            .header("long", "x".repeat(9000)),
+    ];
+    let sink =
+        |mode| Setup::new().config("url", URL).config("mode", mode).sink::<HttpWebhook>().expect("it starts");
+    sink("binary").deliver(&records, "t").expect("delivered");
+    sink("structured").deliver(&records, "t").expect("delivered");
+    let requests = requests.borrow();
+    assert_eq!((header(&requests[0], "ce-subject"), header(&requests[0], "ce-partitionkey")), (None, None));
+    let of = |name| header(&requests[1], name);
+    assert_eq!(of("ce-subject"), Some("a%2500b%250D%250Ac%25"));
+    assert_eq!((of("ce-orderid"), of("ce-headerid"), of("ce-long")), (Some("7%250A8"), Some("mine"), None));
+    assert_eq!(of("ce-id"), Some("input-0-1"));
+    let body: serde_json::Value = serde_json::from_slice(&requests[2].body).expect("JSON");
+    assert_eq!(body.get("subject"), None);
+    let body: serde_json::Value = serde_json::from_slice(&requests[3].body).expect("JSON");
+    assert_eq!((&body["subject"], &body["orderid"]), (&"a%00b%0D%0Ac%".into(), &"7%0A8".into()));
 }
 
 #[test]

@@ -59,5 +59,5 @@ pub use millrace_plugin_macros::{partitioner, sink, transform};
 pub use outputs::{Output, Outputs};
 pub use partitioner::{Partitioner, stable_hash};
 pub use record::{Header, Headers, Record};
-pub use sink::Sink;
+pub use sink::{Sink, record_token};
 pub use transform::Transform;

@@ -10,8 +10,15 @@ pub trait Sink: Sized {
     fn start(context: &Context) -> Result<Self>;
 
     /// Returns when every record of the batch has arrived. `token` is the same for each attempt at the same
-    /// records and never that of others: it lets the receiver recognise repetitions.
+    /// records and never that of others: it lets the receiver recognise repetitions. [`record_token`] makes one
+    /// for a single record of it.
     fn deliver(&mut self, batch: &Batch<'_>, token: &str) -> Result<(), DeliveryError>;
+}
+
+/// The token of one record of a batch: the same for every attempt at it, however its batch was cut meanwhile.
+pub fn record_token(token: &str, offset: i64) -> String {
+    let place = token.rsplit_once('.').map_or(token, |(place, _)| place);
+    format!("{place}.{offset}")
 }
 
 /// A started sink: what the guest's exports and the tests' harness drive.
