@@ -19,7 +19,6 @@ impl ToErrorCode for AppendError {
         match self {
             Self::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
             Self::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
-            Self::DuplicateSequence { .. } => ErrorCode::DuplicateSequenceNumber,
             Self::RecordTooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::RecordListTooLarge { .. } => ErrorCode::RecordListTooLarge,
             Self::Fenced { .. } | Self::Closed => ErrorCode::NotLeaderOrFollower,

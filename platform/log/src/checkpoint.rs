@@ -2,7 +2,7 @@
 //!
 //! One file, `checkpoint`, for the whole data directory, replaced as one (written beside, synced, renamed,
 //! directory synced). It is written only after everything it vouches for is durable. Little-endian,
-//! version 2:
+//! version 3:
 //!
 //! | bytes | what |
 //! |---|---|
@@ -36,7 +36,7 @@ use crate::producer::Producers;
 use crate::wal::format::uuid_from;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"MRCK");
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 const HEADER_LEN: usize = 48;
 const CLEAN: u16 = 1;
 

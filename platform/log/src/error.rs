@@ -58,9 +58,6 @@ pub enum AppendError {
     OutOfOrderSequence { producer_id: ProducerId, sequence: i32, expected: i32 },
     #[error("producer {producer_id} has epoch {current}; epoch {epoch} is fenced")]
     InvalidProducerEpoch { producer_id: ProducerId, epoch: i16, current: i16 },
-    /// A sequence number below all that are remembered: written before, its offsets no longer known.
-    #[error("producer {producer_id} sent sequence {sequence}, which was written before")]
-    DuplicateSequence { producer_id: ProducerId, sequence: i32 },
     #[error("a batch of {bytes} bytes is over the topic's max.message.bytes of {max}")]
     RecordTooLarge { bytes: usize, max: usize },
     #[error("{bytes} bytes of batches do not fit into the topic's segment.bytes of {max}")]

@@ -1,10 +1,14 @@
 //! What a partition remembers of its idempotent producers (KIP-98, KIP-360). Pure.
 //!
 //! A producer numbers its records a partition; a batch is taken if it follows the producer's last one,
-//! answered with its first offsets if it is one of the last five, refused otherwise. The state follows from
-//! the log: recovery rebuilds it from a checkpoint and the batches after it.
+//! answered with its first offsets if it is one of the last five, refused otherwise. Its first number is 0:
+//! then nothing that follows a refused request of the same producer is ever stored in its place. Kafka takes
+//! any number of a producer that it does not know; here only of one that may have been forgotten. Ids are
+//! given out in ascending order, so that those are known by the highest that was.
 //!
-//! As stored in a checkpoint, little-endian: producer count u32, then each
+//! The state follows from the log: recovery rebuilds it from a checkpoint and the batches after it.
+//!
+//! As stored in a checkpoint, little-endian: highest forgotten id i64, producer count u32, then each
 //! `id i64 | epoch i16 | last timestamp i64 | batch count u8 | batches`, a batch being
 //! `base offset i64 | last offset delta i32 | last sequence i32 | timestamp i64`.
 
@@ -18,6 +22,9 @@ use crate::error::AppendError;
 
 /// Batches remembered a producer: as many as Kafka's producers may have in flight.
 const BATCHES_MAX: usize = 5;
+
+/// Below every producer's id.
+const NO_ID: i64 = -1;
 
 /// A batch that a producer sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,14 +62,24 @@ pub(crate) enum Verdict {
 }
 
 /// All producers of one partition.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Producers(BTreeMap<i64, Producer>);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Producers {
+    known: BTreeMap<i64, Producer>,
+    /// Producers with an id above it were never forgotten.
+    forgotten: i64,
+}
+
+impl Default for Producers {
+    fn default() -> Self {
+        Self { known: BTreeMap::new(), forgotten: NO_ID }
+    }
+}
 
 impl Producers {
     /// Whether `batches` may be appended, in this order, as one.
     pub fn check(&self, batches: &[Batch]) -> Result<Verdict, AppendError> {
         if let [batch] = batches {
-            return check_one(self.0.get(&batch.header.producer_id), &batch.header);
+            return self.check_one(self.known.get(&batch.header.producer_id), &batch.header);
         }
         // Later batches are judged by what the earlier ones would leave behind.
         let mut after = Self::default();
@@ -72,15 +89,15 @@ impl Producers {
             if !header.has_producer_id() {
                 continue;
             }
-            let known = after.0.get(&header.producer_id).or_else(|| self.0.get(&header.producer_id));
-            match check_one(known, header)? {
+            let known = after.known.get(&header.producer_id).or_else(|| self.known.get(&header.producer_id));
+            match self.check_one(known, header)? {
                 Verdict::Duplicate(sent) if index == 0 => first_duplicate = Some(sent),
                 Verdict::Duplicate(_) if first_duplicate.is_some() => {}
                 Verdict::Duplicate(_) => return Err(out_of_order(header, known)),
                 Verdict::Append if first_duplicate.is_some() => return Err(out_of_order(header, known)),
                 Verdict::Append => {
                     if let Some(known) = known.cloned() {
-                        after.0.insert(header.producer_id, known);
+                        after.known.insert(header.producer_id, known);
                     }
                     after.record(header, -1);
                 }
@@ -89,12 +106,45 @@ impl Producers {
         Ok(first_duplicate.map_or(Verdict::Append, Verdict::Duplicate))
     }
 
+    fn check_one(&self, known: Option<&Producer>, header: &BatchHeader) -> Result<Verdict, AppendError> {
+        if !header.has_producer_id() {
+            return Ok(Verdict::Append);
+        }
+        let Some(producer) = known else {
+            let begins = header.base_sequence == 0 || header.producer_id <= self.forgotten;
+            return if begins { Ok(Verdict::Append) } else { Err(out_of_order(header, known)) };
+        };
+        if header.producer_epoch < producer.epoch {
+            return Err(AppendError::InvalidProducerEpoch {
+                producer_id: ProducerId(header.producer_id),
+                epoch: header.producer_epoch,
+                current: producer.epoch,
+            });
+        }
+        let Some(last) = producer.batches.back().filter(|_| header.producer_epoch == producer.epoch) else {
+            let starts_anew = header.base_sequence == 0 || header.producer_epoch == producer.epoch;
+            return if starts_anew { Ok(Verdict::Append) } else { Err(out_of_order(header, known)) };
+        };
+        let (first, end) = (header.base_sequence, header.last_sequence());
+        let duplicate = |sent: &&SentBatch| sent.first_sequence() == first && sent.last_sequence == end;
+        if let Some(sent) = producer.batches.iter().find(duplicate) {
+            return Ok(Verdict::Duplicate(*sent));
+        }
+        // Clients count a duplicate as stored. Lower numbers than those remembered may be stored, or a gap
+        // after the numbers have wrapped: nobody knows any more.
+        if first == next_sequence(last.last_sequence) {
+            Ok(Verdict::Append)
+        } else {
+            Err(out_of_order(header, known))
+        }
+    }
+
     /// Remembers an appended batch; `header` carries its final offsets.
     pub fn record(&mut self, header: &BatchHeader, now_ms: i64) {
         if !header.has_producer_id() {
             return;
         }
-        let producer = self.0.entry(header.producer_id).or_insert_with(|| Producer {
+        let producer = self.known.entry(header.producer_id).or_insert_with(|| Producer {
             epoch: header.producer_epoch,
             batches: VecDeque::new(),
             last_timestamp_ms: now_ms,
@@ -121,11 +171,23 @@ impl Producers {
 
     /// Forgets producers not heard of for `expiration_ms`.
     pub fn expire(&mut self, now_ms: i64, expiration_ms: i64) {
-        self.0.retain(|_, producer| now_ms.saturating_sub(producer.last_timestamp_ms) < expiration_ms);
+        let forgotten = &mut self.forgotten;
+        self.known.retain(|id, producer| {
+            let keeps = now_ms.saturating_sub(producer.last_timestamp_ms) < expiration_ms;
+            if !keeps {
+                *forgotten = (*forgotten).max(*id);
+            }
+            keeps
+        });
+    }
+
+    /// Records were deleted that nobody has looked into: any producer may be forgotten.
+    pub fn forget_any(&mut self) {
+        self.forgotten = i64::MAX;
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (ProducerId, &Producer)> {
-        self.0.iter().map(|(id, producer)| (ProducerId(*id), producer))
+        self.known.iter().map(|(id, producer)| (ProducerId(*id), producer))
     }
 
     /// Whether they are such as [`Self::record`] makes of a log that ends at `log_end`.
@@ -137,14 +199,15 @@ impl Producers {
                 && sent.last_offset() < log_end
                 && sent.last_sequence >= 0
         };
-        self.0
+        self.known
             .values()
             .all(|producer| producer.batches.len() <= BATCHES_MAX && producer.batches.iter().all(sent_here))
     }
 
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.put_u32_le(u32::try_from(self.0.len()).expect("fewer producers than record offsets"));
-        for (id, producer) in &self.0 {
+        out.put_i64_le(self.forgotten);
+        out.put_u32_le(u32::try_from(self.known.len()).expect("fewer producers than record offsets"));
+        for (id, producer) in &self.known {
             out.put_i64_le(*id);
             out.put_i16_le(producer.epoch);
             out.put_i64_le(producer.last_timestamp_ms);
@@ -159,7 +222,7 @@ impl Producers {
     }
 
     pub fn decode(from: &mut &[u8]) -> Result<Self, bytes::TryGetError> {
-        let mut producers = Self::default();
+        let mut producers = Self { forgotten: from.try_get_i64_le()?, ..Self::default() };
         for _ in 0..from.try_get_u32_le()? {
             let id = from.try_get_i64_le()?;
             let epoch = from.try_get_i16_le()?;
@@ -173,42 +236,10 @@ impl Producers {
                     timestamp_ms: from.try_get_i64_le()?,
                 });
             }
-            producers.0.insert(id, Producer { epoch, batches, last_timestamp_ms });
+            producers.known.insert(id, Producer { epoch, batches, last_timestamp_ms });
         }
         Ok(producers)
     }
-}
-
-fn check_one(known: Option<&Producer>, header: &BatchHeader) -> Result<Verdict, AppendError> {
-    // Of an unknown producer any sequence is taken: its state may have expired or been deleted (KIP-360).
-    let Some(producer) = known.filter(|_| header.has_producer_id()) else { return Ok(Verdict::Append) };
-    if header.producer_epoch < producer.epoch {
-        return Err(AppendError::InvalidProducerEpoch {
-            producer_id: ProducerId(header.producer_id),
-            epoch: header.producer_epoch,
-            current: producer.epoch,
-        });
-    }
-    let Some(last) = producer.batches.back().filter(|_| header.producer_epoch == producer.epoch) else {
-        let starts_anew = header.base_sequence == 0 || header.producer_epoch == producer.epoch;
-        return if starts_anew { Ok(Verdict::Append) } else { Err(out_of_order(header, known)) };
-    };
-    let (first, end) = (header.base_sequence, header.last_sequence());
-    let duplicate = |sent: &&SentBatch| sent.first_sequence() == first && sent.last_sequence == end;
-    if let Some(sent) = producer.batches.iter().find(duplicate) {
-        return Ok(Verdict::Duplicate(*sent));
-    }
-    if first == next_sequence(last.last_sequence) {
-        return Ok(Verdict::Append);
-    }
-    let oldest = producer.batches.front().map_or(0, SentBatch::first_sequence);
-    if end < oldest {
-        return Err(AppendError::DuplicateSequence {
-            producer_id: ProducerId(header.producer_id),
-            sequence: first,
-        });
-    }
-    Err(out_of_order(header, known))
 }
 
 fn out_of_order(header: &BatchHeader, known: Option<&Producer>) -> AppendError {
@@ -279,8 +310,11 @@ mod tests {
             let Verdict::Duplicate(sent) = verdict else { panic!("{sequence} is a duplicate") };
             assert_eq!((sent.base_offset, sent.last_offset()), (offset, offset + i64::from(records) - 1));
         }
+        // Clients count a duplicate as stored, and of what is not remembered nobody knows whether it is.
         let forgotten = producers.check(&[batch(1, 0, 0, 1, 0)]);
-        assert!(matches!(forgotten, Err(AppendError::DuplicateSequence { .. })), "{forgotten:?}");
+        assert!(matches!(forgotten, Err(AppendError::OutOfOrderSequence { .. })), "{forgotten:?}");
+        let part = producers.check(&[batch(1, 0, 3, 2, 0)]);
+        assert!(matches!(part, Err(AppendError::OutOfOrderSequence { .. })), "{part:?}");
     }
 
     #[test]
@@ -295,13 +329,20 @@ mod tests {
         ));
     }
 
+    /// Were it taken anywhere, a request that follows a refused first one would be stored in its place.
     #[test]
-    fn an_unknown_producer_may_begin_anywhere_and_none_is_always_taken() {
+    fn a_new_producer_begins_at_zero_and_one_that_was_forgotten_goes_on_anywhere() {
         let mut producers = having(&[(0, 0, 1)]);
-        assert_eq!(producers.check(&[batch(2, 5, 77, 1, 0)]), Ok(Verdict::Append));
+        let begun = producers.check(&[batch(2, 5, 1, 1, 0)]);
+        assert!(matches!(begun, Err(AppendError::OutOfOrderSequence { expected: 0, .. })), "{begun:?}");
+        let second = [batch(1, 0, 1, 1, 0), batch(2, 5, 1, 1, 0)];
+        assert!(producers.check(&second).is_err(), "as one of several batches");
+        assert_eq!(producers.check(&[batch(2, 5, 0, 1, 0)]), Ok(Verdict::Append));
         assert_eq!(producers.check(&[batch(-1, -1, -1, 1, 0)]), Ok(Verdict::Append));
         producers.expire(100 + 1000, 1000);
         assert_eq!(producers.check(&[batch(1, 0, 500, 1, 0)]), Ok(Verdict::Append));
+        let later = producers.check(&[batch(2, 0, 500, 1, 0)]);
+        assert!(matches!(later, Err(AppendError::OutOfOrderSequence { expected: 0, .. })), "{later:?}");
     }
 
     #[test]
@@ -310,6 +351,9 @@ mod tests {
         assert_eq!(producers.check(&[batch(1, 0, 1, 1, 0)]), Ok(Verdict::Append));
         let again = producers.check(&[batch(1, 0, i32::MAX - 1, 3, 0)]).unwrap();
         assert!(matches!(again, Verdict::Duplicate(_)));
+        // Lower numbers than those remembered are a gap here, not something written before.
+        let gap = producers.check(&[batch(1, 0, 2, 1, 0)]);
+        assert!(matches!(gap, Err(AppendError::OutOfOrderSequence { expected: 1, .. })), "{gap:?}");
     }
 
     #[test]

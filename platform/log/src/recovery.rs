@@ -218,6 +218,9 @@ impl PartitionRecovery<'_> {
         recovered.log_start = point.log_start.max(first.unwrap_or(0));
         recovered.epochs = point.epochs.clone();
         recovered.producers = point.producers.clone();
+        if recovered.log_start > known.map_or(0, |known| known.offset) {
+            recovered.producers.forget_any();
+        }
         recovered.end = point.offset;
         for (base, len) in files.iter().filter(|(base, _)| *base < point.segment) {
             let (len, file) = (self.segment_len(*base, *len)?, self.file(*base));
