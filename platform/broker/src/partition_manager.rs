@@ -13,7 +13,7 @@ use millrace_log::{LogError, LogManager};
 use millrace_metadata::{Image, Topic};
 use millrace_protocol::ErrorCode;
 use parking_lot::RwLock;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use crate::broker::topic_defaults;
 use crate::metrics::Metrics;
@@ -35,6 +35,8 @@ pub(crate) struct PartitionManager {
     shared: Arc<Shared>,
     /// The image that the partitions reflect; held while another is applied.
     applied: Mutex<Option<Arc<Image>>>,
+    /// How far that image goes, for those who wait.
+    applied_index: watch::Sender<u64>,
 }
 
 struct Shared {
@@ -53,7 +55,7 @@ impl PartitionManager {
         metrics: Arc<Metrics>,
     ) -> Self {
         let shared = Shared { local, config, log, metrics, open: RwLock::default() };
-        Self { shared: Arc::new(shared), applied: Mutex::new(None) }
+        Self { shared: Arc::new(shared), applied: Mutex::new(None), applied_index: watch::Sender::new(0) }
     }
 
     /// The partition, if its log is on this broker.
@@ -74,8 +76,15 @@ impl PartitionManager {
         }
         let (shared, before, next) = (self.shared.clone(), applied.clone(), image.clone());
         tokio::task::spawn_blocking(move || shared.apply(before.as_deref(), &next)).await??;
+        self.applied_index.send_replace(image.applied_index());
         *applied = Some(image);
         Ok(())
+    }
+
+    /// Completes when the partitions reflect the image of that index, or a later one.
+    pub(crate) async fn has_applied(&self, index: u64) {
+        // The sender is `self`, so there is no end before that.
+        let _ = self.applied_index.subscribe().wait_for(|applied| *applied >= index).await;
     }
 
     /// Has every waiting fetch look again at whether to wait.

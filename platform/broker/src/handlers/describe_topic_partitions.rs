@@ -18,7 +18,7 @@ pub(crate) async fn handle(
     call: &Call,
     request: DescribeTopicPartitionsRequest,
 ) -> DescribeTopicPartitionsResponse {
-    let image = call.state.metadata.image();
+    let image = lookup::served_image(&call.state).await;
     let mut names: Vec<String> = if request.topics.is_empty() {
         image.topics().map(|topic| topic.name.to_string()).collect()
     } else {
@@ -87,9 +87,11 @@ fn describe(
     let wire = |(index, partition): (usize, &std::sync::Arc<Partition>)| {
         let offline: Vec<_> =
             partition.replicas.iter().filter(|id| image.broker(**id).is_none()).copied().collect();
+        let index = i32::try_from(index).unwrap_or(i32::MAX);
+        let leader = lookup::leader(&call.state, topic, index);
         let mut wire = DescribeTopicPartitionsResponsePartition::default()
-            .with_partition_index(i32::try_from(index).unwrap_or(i32::MAX))
-            .with_leader_id(partition.leader.map_or(NO_BROKER, |id| WireBrokerId(id.0)))
+            .with_partition_index(index)
+            .with_leader_id(leader.map_or(NO_BROKER, |id| WireBrokerId(id.0)))
             .with_leader_epoch(partition.leader_epoch.0)
             .with_replica_nodes(wire_brokers(&partition.replicas))
             .with_isr_nodes(wire_brokers(&partition.isr))
@@ -97,7 +99,7 @@ fn describe(
             .with_eligible_leader_replicas(Some(Vec::new()))
             .with_last_known_elr(Some(Vec::new()))
             .with_offline_replicas(wire_brokers(&offline));
-        if partition.leader.is_none() {
+        if leader.is_none() {
             wire.error_code = call.fail(ErrorCode::LeaderNotAvailable);
         }
         wire

@@ -1,8 +1,9 @@
 //! From what a request names to the partition that this broker leads.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use millrace_base::{LeaderEpoch, TopicId};
+use millrace_base::{BrokerId, LeaderEpoch, TopicId};
 use millrace_metadata::{Image, Topic};
 pub(crate) use millrace_protocol::messages::BrokerId as WireBrokerId;
 use millrace_protocol::messages::TopicName;
@@ -37,6 +38,22 @@ pub(crate) fn led_here(
     Ok(partition)
 }
 
+/// The image to answer from where leaders are named: this broker's logs have caught up with it, or cannot for
+/// the moment. A client that is sent here at once is refused, and what it sends next might not be.
+pub(crate) async fn served_image(state: &State) -> Arc<Image> {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let image = state.metadata.image();
+    // What fails is tried again by the task that follows the metadata.
+    let _ = tokio::time::timeout(PATIENCE, state.partitions.has_applied(image.applied_index())).await;
+    image
+}
+
+/// Who leads a partition of `topic`, by the metadata. This broker names itself only for what it serves.
+pub(crate) fn leader(state: &State, topic: &Topic, index: i32) -> Option<BrokerId> {
+    let leader = topic.partitions.get(usize::try_from(index).ok()?)?.leader?;
+    (leader != state.node_id || led_here(state, topic, index, LeaderEpoch::UNKNOWN).is_ok()).then_some(leader)
+}
+
 /// A topic's name as a response carries it.
 pub(crate) fn wire_name(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
@@ -47,7 +64,7 @@ pub(crate) fn wire_text(text: impl Into<String>) -> Option<StrBytes> {
     Some(StrBytes::from_string(text.into()))
 }
 
-pub(crate) fn wire_brokers(ids: &[millrace_base::BrokerId]) -> Vec<WireBrokerId> {
+pub(crate) fn wire_brokers(ids: &[BrokerId]) -> Vec<WireBrokerId> {
     ids.iter().map(|id| WireBrokerId(id.0)).collect()
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A topic that is asked for by name and does not exist is created, if both the broker's settings and the
 //! request allow it. Unlike Kafka, which answers with an error and lets the client ask again, the answer
-//! waits for the new topic.
+//! waits for the new topic, and for this broker's part of it, whoever made it.
 //!
 //! A topic with a partitioner carries its deployment's name in a tagged field of our own; who knows it asks the
 //! partitioner, who does not places records as ever.
@@ -53,7 +53,7 @@ pub(crate) async fn handle(call: &Call, request: MetadataRequest) -> MetadataRes
         create_missing(call, &request, topics).await;
     }
     let state = &call.state;
-    let image = state.metadata.image();
+    let image = lookup::served_image(state).await;
     let mut response = MetadataResponse::default()
         .with_cluster_id(Some(StrBytes::from_string(image.cluster_id().to_owned())))
         .with_controller_id(state.metadata.controller().map_or(NO_BROKER, |id| BrokerId(id.0)));
@@ -147,14 +147,15 @@ fn describe(call: &Call, image: &Image, topic: &Arc<Topic>, operations: i32) -> 
     let partition = |(index, partition): (i32, &Arc<millrace_metadata::Partition>)| {
         let offline: Vec<_> =
             partition.replicas.iter().filter(|id| image.broker(**id).is_none()).copied().collect();
+        let leader = lookup::leader(&call.state, topic, index);
         let mut wire = MetadataResponsePartition::default()
             .with_partition_index(index)
-            .with_leader_id(partition.leader.map_or(NO_BROKER, |id| BrokerId(id.0)))
+            .with_leader_id(leader.map_or(NO_BROKER, |id| BrokerId(id.0)))
             .with_leader_epoch(partition.leader_epoch.0)
             .with_replica_nodes(wire_brokers(&partition.replicas))
             .with_isr_nodes(wire_brokers(&partition.isr))
             .with_offline_replicas(wire_brokers(&offline));
-        if partition.leader.is_none() {
+        if leader.is_none() {
             wire.error_code = call.fail(ErrorCode::LeaderNotAvailable);
         }
         wire

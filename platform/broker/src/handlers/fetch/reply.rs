@@ -9,8 +9,10 @@ use millrace_protocol::{ErrorCode, StrBytes};
 
 use super::Fetch;
 use super::read::{Found, PartitionRead};
+use crate::broker::State;
 use crate::dispatch::Call;
 use crate::fetch_session::{FetchContext, NO_SESSION, PartitionKey, Told, TopicKey};
+use crate::handlers::lookup;
 
 const NO_REPLICA: i32 = -1;
 
@@ -39,7 +41,7 @@ pub(super) fn answer(fetch: Fetch) -> Payload {
                 }
             }
         }
-        let leader = tell_leader(&outcome, &target.key, &image, &mut reply.node_endpoints);
+        let leader = tell_leader(&call.state, &outcome, &target.key, &image, &mut reply.node_endpoints);
         let partition = partition(target.key.1, outcome, leader, read_committed);
         push(&mut reply.topics, target.key.0, partition);
     }
@@ -89,6 +91,7 @@ fn told(outcome: &Result<Found, ErrorCode>) -> Told {
 
 /// The current leader for a client that asked the wrong broker or with the wrong epoch (KIP-951).
 fn tell_leader(
+    state: &State,
     outcome: &Result<Found, ErrorCode>,
     (topic, index): &PartitionKey,
     image: &Image,
@@ -102,7 +105,7 @@ fn tell_leader(
         TopicKey::Id(id) => image.topic(*id)?,
     };
     let partition = topic.partitions.get(usize::try_from(*index).ok()?)?;
-    let leader = image.broker(partition.leader?)?;
+    let leader = image.broker(lookup::leader(state, topic, *index)?)?;
     let node_id = leader.registration.id.0;
     if endpoints.iter().all(|endpoint| endpoint.node_id != node_id) {
         endpoints.push(NodeEndpoint {

@@ -102,7 +102,11 @@ impl Answers {
         else {
             return;
         };
-        let Some(broker) = known.leader.and_then(|id| image.broker(id)) else { return };
+        let Some(broker) =
+            lookup::leader(&self.call.state, topic, partition.index).and_then(|id| image.broker(id))
+        else {
+            return;
+        };
         let BrokerId(id) = broker.registration.id;
         let node_id = messages::BrokerId(id);
         partition.current_leader =
