@@ -14,7 +14,7 @@ use millrace_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 use super::lookup;
 use crate::dispatch::Call;
 use crate::error_map::ToErrorCode;
-use crate::partition::{Partition, PendingAcks};
+use crate::partition::{Partition, PendingAcks, Safe};
 
 /// Everything below the high watermark.
 const ALL: Offset = -1;
@@ -63,7 +63,7 @@ async fn delete(partition: Arc<Partition>, before: Offset, patience: Duration) -
     }
     if before > partition.high_watermark() {
         let committed = PendingAcks::new(1);
-        partition.acknowledge_at(before, &committed, 0);
+        partition.acknowledge_at(before, Safe::Replicated, &committed, 0);
         // What counts is where the high watermark is afterwards.
         let _ = tokio::time::timeout(patience, committed.wait()).await;
         if before > partition.high_watermark() {

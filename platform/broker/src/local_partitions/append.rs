@@ -7,7 +7,7 @@ use millrace_protocol::batch::Batch;
 
 use super::{Acknowledged, AppendFailure};
 use crate::checked_append::{self, Failure};
-use crate::partition::{Partition, PendingAcks};
+use crate::partition::{Partition, PendingAcks, Safe};
 
 pub(super) fn append(
     partition: &Arc<Partition>,
@@ -16,7 +16,7 @@ pub(super) fn append(
 ) -> Result<Acknowledged, AppendFailure> {
     let appended = checked_append::append(partition, batches, now_ms, true).map_err(failure)?;
     let acks = PendingAcks::new(1);
-    partition.acknowledge_at(appended.last_offset + 1, &acks, 0);
+    partition.acknowledge_at(appended.last_offset + 1, Safe::Replicated, &acks, 0);
     Ok(Box::pin(async move {
         acks.wait().await;
         match acks.outcome(0).and_then(ErrorCode::try_from_code) {

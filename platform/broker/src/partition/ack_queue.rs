@@ -1,4 +1,4 @@
-//! Produce requests that wait for a partition's high watermark, in the order of their offsets.
+//! Produce requests that wait for a partition's high watermark or durable end, in the order of their offsets.
 //!
 //! Appends to a partition get ascending offsets but may be queued slightly out of order by threads racing
 //! to the queue, so an insert looks for its place from the back: usually the first one it looks at.
@@ -64,7 +64,7 @@ impl PendingAcks {
     }
 }
 
-/// One part of a request: done once the high watermark has reached `end`.
+/// One part of a request: done once what it waits for has reached `end`.
 #[derive(Debug)]
 struct Waiting {
     end: Offset,
@@ -84,9 +84,9 @@ impl AckQueue {
         self.waiting.insert(self.waiting.len() - later, Waiting { end, part, acks });
     }
 
-    /// Acknowledges everything below the high watermark.
-    pub(crate) fn on_high_watermark(&mut self, high_watermark: Offset) {
-        while let Some(done) = self.waiting.pop_front_if(|first| first.end <= high_watermark) {
+    /// Acknowledges everything below the end that was reached.
+    pub(crate) fn on_end(&mut self, reached: Offset) {
+        while let Some(done) = self.waiting.pop_front_if(|first| first.end <= reached) {
             done.acks.complete(done.part, 0);
         }
     }
@@ -111,12 +111,12 @@ mod tests {
         let acks = PendingAcks::new(2);
         first.push(10, acks.clone(), 0);
         second.push(3, acks.clone(), 1);
-        first.on_high_watermark(10);
+        first.on_end(10);
         assert_eq!((acks.outcome(0), acks.outcome(1)), (Some(0), None));
         assert!(acks.wait().now_or_never().is_none());
-        second.on_high_watermark(2);
+        second.on_end(2);
         assert!(acks.wait().now_or_never().is_none(), "the watermark has not reached it");
-        second.on_high_watermark(5);
+        second.on_end(5);
         assert!(acks.wait().now_or_never().is_some());
     }
 
@@ -127,7 +127,7 @@ mod tests {
         for (part, end) in [5, 15, 10].into_iter().enumerate() {
             queue.push(end, acks.clone(), part);
         }
-        queue.on_high_watermark(10);
+        queue.on_end(10);
         assert_eq!([0, 1, 2].map(|part| acks.outcome(part)), [Some(0), None, Some(0)]);
     }
 
@@ -138,7 +138,7 @@ mod tests {
         queue.push(1, acks.clone(), 0);
         queue.fail_all(6);
         assert_eq!(acks.outcome(0), Some(6));
-        queue.on_high_watermark(1);
+        queue.on_end(1);
         assert_eq!(acks.outcome(0), Some(6), "the first outcome stands");
     }
 }

@@ -59,9 +59,29 @@ struct Waiting {
     replicated: HighWatermark,
     early: EarlyAcks,
     acks: AckQueue,
+    /// Below it this broker has everything as safe as the flush policy asks.
+    local_end: Offset,
+    /// Those who wait for that alone.
+    local_acks: AckQueue,
     fetches: FetchWaiters,
     /// The partition is not served here any more; nothing may start to wait.
     closed: bool,
+}
+
+impl Waiting {
+    fn fail_acks(&mut self, error: ErrorCode) {
+        self.acks.fail_all(error.code());
+        self.local_acks.fail_all(error.code());
+    }
+}
+
+/// What a producer waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Safe {
+    /// This broker's disk (`acks=1`).
+    Here,
+    /// The disks of all replicas in sync (`acks=all`).
+    Replicated,
 }
 
 /// See the module's text.
@@ -95,6 +115,8 @@ impl Partition {
             replicated: HighWatermark::new(local, high_watermark, end),
             early: EarlyAcks::default(),
             acks: AckQueue::default(),
+            local_end: end,
+            local_acks: AckQueue::default(),
             fetches: FetchWaiters::default(),
             closed: false,
         };
@@ -163,7 +185,7 @@ impl Partition {
             self.publish(&mut waiting, high_watermark);
         }
         if !leads {
-            waiting.acks.fail_all(ErrorCode::NotLeaderOrFollower.code());
+            waiting.fail_acks(ErrorCode::NotLeaderOrFollower);
             waiting.fetches.notify_all();
         }
     }
@@ -199,15 +221,17 @@ impl Partition {
         Ok(appended)
     }
 
-    /// Completes `part` of `acks` when the high watermark reaches `end`.
-    pub(crate) fn acknowledge_at(&self, end: Offset, acks: &Arc<PendingAcks>, part: usize) {
+    /// Completes `part` of `acks` when the records below `end` are as `safe` as is asked.
+    pub(crate) fn acknowledge_at(&self, end: Offset, safe: Safe, acks: &Arc<PendingAcks>, part: usize) {
         let mut waiting = self.waiting.lock();
-        waiting.acks.push(end, acks.clone(), part);
+        let (reached, queue) = match safe {
+            Safe::Replicated => (waiting.replicated.value(), &mut waiting.acks),
+            Safe::Here => (waiting.local_end, &mut waiting.local_acks),
+        };
+        queue.push(end, acks.clone(), part);
+        queue.on_end(reached);
         if waiting.closed {
-            waiting.acks.fail_all(ErrorCode::NotLeaderOrFollower.code());
-        } else {
-            let high_watermark = waiting.replicated.value();
-            waiting.acks.on_high_watermark(high_watermark);
+            waiting.fail_acks(ErrorCode::NotLeaderOrFollower);
         }
     }
 
@@ -245,12 +269,18 @@ impl Partition {
         if let Some(high_watermark) = waiting.replicated.on_durable(replica, end) {
             self.publish(waiting, high_watermark);
         }
+        // After the high watermark: where no other replica has to follow, what is acknowledged is visible.
+        if replica == self.local {
+            waiting.local_end = waiting.local_end.max(end);
+            let end = waiting.local_end;
+            waiting.local_acks.on_end(end);
+        }
     }
 
     fn publish(&self, waiting: &mut Waiting, high_watermark: Offset) {
         self.high_watermark.store(high_watermark, Ordering::Release);
         self.log.set_high_watermark(high_watermark);
-        waiting.acks.on_high_watermark(high_watermark);
+        waiting.acks.on_end(high_watermark);
         waiting.fetches.notify_all();
     }
 
@@ -259,14 +289,14 @@ impl Partition {
     }
 
     pub(crate) fn fail_acks(&self, error: ErrorCode) {
-        self.waiting.lock().acks.fail_all(error.code());
+        self.waiting.lock().fail_acks(error);
     }
 
     /// Answers everything that waits: the partition is not served here any more.
     pub(crate) fn close(&self) {
         let mut waiting = self.waiting.lock();
         waiting.closed = true;
-        waiting.acks.fail_all(ErrorCode::NotLeaderOrFollower.code());
+        waiting.fail_acks(ErrorCode::NotLeaderOrFollower);
         waiting.fetches.notify_all();
     }
 }

@@ -1,8 +1,15 @@
 //! Produce (3 to 13): appends record batches and answers when they are as safe as the producer asked.
 //!
 //! `acks=0` has no answer; when it fails the connection is closed, which is all that such a producer can
-//! notice. `acks=1` is answered after the append, `acks=all` when the high watermark has passed the records:
-//! the commit thread completes the request's [`PendingAcks`], nothing polls in between.
+//! notice; its records may be lost without a word. `acks=1` is answered when this broker has the records on
+//! its disk, `acks=all` when every replica in sync has, that is when the high watermark has passed them; where
+//! this broker alone is in sync both say the same, and what is acknowledged can be read. On a topic with a
+//! relaxed flush policy neither waits for this broker's disk. The commit thread completes the request's
+//! [`PendingAcks`], nothing polls in between.
+//!
+//! What a producer takes for "stored": error 0 of `acks=1` and `acks=all`, for records appended now or, as a
+//! duplicate of one of the producer's last five batches, before (then it waits for those).
+//! DUPLICATE_SEQUENCE_NUMBER, which clients count as stored as well, is never answered.
 //!
 //! Unlike Kafka, a partition's records may be several batches in one request; they are appended together.
 
@@ -22,7 +29,7 @@ use millrace_transport::{CloseReason, Reply};
 use super::lookup;
 use crate::checked_append::Failure;
 use crate::dispatch::Call;
-use crate::partition::{Partition, PendingAcks};
+use crate::partition::{Partition, PendingAcks, Safe};
 use append::append;
 use aside::append_where_it_fits;
 use response::{Answers, Place};
@@ -37,7 +44,7 @@ const ACKS_NONE: i16 = 0;
 const ACKS_LEADER: i16 = 1;
 const ACKS_ALL: i16 = -1;
 
-/// An append that waits for the high watermark, and where its answer stands.
+/// An append that waits for disks, and where its answer stands.
 struct Waiting {
     partition: Arc<Partition>,
     end: Offset,
@@ -61,22 +68,23 @@ pub(crate) async fn start(call: Call, body: Bytes) -> Result<Reply, CloseReason>
             Err(CloseReason::Service(format!("a produce request with acks=0 failed: {failure}")))
         });
     }
-    if acks == ACKS_LEADER || waiting.is_empty() {
+    if waiting.is_empty() {
         return call.encode(&answers.into_response()).map(Reply::Ready);
     }
+    let safe = if acks == ACKS_LEADER { Safe::Here } else { Safe::Replicated };
     let acks = PendingAcks::new(waiting.len());
     let mut places = Vec::with_capacity(waiting.len());
     for (part, waiting) in waiting.into_iter().enumerate() {
-        waiting.partition.acknowledge_at(waiting.end, &acks, part);
+        waiting.partition.acknowledge_at(waiting.end, safe, &acks, part);
         places.push(waiting.place);
     }
     let timeout = Duration::from_millis(timeout_ms.max(0).unsigned_abs().into());
-    Ok(Reply::Later(Box::pin(answer_when_replicated(call, answers, acks, places, timeout))))
+    Ok(Reply::Later(Box::pin(answer_when_safe(call, answers, acks, places, timeout))))
 }
 
-/// Completes when every part is replicated, or the producer's patience ends: then the parts that are
-/// replicated are acknowledged and the others fail.
-async fn answer_when_replicated(
+/// Completes when every part is as safe as asked, or the producer's patience ends: then the parts that are
+/// that safe are acknowledged and the others fail.
+async fn answer_when_safe(
     call: Call,
     mut answers: Answers,
     acks: Arc<PendingAcks>,
