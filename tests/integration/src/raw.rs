@@ -86,6 +86,10 @@ impl Connection {
 
     /// Creates `topic` with one partition and the given settings.
     pub fn create_topic(&mut self, topic: &str, settings: &[(&str, &str)]) {
+        self.create_partitioned(topic, 1, settings);
+    }
+
+    pub fn create_partitioned(&mut self, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
         let text = |text: &str| StrBytes::from_string(text.to_owned());
         let configs = settings
             .iter()
@@ -95,7 +99,7 @@ impl Connection {
             .collect();
         let topic = CreatableTopic::default()
             .with_name(name(topic))
-            .with_num_partitions(1)
+            .with_num_partitions(partitions)
             .with_replication_factor(1)
             .with_configs(configs);
         let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
@@ -107,6 +111,11 @@ impl Connection {
     /// Sends `records` to partition 0 of `topic` with acks=all, and returns the error code and base offset.
     pub fn produce(&mut self, topic: &str, records: &[u8]) -> (i16, i64) {
         self.send(&produce_frame(topic, records));
+        self.produced()
+    }
+
+    /// The error code and base offset of the next answer to a produce request for one partition.
+    pub fn produced(&mut self) -> (i16, i64) {
         let response = self.receive().expect("receive a response").expect("the broker closed the connection");
         let (_, mut body) =
             decode_response_header(response, ApiKey::Produce, PRODUCE_VERSION).expect("a header");
@@ -129,21 +138,60 @@ const PRODUCE_VERSION: i16 = 9;
 
 /// A produce request for partition 0 of `topic` with acks=all, as it goes over the wire.
 pub fn produce_frame(topic: &str, records: &[u8]) -> Bytes {
-    let partition = ProducePartition { index: 0, records: Payload::from(Bytes::copy_from_slice(records)) };
+    frame_for(topic, 0, -1, records)
+}
+
+/// The same with acks=1.
+pub fn leader_frame(topic: &str, records: &[u8]) -> Bytes {
+    frame_for(topic, 0, 1, records)
+}
+
+fn frame_for(topic: &str, index: i32, acks: i16, records: &[u8]) -> Bytes {
+    let partition = ProducePartition { index, records: Payload::from(Bytes::copy_from_slice(records)) };
     let topic = ProduceTopic {
         name: StrBytes::from_string(topic.to_owned()),
         topic_id: TopicId::ZERO,
         partitions: vec![partition],
     };
-    let body = ProduceBody { transactional_id: None, acks: -1, timeout_ms: 10_000, topics: vec![topic] };
+    let body = ProduceBody { transactional_id: None, acks, timeout_ms: 10_000, topics: vec![topic] };
     flat(encode_produce_request(7, Some("test"), PRODUCE_VERSION, body).expect("encode a produce request"))
 }
 
 /// A record batch of one record.
 pub fn batch(value: &[u8], codec: Codec) -> Vec<u8> {
+    batch_of(value, codec, ProducerState::NONE)
+}
+
+fn batch_of(value: &[u8], codec: Codec, producer: ProducerState) -> Vec<u8> {
     let mut builder = BatchBuilder::default();
     builder.append(1_000, None, Some(value), &[]);
-    builder.finish(codec, ProducerState::NONE).expect("build a batch").to_vec()
+    builder.finish(codec, producer).expect("build a batch").to_vec()
+}
+
+/// One record of an idempotent producer in its first epoch, at its number.
+#[derive(Clone, Copy, Debug)]
+pub struct Sequenced<'a> {
+    pub topic: &'a str,
+    pub partition: i32,
+    pub producer_id: i64,
+    pub sequence: i32,
+}
+
+impl Sequenced<'_> {
+    /// A produce request with acks=all whose record tells producer and number.
+    pub fn frame(&self) -> Bytes {
+        self.frame_of(format!("{}-{}", self.producer_id, self.sequence).as_bytes())
+    }
+
+    pub fn frame_of(&self, value: &[u8]) -> Bytes {
+        let producer = ProducerState {
+            producer_id: self.producer_id,
+            producer_epoch: 0,
+            base_sequence: self.sequence,
+            transactional: false,
+        };
+        frame_for(self.topic, self.partition, -1, &batch_of(value, Codec::None, producer))
+    }
 }
 
 pub fn name(topic: &str) -> TopicName {
