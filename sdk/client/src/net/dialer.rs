@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::client::{ClientBuilder, Transport};
 use crate::error::ConnectError;
+use crate::net::eyeballs::{HEAD_START, interleaved, race};
 use crate::net::lane::Lane;
 use crate::net::pool::BufferPool;
 use crate::net::quic::QuicDialer;
@@ -69,14 +70,18 @@ impl Dialer {
         let resolved = tokio::net::lookup_host((host, port))
             .await
             .map_err(|source| ConnectError::Resolve { address: name.clone(), source: Arc::new(source) })?;
-        let mut last = None;
-        for address in resolved {
-            match self.connect_to(address, host, &name).await {
-                Ok(connected) => return Ok(connected),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or(ConnectError::BadAddress { address: name }))
+        self.connect_any(interleaved(resolved), host, &name).await
+    }
+
+    /// As [`Self::connect`], to these addresses.
+    async fn connect_any(
+        &self,
+        addresses: Vec<SocketAddr>,
+        host: &str,
+        name: &str,
+    ) -> Result<(Link, Lane), ConnectError> {
+        let connected = race(addresses, HEAD_START, |address| self.connect_to(address, host, name)).await;
+        connected.map_err(|last| last.unwrap_or(ConnectError::BadAddress { address: name.to_owned() }))
     }
 
     async fn connect_to(&self, to: SocketAddr, host: &str, name: &str) -> Result<(Link, Lane), ConnectError> {
@@ -145,5 +150,52 @@ impl Dialer {
             transport: self.transport.name(),
             after: self.connect_timeout,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use rustls::pki_types::PrivateKeyDer;
+
+    use super::*;
+    use crate::Client;
+
+    /// A QUIC server for `localhost` and its certificate.
+    fn server() -> (quinn::Endpoint, String) {
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+        let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(
+            rustls::crypto::aws_lc_rs::default_provider(),
+        ))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
+        tls.alpn_protocols = vec![b"millrace/1".to_vec()];
+        let tls = quinn::crypto::rustls::QuicServerConfig::try_from(tls).unwrap();
+        let config = quinn::ServerConfig::with_crypto(Arc::new(tls));
+        let endpoint = quinn::Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
+        (endpoint, certified.cert.pem())
+    }
+
+    /// As where `localhost` is ::1 first and the broker is on 127.0.0.1: the one never answers.
+    #[tokio::test]
+    async fn an_address_that_is_silent_does_not_use_up_the_connect_timeout() {
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (server, ca) = server();
+        let settings = Client::builder()
+            .transport(Transport::Quic)
+            .ca_pem(ca)
+            .connect_timeout(Duration::from_secs(3600));
+        let dialer = Dialer::new(&settings).unwrap();
+        let addresses = vec![silent.local_addr().unwrap(), server.local_addr().unwrap()];
+        let accepting = tokio::spawn(async move { (server.accept().await.unwrap().await.unwrap(), server) });
+        let connecting = dialer.connect_any(addresses, "localhost", "localhost:9092");
+        let connected = timeout(Duration::from_secs(60), connecting).await.expect("waits for the silent one");
+        connected.unwrap();
+        drop(accepting.await.unwrap());
     }
 }

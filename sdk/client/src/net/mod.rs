@@ -1,6 +1,7 @@
 //! Bytes to and from brokers: sockets, TLS, frames and lanes. Knows nothing of topics or requests.
 
 mod dialer;
+mod eyeballs;
 mod frames;
 mod lane;
 mod pool;
