@@ -4,9 +4,14 @@
 //! - A batch gets its sequence number when it is first sent, and keeps it however often it is sent again.
 //! - Once one batch has to be sent again, nothing new goes out until all that were sent are answered; then
 //!   those that need it go again in order. So a retry never overtakes, and never is overtaken.
-//! - "Out of order" for a batch behind one that failed is a consequence, not news. For the first unanswered
-//!   one it means that the broker's and our counting have parted: a new epoch starts from zero.
-//! - A batch given up after it was sent leaves a gap that the broker would refuse: a new epoch as well.
+//! - "Out of order" says that the batch is not stored. Behind another unanswered batch it is a consequence, not
+//!   news; for the first one it means that the broker's and our counting have parted. A batch given up after it
+//!   was sent leaves a gap, which comes to the same.
+//! - Then nothing new goes out, and what is left is sent again under its old numbers until each batch is either
+//!   stored or refused as out of order. Only then a new epoch starts from zero: a batch that may be stored is
+//!   never given another number, under which the broker would not know it again.
+//! - "Duplicate" means stored for a batch that an earlier attempt may have stored, and nothing of the kind for one
+//!   that was never sent before: then another batch has its number.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -44,7 +49,11 @@ pub(crate) enum Answer {
         reason: String,
         stale_metadata: bool,
     },
-    /// The broker's counting of this producer's batches is not ours.
+    /// The broker has had this sequence and does not know any more where it is stored.
+    Duplicate {
+        reason: String,
+    },
+    /// The broker's counting of this producer's batches is not ours: this one is not stored.
     SequenceBroken {
         reason: String,
     },
@@ -82,6 +91,8 @@ struct Flight<B> {
     sequence: i32,
     deadline: Instant,
     in_flight: bool,
+    /// An attempt under this number ended without saying that the batch is not stored.
+    may_be_stored: bool,
     attempts: u32,
     /// Why it is to be sent again.
     reason: String,
@@ -99,7 +110,7 @@ pub(crate) struct Core<B> {
     /// Something came back to be sent again; until it has been, nothing new goes out.
     retrying: bool,
     retry_at: Option<Instant>,
-    /// No number of the present identity may be used any more.
+    /// No new number of the present identity may be used any more.
     broken: bool,
 }
 
@@ -161,6 +172,7 @@ impl<B: Clone> Core<B> {
             sequence,
             deadline,
             in_flight: true,
+            may_be_stored: false,
             attempts: 1,
             reason: String::new(),
         };
@@ -176,9 +188,13 @@ impl<B: Clone> Core<B> {
     pub(crate) fn next_resend(&mut self, now: Instant) -> Option<(FlightId, Stamp, B)> {
         let due = self.retry_at.is_none_or(|at| at <= now);
         let underway = self.flights.iter().position(|flight| !flight.in_flight);
-        let (true, false, true, Some(index)) = (self.retrying, self.broken, due, underway) else {
+        let (true, false, true, Some(index)) = (self.retrying, self.needs_identity(), due, underway) else {
             return None;
         };
+        // The broker remembers no more batches than that.
+        if index >= self.max_in_flight {
+            return None;
+        }
         // Resending starts when all are answered, and goes on behind those that were just resent.
         if self.flights.iter().skip(index).any(|flight| flight.in_flight) {
             return None;
@@ -207,14 +223,16 @@ impl<B: Clone> Core<B> {
                 if stale_metadata {
                     commands.push(Command::RefreshMetadata);
                 }
+                self.flights[index].may_be_stored = true;
                 self.retry(index, reason, now, &mut commands);
             }
-            Answer::SequenceBroken { reason } => {
-                // Behind a batch that is to be sent again this is only to be expected.
-                let consequence = self.flights.iter().take(index).any(|earlier| !earlier.in_flight);
-                if !consequence && self.identity.is_some() {
-                    self.broken = true;
-                }
+            Answer::Duplicate { .. } if self.flights[index].may_be_stored => {
+                self.finish(index, Outcome::Stored { base_offset: -1 }, &mut commands);
+            }
+            Answer::Duplicate { reason } | Answer::SequenceBroken { reason } => {
+                // Behind a batch that is not answered this is only to be expected.
+                self.broken |= index == 0 && self.identity.is_some();
+                self.flights[index].may_be_stored = false;
                 self.retry(index, reason, now, &mut commands);
             }
         }
@@ -270,10 +288,14 @@ impl<B: Clone> Core<B> {
         }
     }
 
+    /// The present numbers are of no more use: nothing that carries one is, or may yet turn out to be, stored.
+    fn needs_identity(&self) -> bool {
+        self.broken && self.flights.iter().all(|flight| !flight.in_flight && !flight.may_be_stored)
+    }
+
     fn ask_identity(&self, commands: &mut Vec<Command<B>>) {
         if let Some(after) = self.identity
-            && self.broken
-            && self.flights.iter().all(|flight| !flight.in_flight)
+            && self.needs_identity()
         {
             commands.push(Command::NewIdentity { after });
         }
@@ -289,7 +311,7 @@ impl<B: Clone> Core<B> {
 
     /// A newer identity: what remains is counted again from zero under it.
     pub(crate) fn on_identity(&mut self, identity: Identity) {
-        if !self.broken || self.flights.iter().any(|flight| flight.in_flight) {
+        if !self.needs_identity() {
             return;
         }
         self.broken = false;

@@ -188,3 +188,81 @@ fn an_answer_after_all_was_resolved_is_ignored() {
     let _ = bench.answer(id, Answer::Stored { base_offset: 0 });
     assert_eq!(bench.answer(id, again()), []);
 }
+
+fn lost() -> Answer {
+    Answer::Again { reason: "connection lost".to_owned(), stale_metadata: true }
+}
+
+fn expired(batch: u32) -> Command<u32> {
+    Command::Complete { batch, outcome: Outcome::Expired { reason: "connection lost".to_owned() } }
+}
+
+/// Two batches sent whose answers are lost; the first one's time is over, the second one's is not.
+fn first_of_two_expires() -> (Bench, FlightId) {
+    let mut bench = Bench::new();
+    let first = bench.send(1, 4).0;
+    bench.now += Duration::from_secs(8);
+    let second = bench.send(2, 3).0;
+    let _ = bench.answer(first, lost());
+    let _ = bench.answer(second, lost());
+    bench.now += Duration::from_secs(3);
+    assert_eq!(bench.core.on_time(bench.now), [expired(1)], "no new identity while the second may be stored");
+    assert!(!bench.core.can_admit(), "nothing new before it is known");
+    bench.core.on_identity(Identity { epoch: 1, ..IDENTITY });
+    assert_eq!(bench.resent(), [(2, 4)], "under the number that the broker may have stored");
+    (bench, second)
+}
+
+#[test]
+fn behind_an_expired_batch_one_that_was_stored_is_found_under_its_number() {
+    let (mut bench, second) = first_of_two_expires();
+    let commands = bench.answer(second, Answer::Stored { base_offset: 4 });
+    assert_eq!(commands, [stored(2, 4), Command::NewIdentity { after: IDENTITY }]);
+    assert!(!bench.core.can_admit());
+    let newer = Identity { epoch: 1, ..IDENTITY };
+    bench.core.on_identity(newer);
+    bench.identity = Some(newer);
+    assert_eq!(bench.send(3, 1).1, Stamp { identity: Some(newer), base_sequence: 0 });
+}
+
+#[test]
+fn behind_an_expired_batch_one_that_was_not_stored_is_numbered_anew_only_then() {
+    let (mut bench, second) = first_of_two_expires();
+    assert!(asks_identity(&bench.answer(second, broken())));
+    assert_eq!(bench.resent(), []);
+    bench.core.on_identity(Identity { epoch: 1, ..IDENTITY });
+    assert_eq!(bench.resent(), [(2, 0)]);
+}
+
+#[test]
+fn behind_a_broken_head_an_unanswered_batch_keeps_its_number_until_it_is_refused() {
+    let mut bench = Bench::new();
+    let ids = [bench.send(1, 2).0, bench.send(2, 3).0];
+    assert!(!asks_identity(&bench.answer(ids[0], broken())));
+    assert!(!asks_identity(&bench.answer(ids[1], lost())), "the second may be stored");
+    assert_eq!(bench.resent(), [(1, 0), (2, 2)], "in order, with the old numbers");
+    assert!(!asks_identity(&bench.answer(ids[0], broken())));
+    assert!(asks_identity(&bench.answer(ids[1], broken())));
+}
+
+#[test]
+fn out_of_order_behind_an_unanswered_batch_is_no_reason_for_a_new_epoch() {
+    let mut bench = Bench::new();
+    let ids = [bench.send(1, 2).0, bench.send(2, 3).0];
+    assert!(!asks_identity(&bench.answer(ids[1], broken())));
+    assert_eq!(bench.answer(ids[0], Answer::Stored { base_offset: 0 }), [stored(1, 0)]);
+    assert_eq!(bench.resent(), [(2, 2)]);
+}
+
+#[test]
+fn a_duplicate_is_stored_only_if_an_earlier_attempt_may_have_stored_it() {
+    let mut bench = Bench::new();
+    let duplicate = || Answer::Duplicate { reason: "duplicate".to_owned() };
+    let first = bench.send(1, 2).0;
+    assert!(asks_identity(&bench.answer(first, duplicate())), "never sent before: not ours");
+    bench.core.on_identity(Identity { epoch: 1, ..IDENTITY });
+    assert_eq!(bench.resent(), [(1, 0)]);
+    let _ = bench.answer(first, lost());
+    assert_eq!(bench.resent(), [(1, 0)]);
+    assert_eq!(bench.answer(first, duplicate()), [stored(1, -1)]);
+}

@@ -61,8 +61,9 @@ fn apply_one(producer: &Shared, part: &Part, response: &PartitionProduceResponse
         format!("{name}: {message}")
     };
     match code {
-        // Stored before, too long ago for the broker to know where.
-        ErrorCode::DuplicateSequenceNumber => producer.answer(part, Answer::Stored { base_offset: -1 }),
+        ErrorCode::DuplicateSequenceNumber if producer.idempotent => {
+            producer.answer(part, Answer::Duplicate { reason: reason() });
+        }
         ErrorCode::OutOfOrderSequenceNumber
         | ErrorCode::UnknownProducerId
         | ErrorCode::InvalidProducerEpoch
