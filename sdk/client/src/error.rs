@@ -157,6 +157,11 @@ pub enum FetchError {
          offset in it, or set ConsumerBuilder::on_out_of_range"
     )]
     OutOfRange { topic: String, partition: i32, offset: i64, start: i64, end: i64 },
+    #[error(
+        "topic '{topic}' was deleted and made again, offset {offset} of partition {partition} was one of the former; \
+         seek to an offset of the new one, or set ConsumerBuilder::on_out_of_range"
+    )]
+    Recreated { topic: String, partition: i32, offset: i64 },
     #[error("{topic}-{partition} at offset {offset}: {reason}; seek past it to go on")]
     Corrupt { topic: String, partition: i32, offset: i64, reason: String },
     #[error("{topic}-{partition} is not assigned to this consumer; call assign first")]

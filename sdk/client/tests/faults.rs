@@ -235,3 +235,65 @@ async fn an_offset_out_of_range_is_reported_until_the_next_seek() {
     consumer.seek(TOPIC, 0, StartAt::Beginning).await.unwrap();
     assert_eq!(consumer.next_record().await.unwrap().unwrap().offset(), 0);
 }
+
+/// Two batches of one record each are stored, and the second one cannot be read.
+async fn spoiled(broker: &Loopback, client: &Client) {
+    let producer = client.producer().build().await.unwrap();
+    for value in ["good", "spoiled", "behind"] {
+        producer.send(TOPIC, Record::value(value)).await.unwrap().await.unwrap();
+    }
+    broker.spoil(TOPIC, 0, 1);
+}
+
+#[tokio::test]
+async fn a_batch_that_cannot_be_read_is_reported_each_time_until_the_next_seek() {
+    for check_crc in [false, true] {
+        let broker = Loopback::start(1).await;
+        let client = client(&broker).await;
+        spoiled(&broker, &client).await;
+        let mut consumer = client.consumer().check_crc(check_crc).build();
+        consumer.assign(TOPIC, &[0], StartAt::Beginning).await.unwrap();
+        assert_eq!(consumer.next_record().await.unwrap().unwrap().offset(), 0);
+        for _ in 0..3 {
+            let next = tokio::time::timeout(Duration::from_secs(20), consumer.next_record()).await;
+            let error = next.expect("says nothing any more").unwrap_err();
+            assert!(matches!(error, FetchError::Corrupt { offset: 1, .. }), "{error}");
+            assert_eq!(consumer.position(TOPIC, 0), Some(1), "stays");
+        }
+        consumer.seek(TOPIC, 0, StartAt::Offset(2)).await.unwrap();
+        assert_eq!(consumer.next_record().await.unwrap().unwrap().offset(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_partition_that_cannot_be_read_does_not_stop_the_others() {
+    let broker = Loopback::start(2).await;
+    let client = client(&broker).await;
+    let producer = client.producer().build().await.unwrap();
+    for partition in [0, 1] {
+        producer.send(TOPIC, Record::value(b"x").with_partition(partition)).await.unwrap().await.unwrap();
+    }
+    broker.spoil(TOPIC, 0, 0);
+    let mut consumer = client.consumer().build();
+    consumer.assign(TOPIC, &[0, 1], StartAt::Beginning).await.unwrap();
+    let mut read = None;
+    for _ in 0..3 {
+        read = read.or(consumer.next_record().await.ok().flatten());
+    }
+    assert_eq!(read.unwrap().partition(), 1);
+}
+
+#[tokio::test]
+async fn no_error_makes_a_consumer_ask_again_at_once() {
+    for code in [ErrorCode::FetchSessionIdNotFound, ErrorCode::UnknownTopicId, ErrorCode::UnknownServerError]
+    {
+        let broker = Loopback::start(1).await;
+        let client = client(&broker).await;
+        let mut consumer = client.consumer().build();
+        broker.state.lock().fetch_error = code.code();
+        consumer.assign(TOPIC, &[0], StartAt::Beginning).await.unwrap();
+        assert!(consumer.poll_batch(Duration::from_secs(1)).await.unwrap().is_none());
+        let asked = broker.state.lock().fetch_requests;
+        assert!((1..=20).contains(&asked), "{asked} fetches in a second that each met {code:?}");
+    }
+}

@@ -13,6 +13,14 @@ use crate::error::FetchError;
 /// A partition by its topic's name.
 pub(crate) type Key = (Arc<str>, i32);
 
+/// A partition of one incarnation of a topic, as a fetch names it: a topic that was deleted and made again is
+/// another one, and what is asked or answered for the former does not concern it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Source {
+    pub(crate) key: Key,
+    pub(crate) topic_id: TopicId,
+}
+
 #[derive(Debug)]
 pub(crate) struct Assigned {
     pub(crate) topic_id: TopicId,
@@ -24,14 +32,14 @@ pub(crate) struct Assigned {
     pub(crate) position: i64,
     pub(crate) high_watermark: Option<i64>,
     pub(crate) paused: bool,
-    /// An error was handed out; nothing is fetched before the next seek.
+    /// An error stands at the position; nothing is fetched before the next seek.
     pub(crate) halted: bool,
     /// Differs after every seek: what was fetched before is not wanted any more.
     pub(crate) generation: u64,
 }
 
 /// One fetched batch, or why there will be none.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Fetched {
     pub(crate) key: Key,
     /// What the application reads after this.
@@ -82,14 +90,24 @@ impl State {
     }
 
     /// What a fetch from `broker` asks for.
-    pub(crate) fn wanted_from(&self, broker: i32) -> BTreeMap<Key, Wanted> {
+    pub(crate) fn wanted_from(&self, broker: i32) -> BTreeMap<Source, Wanted> {
         let readable =
             self.assigned.iter().filter(|(_, one)| one.leader == Some(broker) && !one.paused && !one.halted);
         readable
             .map(|(key, one)| {
-                (key.clone(), Wanted { offset: one.fetch_offset, leader_epoch: one.leader_epoch })
+                let source = Source { key: key.clone(), topic_id: one.topic_id };
+                (source, Wanted { offset: one.fetch_offset, leader_epoch: one.leader_epoch })
             })
             .collect()
+    }
+
+    /// Stops reading a partition at `at`: whoever asks is told why until the next seek.
+    pub(crate) fn halt(&mut self, key: &Key, at: i64, error: FetchError) {
+        let Some(assigned) = self.assigned.get_mut(key) else { return };
+        assigned.halted = true;
+        (assigned.position, assigned.fetch_offset) = (at, at);
+        self.drop_ahead(key);
+        self.push(Fetched { key: key.clone(), next: at, content: Err(error) });
     }
 
     pub(crate) fn push(&mut self, fetched: Fetched) {
@@ -126,6 +144,10 @@ impl State {
             if let Some(one) = self.assigned.get_mut(&fetched.key) {
                 first = one.position;
                 one.position = fetched.next;
+            }
+            if fetched.content.is_err() {
+                // It stays, behind what there is of other partitions.
+                self.ahead.push_back(fetched.clone());
             }
             return Poll::Ready(Some((fetched, first)));
         }

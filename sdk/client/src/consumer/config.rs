@@ -27,10 +27,11 @@ pub enum Isolation {
     ReadCommitted,
 }
 
-/// What to do when a position lies outside of what the partition holds.
+/// What to do when a position lies outside of what the partition holds, or is one in a topic that has since been
+/// deleted and made again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnOutOfRange {
-    /// Report [`crate::FetchError::OutOfRange`].
+    /// Report [`crate::FetchError::OutOfRange`] or [`crate::FetchError::Recreated`], until the next seek.
     #[default]
     Fail,
     Beginning,

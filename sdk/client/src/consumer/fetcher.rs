@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::cluster::{Broker, pieces};
 use crate::consumer::Shared;
-use crate::consumer::assignment::Key;
+use crate::consumer::assignment::Source;
 use crate::consumer::config::Isolation;
 use crate::consumer::response;
 use crate::consumer::session::{Plan, Session, Wanted};
@@ -33,7 +33,7 @@ pub(crate) struct Fetcher {
     shared: Arc<Shared>,
     changed: watch::Receiver<()>,
     room: watch::Receiver<()>,
-    session: Session<Key>,
+    session: Session<Source>,
     lane: Option<(Arc<Broker>, Lane, i16)>,
 }
 
@@ -78,7 +78,7 @@ impl Fetcher {
     }
 
     /// None once the consumer is closed.
-    fn wanted(&self) -> Option<BTreeMap<Key, Wanted>> {
+    fn wanted(&self) -> Option<BTreeMap<Source, Wanted>> {
         let state = self.shared.state.lock();
         (!state.closed).then(|| state.wanted_from(self.broker_id))
     }
@@ -89,7 +89,7 @@ impl Fetcher {
         self.session.on_lost();
     }
 
-    async fn fetch(&mut self, wanted: &BTreeMap<Key, Wanted>) -> Step {
+    async fn fetch(&mut self, wanted: &BTreeMap<Source, Wanted>) -> Step {
         let (broker, lane, version) = match self.open().await {
             Ok(open) => open,
             Err(error) => return Step::Failed(error),
@@ -106,10 +106,10 @@ impl Fetcher {
             Ok(answer) => answer,
             Err(error) => return Step::Failed(error),
         };
+        // Whatever is wrong, the next request would meet it again at once.
         if !self.session.on_response(answer.error_code, answer.session_id) {
-            return Step::Fetched;
-        }
-        if response::apply(&self.shared, answer, &generations) {
+            tokio::time::sleep(RETRY_PAUSE).await;
+        } else if response::apply(&self.shared, answer, &generations) {
             self.shared.find_leaders(Instant::now()).await;
             tokio::time::sleep(RETRY_PAUSE).await;
         }
@@ -136,7 +136,7 @@ impl Fetcher {
         broker: &Broker,
         lane: &Lane,
         version: i16,
-        plan: Plan<Key>,
+        plan: Plan<Source>,
     ) -> Result<FetchResponse, RequestError> {
         let api = api_name(ApiKey::Fetch as i16);
         let request = self.request(version, plan);
@@ -153,20 +153,34 @@ impl Fetcher {
         broker.decode::<FetchRequest>(frame, version)
     }
 
-    fn request(&self, version: i16, plan: Plan<Key>) -> FetchRequest {
+    fn request(&self, version: i16, plan: Plan<Source>) -> FetchRequest {
         let settings = &self.shared.settings;
-        let state = self.shared.state.lock();
         let by_id = version >= TOPIC_IDS_FROM;
+        let named = |source: &Source| TopicName(StrBytes::from_string(source.key.0.to_string()));
+        // By name a topic that was made again is still the same to the broker.
+        let forgotten = plan
+            .forget
+            .iter()
+            .filter(|former| by_id || plan.include.iter().all(|(source, _)| source.key != former.key));
+        let forgotten: Vec<_> = forgotten
+            .map(|source| {
+                let forgotten = ForgottenTopic::default().with_partitions(vec![source.key.1]);
+                if by_id {
+                    forgotten.with_topic_id(source.topic_id.0)
+                } else {
+                    forgotten.with_topic(named(source))
+                }
+            })
+            .collect();
         let mut topics: Vec<FetchTopic> = Vec::new();
-        for ((topic, partition), wanted) in plan.include {
-            let Some(assigned) = state.assigned.get(&(Arc::clone(&topic), partition)) else { continue };
+        for (source, wanted) in plan.include {
             let asked = FetchPartition::default()
-                .with_partition(partition)
+                .with_partition(source.key.1)
                 .with_fetch_offset(wanted.offset)
                 .with_current_leader_epoch(if version >= 9 { wanted.leader_epoch } else { -1 })
                 .with_partition_max_bytes(wire_size(settings.partition_max_bytes));
-            let id = assigned.topic_id.0;
-            let name = TopicName(StrBytes::from_string(topic.to_string()));
+            let id = source.topic_id.0;
+            let name = named(&source);
             match topics
                 .last_mut()
                 .filter(|last| if by_id { last.topic_id == id } else { last.topic == name })
@@ -178,15 +192,6 @@ impl Fetcher {
                 None => topics.push(FetchTopic::default().with_topic(name).with_partitions(vec![asked])),
             }
         }
-        let forgotten = plan.forget.into_iter().filter_map(|key| {
-            let forgotten = ForgottenTopic::default().with_partitions(vec![key.1]);
-            if by_id {
-                Some(forgotten.with_topic_id(self.shared.topic_id(&key.0)?.0))
-            } else {
-                Some(forgotten.with_topic(TopicName(StrBytes::from_string(key.0.to_string()))))
-            }
-        });
-        let forgotten: Vec<_> = forgotten.collect();
         let mut request = FetchRequest::default()
             .with_max_wait_ms(i32::try_from(settings.fetch_max_wait.as_millis()).unwrap_or(i32::MAX))
             .with_min_bytes(wire_size(settings.fetch_min_bytes))

@@ -2,6 +2,10 @@
 //!
 //! A task per broker fetches ahead, bounded in bytes; what it receives is handed out as slices of the memory
 //! that it was received into. A [`session`] keeps requests small however many partitions are read.
+//!
+//! What cannot be read is never passed by: the error stands at its place, each poll reports it, and only a seek
+//! moves on. A topic that was deleted and made again is another topic: no position in the former means anything
+//! there, so it counts as out of range ([`OnOutOfRange`]), even where such an offset exists.
 
 mod assignment;
 mod config;
@@ -16,7 +20,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use config::{ConsumerBuilder, Isolation, OnOutOfRange, StartAt};
 use futures::Stream;
@@ -45,6 +49,14 @@ impl Consumer {
         partitions: &[i32],
         start: StartAt,
     ) -> Result<(), FetchError> {
+        // The picture that is there may be of a former topic of this name.
+        self.shared.cluster.topic(topic, false).await?;
+        self.shared.cluster.refresh(Some(topic), Instant::now(), false).await?;
+        self.shared.adopt_leaders();
+        self.start(topic, partitions, start).await
+    }
+
+    async fn start(&mut self, topic: &str, partitions: &[i32], start: StartAt) -> Result<(), FetchError> {
         let image = self.shared.cluster.topic(topic, false).await?;
         for &partition in partitions {
             self.shared.cluster.known_leader(&image, partition)?;
@@ -85,7 +97,7 @@ impl Consumer {
         if self.position(topic, partition).is_none() {
             return Err(FetchError::NotAssigned { topic: topic.to_owned(), partition });
         }
-        self.assign(topic, &[partition], to).await
+        self.start(topic, &[partition], to).await
     }
 
     /// Offset of the next record that a poll returns.
@@ -184,7 +196,12 @@ impl Consumer {
                     None => return Poll::Ready(Ok(None)),
                 }
             };
-            let batch = open(fetched, first)?;
+            let key = fetched.key.clone();
+            let batch = open(fetched, first);
+            if let Err(error @ FetchError::Corrupt { .. }) = &batch {
+                self.shared.state.lock().halt(&key, first, error.clone());
+            }
+            let batch = batch?;
             if !batch.is_empty() {
                 return Poll::Ready(Ok(Some(batch)));
             }

@@ -1,4 +1,5 @@
-//! What a fetch response means for each partition in it.
+//! What a fetch response means for each partition in it. Whatever does not move a partition on, or halt it, asks for a
+//! pause: no answer can make a fetcher spin.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,26 +11,38 @@ use millrace_protocol::messages::FetchResponse;
 use millrace_protocol::messages::fetch_response::{AbortedTransaction, PartitionData};
 
 use crate::consumer::Shared;
-use crate::consumer::assignment::{Assigned, Fetched, Key, State};
+use crate::consumer::assignment::{Assigned, Fetched, Key, Source, State};
 use crate::consumer::config::{Isolation, OnOutOfRange};
 use crate::error::{FetchError, refused};
 
-/// Puts what was fetched behind what is there; true if leaders have to be looked up.
-pub(crate) fn apply(shared: &Arc<Shared>, response: FetchResponse, generations: &HashMap<Key, u64>) -> bool {
+/// Puts what was fetched behind what is there; true if leaders have to be looked up, after a pause.
+pub(crate) fn apply(
+    shared: &Arc<Shared>,
+    response: FetchResponse,
+    generations: &HashMap<Source, u64>,
+) -> bool {
     let mut find_leaders = false;
     let mut state = shared.state.lock();
     for topic in response.responses {
-        let named = |key: &&Key| {
+        let named = |source: &&Source| {
             if topic.topic.0.is_empty() {
-                state.assigned.get(*key).is_some_and(|one| one.topic_id.0 == topic.topic_id)
+                source.topic_id.0 == topic.topic_id
             } else {
-                *key.0 == *topic.topic.0
+                *source.key.0 == *topic.topic.0
             }
         };
-        let Some(name) = generations.keys().find(named).map(|key| Arc::clone(&key.0)) else { continue };
+        // An answer about what was not asked for brings nothing, however often it comes.
+        let Some(asked) = generations.keys().find(named).cloned() else {
+            find_leaders = true;
+            continue;
+        };
         for partition in topic.partitions {
-            let key = (Arc::clone(&name), partition.partition_index);
-            let Some(generation) = generations.get(&key).copied() else { continue };
+            let key = (Arc::clone(&asked.key.0), partition.partition_index);
+            let source = Source { key: key.clone(), topic_id: asked.topic_id };
+            let Some(generation) = generations.get(&source).copied() else {
+                find_leaders = true;
+                continue;
+            };
             // Moved while the answer was on its way.
             if state.assigned.get(&key).is_none_or(|one| one.generation != generation) {
                 continue;
@@ -59,10 +72,13 @@ fn apply_partition(
             shared.start_fetchers(&HashSet::from([partition.preferred_read_replica.0]));
         }
         assigned.high_watermark = Some(partition.high_watermark);
+        let before = assigned.fetch_offset;
+        let brought_bytes = partition.records.as_ref().is_some_and(|records| !records.is_empty());
         let mut found = Vec::new();
         let error = take_batches(shared, assigned, &key, partition, &mut found).err();
         assigned.halted = error.is_some();
         let next = assigned.fetch_offset;
+        let stuck = brought_bytes && next == before && error.is_none();
         for batch in found {
             let next = batch.header.next_offset();
             state.push(Fetched { key: key.clone(), next, content: Ok(batch) });
@@ -71,13 +87,13 @@ fn apply_partition(
         if let Some(error) = error {
             state.push(Fetched { key, next, content: Err(error) });
         }
-        return false;
+        return stuck;
     };
     match code {
         ErrorCode::OffsetOutOfRange if shared.settings.on_out_of_range != OnOutOfRange::Fail => {
             assigned.halted = true;
             tokio::spawn(Arc::clone(shared).move_into_range(key, generation));
-            false
+            true
         }
         ErrorCode::OffsetOutOfRange => {
             assigned.halted = true;

@@ -10,10 +10,10 @@ use tokio::sync::watch;
 
 use crate::admin::{OffsetSpec, list_offsets};
 use crate::cluster::Cluster;
-use crate::consumer::assignment::{Key, State};
+use crate::consumer::assignment::{Key, Source, State};
 use crate::consumer::config::{ConsumerBuilder, Isolation, OnOutOfRange, StartAt};
 use crate::consumer::fetcher::Fetcher;
-use crate::error::RequestError;
+use crate::error::{FetchError, RequestError};
 
 /// Pause before another attempt to move into range.
 const RANGE_PAUSE: Duration = Duration::from_millis(100);
@@ -47,14 +47,11 @@ impl Shared {
     }
 
     /// Which seek each partition's answer will belong to.
-    pub(crate) fn generations<'a>(&self, keys: impl Iterator<Item = &'a Key>) -> HashMap<Key, u64> {
+    pub(crate) fn generations<'a>(&self, sources: impl Iterator<Item = &'a Source>) -> HashMap<Source, u64> {
         let state = self.state.lock();
-        keys.filter_map(|key| Some((key.clone(), state.assigned.get(key)?.generation))).collect()
-    }
-
-    /// The id of a topic that may not be assigned any more.
-    pub(crate) fn topic_id(&self, topic: &str) -> Option<TopicId> {
-        self.cluster.image().topics.get(topic).map(|topic| topic.id)
+        sources
+            .filter_map(|source| Some((source.clone(), state.assigned.get(&source.key)?.generation)))
+            .collect()
     }
 
     /// Looks up the leaders of all assigned partitions and sees to it that each has a fetcher.
@@ -70,23 +67,52 @@ impl Shared {
         let image = self.cluster.image();
         let mut leaders = HashSet::new();
         let mut moved = false;
+        let mut recreated = Vec::new();
         {
             let mut state = self.state.lock();
-            for ((topic, partition), assigned) in &mut state.assigned {
-                let Some(topic) = image.topics.get(topic) else { continue };
+            for ((name, partition), assigned) in &mut state.assigned {
+                let Some(topic) = image.topics.get(name) else { continue };
                 let index = usize::try_from(*partition).unwrap_or(usize::MAX);
-                let Some(now) = topic.partitions.get(index) else { continue };
-                moved |= assigned.leader != now.leader;
-                assigned.topic_id = topic.id;
-                assigned.leader = now.leader;
-                assigned.leader_epoch = now.leader_epoch;
-                leaders.extend(now.leader);
+                let now = topic.partitions.get(index);
+                // A partition that is not there has no leader that could be asked.
+                let leader = now.and_then(|now| now.leader);
+                moved |= assigned.leader != leader;
+                assigned.leader = leader;
+                assigned.leader_epoch = now.map_or(-1, |now| now.leader_epoch);
+                leaders.extend(leader);
+                if assigned.topic_id != topic.id {
+                    recreated.push(((Arc::clone(name), *partition), topic.id));
+                }
+            }
+            for (key, topic_id) in recreated {
+                moved = true;
+                self.begin_anew(&mut state, key, topic_id);
             }
         }
         if moved {
             self.wanted.send_replace(());
         }
         self.start_fetchers(&leaders);
+    }
+
+    /// The topic is another one than that which the position is of: the settings say where to go on.
+    fn begin_anew(self: &Arc<Self>, state: &mut State, key: Key, topic_id: TopicId) {
+        let Some(former) = state.assigned.get(&key).map(|former| former.position) else { return };
+        // What was fetched of the former topic, or is on its way, is not wanted any more.
+        state.start_at(key.clone(), topic_id, former);
+        let Some(assigned) = state.assigned.get_mut(&key) else { return };
+        assigned.halted = true;
+        assigned.high_watermark = None;
+        if self.settings.on_out_of_range == OnOutOfRange::Fail {
+            let (topic, partition) = (key.0.to_string(), key.1);
+            state.halt(&key, former, FetchError::Recreated { topic, partition, offset: former });
+            if let Some(reader) = state.take_reader() {
+                reader.wake();
+            }
+            return;
+        }
+        let generation = assigned.generation;
+        tokio::spawn(Arc::clone(self).move_into_range(key, generation));
     }
 
     pub(crate) fn start_fetchers(self: &Arc<Self>, brokers: &HashSet<i32>) {

@@ -50,6 +50,9 @@ pub struct State {
     pub topics: HashMap<String, Vec<PartitionLog>>,
     pub faults: VecDeque<Fault>,
     pub produce_requests: usize,
+    pub fetch_requests: usize,
+    /// What every fetch is answered with.
+    pub fetch_error: i16,
     pub partitions_per_topic: usize,
     pub plugins: plugins::Plugins,
     port: u16,
@@ -78,6 +81,15 @@ impl Loopback {
 
     pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state.lock().faults.extend(faults);
+    }
+
+    /// Spoils the records of a stored batch; its header stays as it is.
+    pub fn spoil(&self, topic: &str, partition: usize, batch: usize) {
+        let mut state = self.state.lock();
+        let stored = &mut state.topics.get_mut(topic).unwrap()[partition].batches[batch];
+        let mut bytes = stored.to_vec();
+        bytes[millrace_protocol::batch::HEADER_LEN..].fill(0xff);
+        *stored = bytes.into();
     }
 
     /// The values stored in a partition, in order.

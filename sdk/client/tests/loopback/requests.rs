@@ -70,6 +70,7 @@ pub fn answer(state: &Arc<Mutex<State>>, request: RequestFrame) -> Answer {
         ApiKey::Produce => produce(&mut state, &request),
         ApiKey::Fetch => {
             let asked: FetchRequest = body(&request);
+            state.fetch_requests += 1;
             let (response, empty) = fetch(&state, asked);
             match reply(&request, ApiKey::Fetch, &response) {
                 Answer::Reply(bytes) if empty => Answer::Wait(bytes),
@@ -235,6 +236,9 @@ impl PartitionLog {
 }
 
 fn fetch(state: &State, asked: FetchRequest) -> (FetchResponse, bool) {
+    if state.fetch_error != 0 {
+        return (FetchResponse::default().with_error_code(state.fetch_error), false);
+    }
     let mut empty = true;
     let topics: Vec<_> = asked
         .topics
