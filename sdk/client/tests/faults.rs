@@ -278,7 +278,8 @@ async fn a_partition_that_cannot_be_read_does_not_stop_the_others() {
     consumer.assign(TOPIC, &[0, 1], StartAt::Beginning).await.unwrap();
     let mut read = None;
     for _ in 0..3 {
-        read = read.or(consumer.next_record().await.ok().flatten());
+        let next = tokio::time::timeout(Duration::from_secs(20), consumer.next_record()).await;
+        read = read.or(next.expect("says nothing any more").ok().flatten());
     }
     assert_eq!(read.unwrap().partition(), 1);
 }
@@ -296,4 +297,55 @@ async fn no_error_makes_a_consumer_ask_again_at_once() {
         let asked = broker.state.lock().fetch_requests;
         assert!((1..=20).contains(&asked), "{asked} fetches in a second that each met {code:?}");
     }
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_large_for_the_topic_goes_in_parts() {
+    for idempotent in [true, false] {
+        let broker = Loopback::start(1).await;
+        broker.state.lock().max_message_bytes = 150;
+        let client = client(&broker).await;
+        let producer = client.producer().idempotent(idempotent).linger(Duration::from_millis(20));
+        let producer = producer.max_in_flight(if idempotent { 5 } else { 1 }).build().await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), send_numbers(&producer, 200)).await.unwrap();
+        assert_eq!(broker.values(TOPIC, 0), numbers(200));
+        let alone = producer.send(TOPIC, Record::value(&[b'x'; 200])).await.unwrap().await.unwrap_err();
+        assert!(matches!(alone, SendError::Rejected { code: 10, .. }), "{alone}");
+    }
+}
+
+#[tokio::test]
+async fn records_for_partitions_that_are_gone_are_placed_again_unless_they_named_them() {
+    let broker = Loopback::start(4).await;
+    let client = client(&broker).await;
+    let producer = client.producer().linger(Duration::from_secs(60)).build().await.unwrap();
+    producer.warm_up(TOPIC).await.unwrap();
+    {
+        let mut state = broker.state.lock();
+        state.partitions_per_topic = 1;
+        state.topics.get_mut(TOPIC).unwrap().truncate(1);
+    }
+    let keys: Vec<String> = (0..40).map(|number| format!("key-{number}")).collect();
+    let records = keys.iter().map(|key| Record::value(key).with_key(key));
+    let keyed = producer.send_batch(TOPIC, records).await.unwrap();
+    let named = producer.send(TOPIC, Record::value(b"named").with_partition(2)).await.unwrap();
+    // Another topic's first record brings a new picture of the cluster.
+    producer.warm_up("other").await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), producer.flush()).await.expect("stuck");
+    let stored = tokio::time::timeout(Duration::from_secs(20), keyed).await.expect("stuck").unwrap();
+    assert_eq!(stored.iter().map(|range| range.count).sum::<u32>(), 40);
+    assert_eq!(broker.values(TOPIC, 0).len(), 40);
+    let refused = tokio::time::timeout(Duration::from_secs(20), named).await.expect("stuck").unwrap_err();
+    assert!(refused.to_string().contains("there is no partition 2"), "{refused}");
+}
+
+#[tokio::test]
+async fn no_batch_is_larger_than_a_request_may_be() {
+    let broker = Loopback::start(1).await;
+    let client = client(&broker).await;
+    let producer = client.producer().max_request_bytes(150).linger(Duration::from_millis(20));
+    send_numbers(&producer.build().await.unwrap(), 100).await;
+    let state = broker.state.lock();
+    let sizes: Vec<usize> = state.topics[TOPIC][0].batches.iter().map(bytes::Bytes::len).collect();
+    assert!(sizes.iter().all(|size| *size <= 150), "{sizes:?}");
 }

@@ -32,6 +32,11 @@ impl Budget {
         false
     }
 
+    /// Takes `bytes` for what already has room under another name, which is released after that.
+    pub(crate) fn exceed(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::AcqRel);
+    }
+
     pub(crate) fn release(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::AcqRel);
         if self.waiters.load(Ordering::Acquire) > 0 {

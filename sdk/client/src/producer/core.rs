@@ -241,6 +241,46 @@ impl<B: Clone> Core<B> {
         commands
     }
 
+    /// The batch was refused for its size and goes as these instead, in this order and under its numbers. None if
+    /// it has to go as it is: an earlier attempt may have stored it.
+    pub(crate) fn on_split(
+        &mut self,
+        id: FlightId,
+        parts: Vec<(B, i32)>,
+        now: Instant,
+    ) -> Option<Vec<Command<B>>> {
+        let index = self.flights.iter().position(|flight| flight.id == id)?;
+        if self.flights[index].may_be_stored {
+            return None;
+        }
+        let whole = self.flights.remove(index)?;
+        let mut sequence = whole.sequence;
+        for (place, (batch, count)) in (index..).zip(parts) {
+            let id = FlightId(self.next_id);
+            self.next_id += 1;
+            let reason = "the batch was too large and is sent in parts".to_owned();
+            let (deadline, attempts) = (whole.deadline, 0);
+            let part = Flight {
+                id,
+                batch,
+                count,
+                sequence,
+                deadline,
+                in_flight: false,
+                may_be_stored: false,
+                attempts,
+                reason,
+            };
+            self.flights.insert(place, part);
+            sequence = advance(sequence, count);
+        }
+        self.retrying = true;
+        let mut commands = Vec::new();
+        self.expire(now, &mut commands);
+        self.ask_identity(&mut commands);
+        Some(commands)
+    }
+
     fn on_rejected(&mut self, index: usize, commands: &mut Vec<Command<B>>) {
         let flight = &self.flights[index];
         if self.identity.is_some() {

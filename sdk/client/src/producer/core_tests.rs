@@ -266,3 +266,31 @@ fn a_duplicate_is_stored_only_if_an_earlier_attempt_may_have_stored_it() {
     assert_eq!(bench.resent(), [(1, 0)]);
     assert_eq!(bench.answer(first, duplicate()), [stored(1, -1)]);
 }
+
+#[test]
+fn the_parts_of_a_batch_that_is_too_large_share_its_numbers_and_its_place() {
+    let mut bench = Bench::new();
+    let ids = [bench.send(1, 4).0, bench.send(2, 3).0];
+    assert_eq!(bench.core.on_split(ids[0], vec![(10, 1), (11, 3)], bench.now), Some(vec![]));
+    assert!(!bench.core.can_admit());
+    assert!(!asks_identity(&bench.answer(ids[1], broken())), "behind the gap that the refused one left");
+    assert_eq!(bench.resent(), [(10, 0), (11, 1), (2, 4)]);
+}
+
+#[test]
+fn no_more_parts_are_on_their_way_than_the_broker_remembers_batches() {
+    let mut bench = Bench::new();
+    let whole = bench.send(1, 12).0;
+    let parts = (0..6).map(|part| (part, 2)).collect();
+    assert_eq!(bench.core.on_split(whole, parts, bench.now), Some(vec![]));
+    assert_eq!(bench.resent(), [(0, 0), (1, 2), (2, 4), (3, 6), (4, 8)]);
+}
+
+#[test]
+fn a_batch_that_may_be_stored_is_not_split() {
+    let mut bench = Bench::new();
+    let whole = bench.send(1, 4).0;
+    let _ = bench.answer(whole, lost());
+    assert_eq!(bench.resent(), [(1, 0)]);
+    assert_eq!(bench.core.on_split(whole, vec![(10, 2), (11, 2)], bench.now), None);
+}

@@ -77,10 +77,18 @@ impl<T> Settled<T> {
     }
 }
 
+/// What became of a batch that did not fail.
+enum Fate {
+    /// Stored from this offset on.
+    Stored(i64),
+    /// Its records went into others, each to its place.
+    Moved(Vec<BatchPlace>),
+}
+
 /// What the deliveries of one batch share: its base offset, or why it was not stored.
 pub(crate) struct BatchState {
     partition: i32,
-    stored: Settled<Result<i64, SendError>>,
+    stored: Settled<Result<Fate, SendError>>,
 }
 
 impl BatchState {
@@ -90,7 +98,27 @@ impl BatchState {
 
     /// Resolves all deliveries of the batch.
     pub(crate) fn complete(&self, outcome: Result<i64, SendError>) {
-        self.stored.settle(outcome);
+        self.stored.settle(outcome.map(Fate::Stored));
+    }
+
+    /// Has all deliveries of the batch wait for the batches that its records went into.
+    pub(crate) fn moved(&self, places: Vec<BatchPlace>) {
+        self.stored.settle(Ok(Fate::Moved(places)));
+    }
+
+    /// Ends when every record of the batch is stored or failed, wherever it went.
+    pub(crate) async fn resolved(self: Arc<Self>) {
+        let mut waiting = vec![self];
+        while let Some(batch) = waiting.pop() {
+            batch.stored.settled().await;
+            if let Some(Ok(Fate::Moved(places))) = batch.stored.outcome.get() {
+                for (next, _) in places {
+                    if !waiting.last().is_some_and(|last| Arc::ptr_eq(last, next)) {
+                        waiting.push(Arc::clone(next));
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -138,13 +166,14 @@ impl Future for Delivery {
         let this = &mut *self;
         loop {
             let (batch, index) = match &this.whereabouts {
-                Whereabouts::Batch(batch) => {
-                    let outcome = ready!(batch.stored.poll(cx, &mut this.slot)).clone();
-                    return Poll::Ready(outcome.map(|base| Stored {
-                        partition: batch.partition,
-                        offset: offset(base, this.index),
-                    }));
-                }
+                Whereabouts::Batch(batch) => match ready!(batch.stored.poll(cx, &mut this.slot)) {
+                    Ok(Fate::Stored(base)) => {
+                        let offset = offset(*base, this.index);
+                        return Poll::Ready(Ok(Stored { partition: batch.partition, offset }));
+                    }
+                    Ok(Fate::Moved(places)) => places[this.index as usize].clone(),
+                    Err(error) => return Poll::Ready(Err(error.clone())),
+                },
                 Whereabouts::Waiting(assignment) => match ready!(assignment.poll(cx, &mut this.slot)) {
                     Ok(places) => places[this.index as usize].clone(),
                     Err(error) => return Poll::Ready(Err(error.clone())),
@@ -214,20 +243,21 @@ impl Future for BatchDelivery {
         let this = &mut *self;
         while let Some(share) = this.waiting.front() {
             let mut places = Vec::new();
+            let range = share.first as usize..(share.first + share.count) as usize;
             let outcome = match &share.whereabouts {
                 Whereabouts::Batch(batch) => {
-                    ready!(batch.stored.poll(cx, &mut this.slot)).as_ref().map(|base| {
-                        this.stored.push(StoredRange {
+                    ready!(batch.stored.poll(cx, &mut this.slot)).as_ref().map(|fate| match fate {
+                        Fate::Stored(base) => this.stored.push(StoredRange {
                             partition: batch.partition,
                             first_offset: offset(*base, share.first),
                             count: share.count,
-                        });
+                        }),
+                        Fate::Moved(all) => places.extend_from_slice(&all[range]),
                     })
                 }
                 Whereabouts::Waiting(assignment) => {
                     ready!(assignment.poll(cx, &mut this.slot)).as_ref().map(|all| {
-                        let first = share.first as usize;
-                        places.extend_from_slice(&all[first..first + share.count as usize]);
+                        places.extend_from_slice(&all[range]);
                     })
                 }
             };
@@ -299,6 +329,26 @@ mod tests {
             StoredRange { partition: 2, first_offset: 30, count: 1 },
         ];
         assert_eq!(all.await.unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn deliveries_follow_a_batch_that_went_as_others() {
+        let (whole, first, second) = (BatchState::new(0), BatchState::new(0), BatchState::new(0));
+        let alone = Delivery::new(Arc::clone(&whole), 2);
+        let mut all = BatchDelivery::new();
+        for index in 0..3 {
+            all.add(&whole, index);
+        }
+        let mut resolved = Box::pin(Arc::clone(&whole).resolved());
+        whole.moved(vec![(Arc::clone(&first), 0), (Arc::clone(&second), 0), (Arc::clone(&second), 1)]);
+        second.complete(Ok(20));
+        assert_eq!(alone.await.unwrap(), Stored { partition: 0, offset: 21 });
+        assert!((&mut all).now_or_never().is_none());
+        assert!(resolved.as_mut().now_or_never().is_none());
+        first.complete(Ok(10));
+        let range = |first_offset, count| StoredRange { partition: 0, first_offset, count };
+        assert_eq!(all.await.unwrap(), [range(10, 1), range(20, 2)]);
+        resolved.await;
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@
 //! topic's partitions are chosen by a plugin do records wait before that, for the broker's answer; see
 //! [`assign`].
 
+mod again;
 mod assign;
 mod budget;
 mod buffers;
@@ -96,7 +97,7 @@ impl Producer {
         };
         let mut delivery = BatchDelivery::new();
         let mut touched: Vec<Arc<Partition>> = Vec::new();
-        let home = known.sticky.current(known.partitions.len());
+        let home = known.sticky.current(known.count);
         for record in records {
             let size = self.check(topic, &record)?;
             if !self.shared.budget.try_take(size) {
@@ -123,7 +124,9 @@ impl Producer {
                     return Err(error);
                 }
             };
-            let placed = record.with_wire(|wire| self.shared.append(partition, wire, size, None).0);
+            let placed = record.with_wire(|wire| {
+                self.shared.append(partition, wire, size, None, record.partition.is_some()).0
+            });
             delivery.add(&placed.delivery, placed.index);
             if !touched.iter().rev().any(|known| Arc::ptr_eq(known, partition)) {
                 touched.push(Arc::clone(partition));
@@ -149,6 +152,8 @@ impl Producer {
 
     /// Sends what is buffered without waiting for linger, and waits until all of it is acknowledged or failed.
     pub async fn flush(&self) {
+        // Nothing is to be sent to where the topic is not any more.
+        self.shared.follow_news();
         for assigner in self.shared.topics().iter().filter_map(|topic| topic.assigner.as_ref()) {
             for assignment in assigner.assignments() {
                 assignment.settled().await;
@@ -163,7 +168,7 @@ impl Producer {
         }
         for batch in waiting {
             // Its senders hear of the outcome; here only the end matters.
-            let _ = Delivery::new(batch, 0).await;
+            batch.resolved().await;
         }
         if self.shared.acks == Acks::None {
             self.pass_barrier().await;
@@ -209,7 +214,8 @@ impl Producer {
                     return Ok((Delivery::waiting(waiting, index), None));
                 }
                 let partition = self.shared.choose(topic, known, record.partition, record.key, size)?;
-                let (placed, due) = self.shared.append(partition, wire, size, None);
+                let named = record.partition.is_some();
+                let (placed, due) = self.shared.append(partition, wire, size, None, named);
                 let delivery = Delivery::new(placed.delivery, placed.index);
                 Ok((delivery, due.then(|| Arc::clone(partition))))
             })?;

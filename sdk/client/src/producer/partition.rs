@@ -1,6 +1,7 @@
 //! One partition's records before they are sent: the open batch, the full ones, and the core's bookkeeping.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,8 @@ pub(crate) struct PartitionState {
     /// The open batch goes out though it is not full: a flush is waiting for it.
     flushing: bool,
     last_batch_bytes: usize,
+    /// A larger batch was refused for its size.
+    batch_bytes_max: usize,
 }
 
 /// Records that are not sent yet.
@@ -49,6 +52,8 @@ pub(crate) struct Pending {
     clock: BatchClock,
     /// Taken from the producer's budget.
     pub(crate) reserved: usize,
+    /// Indices of records whose senders named this partition.
+    pub(crate) named: Vec<Range<u32>>,
 }
 
 /// A batch that was sent at least once.
@@ -92,6 +97,7 @@ impl Partition {
             queued: false,
             flushing: false,
             last_batch_bytes: FIRST_BATCH_BYTES,
+            batch_bytes_max: usize::MAX,
         };
         Arc::new(Self { topic, index, state: Mutex::new(state) })
     }
@@ -109,7 +115,11 @@ impl PartitionState {
         pace: Pace,
         buffers: &Buffers,
     ) -> Placed {
-        if self.open.as_ref().is_some_and(|open| open.builder.len_bytes() + size > pace.batch_bytes) {
+        if self
+            .open
+            .as_ref()
+            .is_some_and(|open| open.builder.len_bytes() + size > pace.batch_bytes.min(self.batch_bytes_max))
+        {
             self.close_open();
         }
         let opened = self.open.is_none();
@@ -120,11 +130,31 @@ impl PartitionState {
             since: since.unwrap_or_else(Instant::now),
             clock: BatchClock::start(),
             reserved: 0,
+            named: Vec::new(),
         });
         let timestamp_ms = record.timestamp.unwrap_or_else(|| open.clock.now_ms(opened));
         let index = open.builder.append(timestamp_ms, record.key, record.value, record.headers);
         open.reserved += size;
         Placed { delivery: Arc::clone(&open.delivery), index: index.unsigned_abs(), opened }
+    }
+
+    /// The record at `index` of the open batch goes to this partition or nowhere.
+    pub(crate) fn note_named(&mut self, index: u32) {
+        let Some(open) = &mut self.open else { return };
+        match open.named.last_mut() {
+            Some(last) if last.end == index => last.end += 1,
+            _ => open.named.push(index..index + 1),
+        }
+    }
+
+    /// Keeps later batches to a size that has more hope of being taken.
+    pub(crate) fn limit_batches(&mut self, bytes: usize) {
+        self.batch_bytes_max = self.batch_bytes_max.min(bytes);
+    }
+
+    /// Takes everything that was never sent.
+    pub(crate) fn take_unsent(&mut self) -> Vec<Pending> {
+        self.full.drain(..).chain(self.open.take()).collect()
     }
 
     /// Lets no further record into the open batch.
@@ -147,7 +177,8 @@ impl PartitionState {
     pub(crate) fn is_due_at_once(&self, pace: Pace) -> bool {
         let open_is_due = || {
             self.open.as_ref().is_some_and(|open| {
-                open.builder.len_bytes() >= pace.batch_bytes || (pace.linger.is_zero() && self.core.is_idle())
+                open.builder.len_bytes() >= pace.batch_bytes.min(self.batch_bytes_max)
+                    || (pace.linger.is_zero() && self.core.is_idle())
             })
         };
         !self.queued && self.core.can_admit() && (!self.full.is_empty() || open_is_due())
@@ -158,7 +189,7 @@ impl PartitionState {
     fn open_is_due(&self, pace: Pace, now: Instant) -> bool {
         self.open.as_ref().is_some_and(|open| {
             self.flushing
-                || open.builder.len_bytes() >= pace.batch_bytes
+                || open.builder.len_bytes() >= pace.batch_bytes.min(self.batch_bytes_max)
                 || if pace.linger.is_zero() {
                     self.core.is_idle()
                 } else {

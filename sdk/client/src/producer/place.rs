@@ -41,22 +41,27 @@ impl Shared {
             SendError::Request(RequestError::NoSuchPartition {
                 topic: name.to_owned(),
                 partition: wanted.unwrap_or_default(),
-                count: topic.partitions.len(),
+                count: topic.count,
             })
         })
     }
 
-    /// Encodes the record and tells whether the partition has something due that is not queued yet.
+    /// Encodes the record and tells whether the partition has something due that is not queued yet. `named`: the
+    /// sender named the partition, and none other will do.
     pub(crate) fn append(
         &self,
         partition: &Arc<Partition>,
         record: &WireRecord<'_>,
         size: usize,
         since: Option<Instant>,
+        named: bool,
     ) -> (Placed, bool) {
         let pace = self.pace;
         let mut state = partition.state.lock();
         let placed = state.append(partition.index, record, size, since, pace, &self.buffers);
+        if named {
+            state.note_named(placed.index);
+        }
         let due = state.is_due_at_once(pace);
         drop(state);
         if placed.opened && !pace.linger.is_zero() {

@@ -71,6 +71,7 @@ fn apply_one(producer: &Shared, part: &Part, response: &PartitionProduceResponse
         {
             producer.answer(part, Answer::SequenceBroken { reason: reason() });
         }
+        ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge if producer.split(part) => {}
         ErrorCode::NotLeaderOrFollower
         | ErrorCode::LeaderNotAvailable
         | ErrorCode::FencedLeaderEpoch

@@ -57,7 +57,10 @@ pub(crate) struct Shared {
 
 /// A topic at one moment; a change makes a new one that shares the partitions.
 pub(crate) struct Topic {
+    /// First those that there are, then those that the topic had before it was made again with fewer.
     pub(crate) partitions: Vec<Arc<Partition>>,
+    /// How many there are.
+    pub(crate) count: usize,
     pub(crate) sticky: Arc<Sticky>,
     /// From the moment on that the topic has a partitioner on the brokers; it may have lost it again.
     pub(crate) assigner: Option<Arc<Assigner>>,
@@ -72,7 +75,7 @@ impl Topic {
         size: usize,
         batch_bytes: usize,
     ) -> Option<&Arc<Partition>> {
-        let count = self.partitions.len();
+        let count = self.count;
         let index = match (wanted, key) {
             (Some(partition), _) => usize::try_from(partition).ok()?,
             (None, Some(key)) => partition_of_key(key, count),
@@ -82,7 +85,12 @@ impl Topic {
                 current
             }
         };
-        self.partitions.get(index)
+        self.partitions[..count].get(index)
+    }
+
+    /// Partitions that the topic has not any more; what they hold is placed again or runs out.
+    pub(crate) fn gone(&self) -> &[Arc<Partition>] {
+        &self.partitions[self.count..]
     }
 }
 
@@ -96,7 +104,7 @@ impl Shared {
             compression: builder.compression,
             idempotent,
             pace: Pace {
-                batch_bytes: builder.batch_bytes,
+                batch_bytes: builder.batch_bytes.min(builder.max_request_bytes),
                 linger: builder.linger,
                 delivery_timeout: builder.delivery_timeout,
             },
@@ -162,8 +170,9 @@ impl Shared {
             let index = i32::try_from(index).unwrap_or(i32::MAX);
             partitions.push(Partition::new(name.clone(), image.id, index, core));
         }
-        for (partition, now) in partitions.iter().zip(&image.partitions) {
-            let lane = now.leader.and_then(|id| self.lane_to(id));
+        for (index, partition) in partitions.iter().enumerate() {
+            let leader = image.partitions.get(index).and_then(|now| now.leader);
+            let lane = leader.and_then(|id| self.lane_to(id));
             let mut state = partition.state.lock();
             state.topic_id = image.id;
             state.lane = lane;
@@ -176,8 +185,11 @@ impl Shared {
             None if image.has_partitioner => assigner = Some(Assigner::new(Arc::clone(&image.name))),
             None => {}
         }
-        let topic = Arc::new(Topic { partitions, sticky, assigner });
+        let count = image.partitions.len();
+        let topic = Arc::new(Topic { partitions, count, sticky, assigner });
         topics.insert(Arc::clone(&image.name), Arc::clone(&topic));
+        drop(topics);
+        self.place_orphans(&image.name, &topic);
         topic
     }
 

@@ -50,6 +50,8 @@ pub struct State {
     pub topics: HashMap<String, Vec<PartitionLog>>,
     pub faults: VecDeque<Fault>,
     pub produce_requests: usize,
+    /// Larger batches are refused, if it is not 0.
+    pub max_message_bytes: usize,
     pub fetch_requests: usize,
     /// What every fetch is answered with.
     pub fetch_error: i16,

@@ -167,7 +167,14 @@ fn produce(state: &mut State, request: &RequestFrame) -> Answer {
             if refusal != 0 {
                 return response.with_error_code(refusal);
             }
-            match logs[partition.index as usize].append(partition.records.unwrap()) {
+            let limit = state.max_message_bytes;
+            if limit != 0 && partition.records.as_ref().is_some_and(|records| records.len() > limit) {
+                return response.with_error_code(ErrorCode::MessageTooLarge.code());
+            }
+            let Some(log) = logs.get_mut(partition.index as usize) else {
+                return response.with_error_code(ErrorCode::UnknownTopicOrPartition.code());
+            };
+            match log.append(partition.records.unwrap()) {
                 Ok(base) => response.with_base_offset(base),
                 Err(code) => response.with_error_code(code.code()).with_base_offset(-1),
             }

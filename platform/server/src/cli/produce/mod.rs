@@ -73,7 +73,7 @@ pub struct ProduceArgs {
     /// How long a record may take until it is stored
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = super::time::parse_duration)]
     timeout: Duration,
-    /// Largest line, and largest request
+    /// Largest line, batch and request
     #[arg(long, value_name = "BYTES", default_value = "1MiB", value_parser = parse_size)]
     max_bytes: usize,
     #[command(flatten)]

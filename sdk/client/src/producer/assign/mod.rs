@@ -150,7 +150,7 @@ pub(crate) async fn run(producer: Weak<Shared>, cluster: Arc<Cluster>, assigner:
     while let Some(mut question) = assigner.next() {
         let Some((count, deadline)) = producer.upgrade().map(|shared| {
             let known = shared.topic(&assigner.topic);
-            let count = known.map_or(0, |topic| topic.partitions.len());
+            let count = known.map_or(0, |topic| topic.count);
             (count, question.since + shared.pace.delivery_timeout)
         }) else {
             return;

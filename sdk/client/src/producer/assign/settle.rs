@@ -44,14 +44,14 @@ impl Shared {
                 RequestError::NoSuchPartition {
                     topic: name.to_owned(),
                     partition: wanted.unwrap_or_default(),
-                    count: topic.partitions.len(),
+                    count: topic.count,
                 }
             })
         };
         let partitions = records.iter().enumerate().map(choose).collect::<Result<Vec<_>, _>>()?;
 
         let late = self.is_late(question.since);
-        let mut touched: Vec<Option<&Arc<Partition>>> = vec![None; topic.partitions.len()];
+        let mut touched: Vec<Option<&Arc<Partition>>> = vec![None; topic.count];
         let mut places = Vec::with_capacity(records.len());
         let mut headers = Vec::new();
         for (record, partition) in records.iter().zip(partitions) {
@@ -63,7 +63,7 @@ impl Shared {
             headers.clear();
             headers.extend(record.headers.iter());
             let wire = wire(record, &headers);
-            let placed = self.append(partition, &wire, wire.size(), Some(question.since)).0;
+            let placed = self.append(partition, &wire, wire.size(), Some(question.since), false).0;
             places.push((placed.delivery, placed.index));
         }
         let touched = touched.into_iter().flatten();
