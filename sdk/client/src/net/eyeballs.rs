@@ -33,11 +33,9 @@ pub(crate) async fn race<T, E, F>(
 where
     F: Future<Output = Result<T, E>>,
 {
-    let mut waiting = addresses.into_iter();
     let mut running = FuturesUnordered::new();
     let mut failure = None;
-    loop {
-        let Some(next) = waiting.next() else { break };
+    for next in addresses {
         running.push(attempt(next));
         tokio::select! {
             Some(ended) = running.next() => match ended {
