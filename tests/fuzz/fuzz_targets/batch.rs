@@ -1,11 +1,13 @@
-//! Record batches: cutting, checking, decompressing and walking whatever arrives.
+//! Record batches: cutting, checking, decompressing and walking whatever arrives, and headers that lie about
+//! compressed records.
 
 #![no_main]
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use millrace_protocol::batch::{
-    Attributes, Batch, BatchHeader, HEADER_LEN, MAGIC, split_batches, stamp_log_append_time,
+    Attributes, Batch, BatchBuilder, BatchError, BatchHeader, Demands, HEADER_LEN, MAGIC, ProducerState,
+    split_batches, stamp_log_append_time,
 };
 use millrace_protocol::compression::{Codec, compress, decompress};
 
@@ -35,7 +37,77 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(decompress(codec, &compressed.clone().into(), records.len()).as_deref(), Ok(records));
         walk(&batch(codec, i32::from(*record_count), &compressed));
     }
+    lie(data);
 });
+
+/// A batch that is right but for one lie, in its header or in its records before they are compressed: whatever is
+/// taken of it is what a consumer reads.
+fn lie(data: &[u8]) {
+    let [codec, at, value, count, values @ ..] = data else { return };
+    let codec = Codec::ALL[usize::from(*codec) % Codec::ALL.len()];
+    let mut builder = BatchBuilder::default();
+    for (index, value) in values.chunks(usize::from(*count) % 32 + 1).enumerate() {
+        let key = (index % 3 > 0).then_some(value);
+        builder.append(1000 + i64::from(*at) - index as i64, key, Some(value), &[]);
+    }
+    if builder.is_empty() {
+        return;
+    }
+    let honest = builder.finish(Codec::None, ProducerState::NONE).expect("memory suffices");
+    let mut records = honest[HEADER_LEN..].to_vec();
+    let mut header = BatchHeader::parse(&honest).expect("a batch that was built");
+    match at % 4 {
+        0 => {
+            header.record_count = header.record_count.wrapping_add(i32::from(*value as i8) << (*value % 25));
+            header.last_offset_delta = header.record_count.wrapping_sub(1);
+        }
+        1 => header.max_timestamp = i64::from(*value),
+        2 => {
+            let at = usize::from(*count) * records.len() / 256;
+            records[at] = *value;
+        }
+        _ => {}
+    }
+    let mut bytes = vec![0; HEADER_LEN];
+    compress(codec, &records, &mut bytes).expect("memory suffices");
+    header.attributes = Attributes(codec as i16);
+    header.batch_length = bytes.len() as i32 - 12;
+    header.write(&mut bytes);
+    header.crc = millrace_protocol::crc::crc32c(&bytes[21..]);
+    header.write(&mut bytes);
+    let mut batch = Batch::parse(bytes.into()).expect("its lengths are right");
+    let demands = Demands { max_expanded: EXPANDED_MAX, keys: true, timestamps: Some(0..=1 << 40) };
+    let examined = batch.examine(&demands);
+    let read = batch.records(EXPANDED_MAX).and_then(|records| {
+        let mut times = Vec::new();
+        for (offset, record) in (0..).zip(&records) {
+            let record = record?;
+            if record.offset != offset {
+                return Err(BatchError::Invalid("a gap"));
+            }
+            times.push(record.timestamp_ms);
+        }
+        if times.len() as i64 != i64::from(header.record_count) {
+            return Err(BatchError::Invalid("fewer than announced"));
+        }
+        Ok(times)
+    });
+    let Ok(examined) = examined else {
+        assert!(read.is_err() || header.record_count <= 0, "what can be read is taken");
+        return;
+    };
+    if header.record_count <= 0 {
+        return;
+    }
+    let times = read.expect("what is taken can be read");
+    assert_eq!(examined.max_timestamp, times.into_iter().max().unwrap_or(-1).max(-1));
+    batch.header.correct_max_timestamp(examined.max_timestamp);
+    for codec in Codec::ALL {
+        let recoded = batch.recode(codec, None, examined.expanded_bytes, usize::MAX).expect("it was taken");
+        recoded.verify_crc().expect("the checksum is right");
+        assert_eq!(recoded.examine(&demands).as_ref(), Ok(&examined));
+    }
+}
 
 /// A batch with a header that fits, and a checksum that is right after a change of the header.
 fn batch(codec: Codec, record_count: i32, records: &[u8]) -> Batch {

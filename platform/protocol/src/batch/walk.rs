@@ -89,7 +89,7 @@ fn walk(
     if pieces.piece()?.is_empty() {
         return Ok(());
     }
-    Err(BatchError::MalformedRecord { index: count - 1, reason: "bytes follow the last one" })
+    Err(BatchError::MalformedRecord { index: count.saturating_sub(1), reason: "bytes follow the last one" })
 }
 
 /// Takes a record off the front of `bytes`, if it is there whole.

@@ -219,6 +219,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         /// Long raw blocks, as librdkafka writes them.
         #[test]
         fn long_blocks_are_read_within_the_window(
