@@ -6,6 +6,7 @@
 mod advertised;
 mod cluster_file;
 mod plugins;
+mod process;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ use prometheus::Registry;
 
 pub use advertised::Advertised;
 use cluster_file::ClusterFileError;
+use process::Descriptors;
 
 /// Why a broker did not start. Each names the thing and, where there is one, the way out.
 #[derive(Debug, thiserror::Error)]
@@ -96,9 +98,11 @@ impl Node {
     pub async fn start(config: BrokerConfig) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let registry = Registry::new();
-        let (log, tls) = open_storage(&config, clock.clone()).await?;
-        let started = Self::start_on(config, log.clone(), tls, registry, clock).await;
+        process::keep_files_private();
+        let descriptors = Descriptors::claim();
+        let (log, tls) = open_storage(&config, descriptors, clock.clone()).await?;
+        descriptors.tell_if_low(log.partitions().len(), config.limits.max_connections as usize);
+        let started = Self::start_on(config, log.clone(), tls, descriptors, clock).await;
         // What was opened is closed in order, so that the next start has nothing to recover. Unless this one
         // had: leader epochs are begun after a recovery, and may not have been.
         if started.is_err() && log.was_closed_in_order() {
@@ -111,9 +115,10 @@ impl Node {
         config: Arc<BrokerConfig>,
         log: LogManager,
         tls: TlsContext,
-        registry: Registry,
+        descriptors: Descriptors,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
+        let registry = Registry::new();
         let advertised = Advertised::of(&config.listen)?;
         refuse_lost_metadata(&config, &log)?;
         let metadata = start_own_metadata(&config, &log, &advertised).await?;
@@ -130,7 +135,7 @@ impl Node {
         })?;
         broker.serve_plugins(plugins.service());
         let transport_metrics = Arc::new(TransportMetrics::register(&registry)?);
-        let listen_options = listen_options(&config, advertised.listen, tls);
+        let listen_options = listen_options(&config, advertised.listen, tls, descriptors);
         let listener = millrace_transport::listen(listen_options, broker.clone(), transport_metrics)?;
         tell_who_is_let_in(&config);
         let stopping = Arc::new(AtomicBool::new(false));
@@ -209,11 +214,12 @@ fn tls_dir(config: &BrokerConfig) -> PathBuf {
 /// Locks and recovers the data directory, and only then touches anything else in it.
 async fn open_storage(
     config: &Arc<BrokerConfig>,
+    descriptors: Descriptors,
     clock: Arc<dyn Clock>,
 ) -> Result<(LogManager, TlsContext), StartError> {
     let config = config.clone();
     tokio::task::spawn_blocking(move || {
-        let log = open_log(&config, clock.clone())?;
+        let log = open_log(&config, descriptors, clock.clone())?;
         let tls = TlsContext::load(tls_options(&config), clock).inspect_err(|_| {
             if log.was_closed_in_order() {
                 log.close().ok();
@@ -224,11 +230,16 @@ async fn open_storage(
     .await?
 }
 
-fn open_log(config: &BrokerConfig, clock: Arc<dyn Clock>) -> Result<LogManager, StartError> {
+fn open_log(
+    config: &BrokerConfig,
+    descriptors: Descriptors,
+    clock: Arc<dyn Clock>,
+) -> Result<LogManager, StartError> {
     let options = LogOptions {
         wal_bytes: config.log.wal_bytes,
         tail_bytes: config.log.tail_bytes,
         pending_bytes: config.log.pending_bytes,
+        open_segments: descriptors.segments,
         ..LogOptions::default()
     };
     let opened = LogManager::open(Arc::new(RealDisk), &log_dir(config), options, clock);
@@ -351,7 +362,12 @@ fn tell_who_is_let_in(config: &BrokerConfig) {
     }
 }
 
-fn listen_options(config: &BrokerConfig, address: SocketAddr, tls: TlsContext) -> ListenOptions {
+fn listen_options(
+    config: &BrokerConfig,
+    address: SocketAddr,
+    tls: TlsContext,
+    descriptors: Descriptors,
+) -> ListenOptions {
     let limits = &config.limits;
     ListenOptions {
         address,
@@ -362,7 +378,7 @@ fn listen_options(config: &BrokerConfig, address: SocketAddr, tls: TlsContext) -
             config::TcpTls::Required => TcpTls::Required,
         },
         limits: TransportLimits {
-            connections_max: limits.max_connections as usize,
+            connections_max: (limits.max_connections as usize).min(descriptors.connections),
             connections_per_ip_max: limits.max_connections_per_ip.map(|max| max as usize),
             frame_bytes_max: limits.max_request_bytes as usize,
             in_flight_max: limits.requests_in_flight as usize,
@@ -389,7 +405,10 @@ fn readiness(
         }
         match log.health() {
             Health::Ok => Readiness::Ready,
-            Health::DiskFull => Readiness::NotReady("the data directory's disk is full".to_owned()),
+            Health::DiskFull => Readiness::NotReady(
+                "the data directory's disk is full, or there are no files or memory left: see the log"
+                    .to_owned(),
+            ),
             Health::Failed(reason) => Readiness::NotReady(format!("the log has failed: {reason}")),
         }
     })
