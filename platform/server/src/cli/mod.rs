@@ -9,6 +9,7 @@ mod output;
 mod plugin;
 mod produce;
 mod progress;
+mod record_json;
 mod serve;
 mod time;
 mod topic;

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use millrace_client::ConsumerRecord;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use crate::cli::record_json::to_base64;
+
 /// A way to print records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordFormat {
@@ -138,8 +140,8 @@ impl Serialize for JsonRecord<'_> {
         object.serialize_entry("partition", &record.partition())?;
         object.serialize_entry("offset", &record.offset())?;
         object.serialize_entry("timestamp", &record.timestamp())?;
-        bytes_entry(&mut object, ["key", "key_hex"], record.key())?;
-        bytes_entry(&mut object, ["value", "value_hex"], record.value())?;
+        bytes_entry(&mut object, ["key", "key_base64"], record.key())?;
+        bytes_entry(&mut object, ["value", "value_base64"], record.value())?;
         let headers: Vec<JsonHeader<'_>> = record.headers().iter().map(JsonHeader).collect();
         object.serialize_entry("headers", &headers)?;
         object.end()
@@ -151,24 +153,23 @@ impl Serialize for JsonHeader<'_> {
         let (name, value) = self.0;
         let mut object = serializer.serialize_map(None)?;
         object.serialize_entry("name", name)?;
-        bytes_entry(&mut object, ["value", "value_hex"], value.as_ref())?;
+        bytes_entry(&mut object, ["value", "value_base64"], value.as_ref())?;
         object.end()
     }
 }
 
-/// Text as it is; bytes that are none under a name of their own, in hexadecimal.
+/// Text as it is; bytes that are none under a name of their own, in base64.
 fn bytes_entry<M: SerializeMap>(
     object: &mut M,
-    [text_name, hex_name]: [&str; 2],
+    [text_name, other_name]: [&str; 2],
     bytes: Option<&Bytes>,
 ) -> Result<(), M::Error> {
     match bytes.map(|bytes| std::str::from_utf8(bytes)) {
         None => object.serialize_entry(text_name, &()),
         Some(Ok(text)) => object.serialize_entry(text_name, text),
         Some(Err(_)) => {
-            let digits: String =
-                bytes.iter().flat_map(|bytes| bytes.iter()).map(|byte| format!("{byte:02x}")).collect();
-            object.serialize_entry(hex_name, &digits)
+            let bytes = bytes.map_or(&[][..], |bytes| bytes);
+            object.serialize_entry(other_name, &to_base64(bytes))
         }
     }
 }
@@ -193,11 +194,11 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_hexadecimal() {
+    fn bytes_that_are_no_text_are_base64() {
         for (value, json) in [
             (None, r#"{"name":"h","value":null}"#),
             (Some(&b"text"[..]), r#"{"name":"h","value":"text"}"#),
-            (Some(&[0xff, 0x01]), r#"{"name":"h","value_hex":"ff01"}"#),
+            (Some(&[0xff, 0x01]), r#"{"name":"h","value_base64":"/wE="}"#),
         ] {
             let header = ("h".to_owned(), value.map(Bytes::from_static));
             assert_eq!(serde_json::to_string(&JsonHeader(&header)).unwrap(), json);

@@ -5,20 +5,10 @@ use std::fmt;
 use anyhow::Context;
 use millrace_protocol::batch::{Batch, BatchBuilder, Header, ProducerState, stamp};
 use millrace_protocol::compression::Codec;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-/// Names and values; names may repeat.
-type FileHeaders = Vec<(String, Option<Vec<u8>>)>;
-
-/// A record of the file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FileRecord {
-    pub key: Option<Vec<u8>>,
-    pub value: Option<Vec<u8>>,
-    pub headers: FileHeaders,
-    /// `None`: when the command began.
-    pub timestamp_ms: Option<i64>,
-}
+pub use crate::cli::record_json::FileRecord;
+use crate::cli::record_json::{from_object, is_record};
 
 /// A line that says it is a record and is none.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,67 +38,8 @@ pub fn parse_lines(text: &[u8]) -> Result<Vec<FileRecord>, BadLine> {
 
 fn parse_line(line: &[u8]) -> Result<FileRecord, String> {
     match serde_json::from_slice(line) {
-        Ok(Value::Object(object)) if object.contains_key("value") => from_object(object),
+        Ok(Value::Object(object)) if is_record(&object) => from_object(object),
         _ => Ok(FileRecord { value: Some(line.to_vec()), ..FileRecord::default() }),
-    }
-}
-
-fn from_object(object: Map<String, Value>) -> Result<FileRecord, String> {
-    let mut record = FileRecord::default();
-    for (name, value) in object {
-        match name.as_str() {
-            "key" => record.key = bytes(value),
-            "value" => record.value = bytes(value),
-            "headers" => record.headers = headers(value)?,
-            "timestamp" => {
-                let millis = value.as_i64().filter(|millis| *millis >= 0);
-                let millis = millis.or_else(|| {
-                    value.as_str().and_then(|text| crate::cli::time::parse_timestamp_ms(text).ok())
-                });
-                let wrong = || {
-                    format!("'timestamp' is {value}: expected milliseconds since 1970 or an RFC 3339 time")
-                };
-                record.timestamp_ms = Some(millis.ok_or_else(wrong)?);
-            }
-            // What `millrace consume --format json` writes besides.
-            "topic" | "partition" | "offset" => {}
-            _ => {
-                return Err(format!(
-                    "it has a member 'value' and an unknown one, '{name}': expected key, value, headers and \
-                     timestamp; if the line itself is the value, write it as {{\"value\": …}}"
-                ));
-            }
-        }
-    }
-    Ok(record)
-}
-
-/// A text stands for its bytes, anything else for its JSON.
-fn bytes(value: Value) -> Option<Vec<u8>> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(text.into_bytes()),
-        other => Some(other.to_string().into_bytes()),
-    }
-}
-
-/// `{"name": "value"}`, or `[{"name": "name", "value": "value"}]` where names repeat.
-fn headers(value: Value) -> Result<FileHeaders, String> {
-    const EXPECTED: &str = r#"'headers' must be {"name": "value"} or [{"name": "name", "value": "value"}]"#;
-    match value {
-        Value::Null => Ok(Vec::new()),
-        Value::Object(object) => Ok(object.into_iter().map(|(name, value)| (name, bytes(value))).collect()),
-        Value::Array(list) => list
-            .into_iter()
-            .map(|header| match header {
-                Value::Object(mut header) => match header.remove("name") {
-                    Some(Value::String(name)) => Ok((name, header.remove("value").and_then(bytes))),
-                    _ => Err(EXPECTED.to_owned()),
-                },
-                _ => Err(EXPECTED.to_owned()),
-            })
-            .collect(),
-        _ => Err(EXPECTED.to_owned()),
     }
 }
 

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
+use crate::cli::record_json::to_base64;
+
 /// RFC 3339 in UTC, to the millisecond; a time beyond the calendar as its number.
 pub fn timestamp(millis: i64) -> String {
     let Ok(time) = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000) else {
@@ -30,12 +32,12 @@ pub fn bytes<'a>(bytes: Option<&'a [u8]>, none: &'static str) -> Cow<'a, str> {
     }
 }
 
-/// Sets `name` to a text, or `<name>_hex` where the bytes are none, as `millrace consume` writes records.
+/// Sets `name` to a text, or `<name>_base64` where the bytes are none, as `millrace consume` writes records.
 pub fn set_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {
     match bytes.map(std::str::from_utf8) {
         None => object.insert(name.to_owned(), Value::Null),
         Some(Ok(text)) => object.insert(name.to_owned(), json!(text)),
-        Some(Err(_)) => object.insert(format!("{name}_hex"), json!(hex(bytes.unwrap_or_default()))),
+        Some(Err(_)) => object.insert(format!("{name}_base64"), json!(to_base64(bytes.unwrap_or_default()))),
     };
 }
 
@@ -61,13 +63,13 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_hexadecimal() {
+    fn bytes_that_are_no_text_are_encoded() {
         assert_eq!(bytes(Some(b"a"), "-"), "a");
         assert_eq!(bytes(Some(&[0xff, 1]), "-"), "0xff01");
         assert_eq!(bytes(None, "-"), "-");
         let mut object = Map::new();
         set_bytes(&mut object, "key", None);
         set_bytes(&mut object, "value", Some(&[0xff]));
-        assert_eq!(Value::Object(object), json!({ "key": null, "value_hex": "ff" }));
+        assert_eq!(Value::Object(object), json!({ "key": null, "value_base64": "/w==" }));
     }
 }

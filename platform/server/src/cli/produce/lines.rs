@@ -1,6 +1,6 @@
 //! What a line of input says: headers, key and value, without copying any of it.
 
-use millrace_client::{Header, Record};
+use millrace_client::Header;
 
 /// Headers that every record carries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,8 +39,7 @@ pub enum LineError {
 impl LineFormat {
     /// Reads a line, given without its newline.
     pub fn parse<'a>(&'a self, line: &'a [u8]) -> Result<Line<'a>, LineError> {
-        let fixed = self.headers.0.iter().map(|(name, value)| Header::new(name, value.as_bytes()));
-        let mut headers: Vec<Header<'a>> = fixed.collect();
+        let mut headers = self.fixed_headers();
         let mut rest = line;
         if let Some(separator) = &self.line_headers_separator {
             let (own, after) =
@@ -58,18 +57,14 @@ impl LineFormat {
         Ok(Line { headers, key, value: self.unless_null(rest) })
     }
 
+    /// The headers that every record carries.
+    pub fn fixed_headers(&self) -> Vec<Header<'_>> {
+        self.headers.0.iter().map(|(name, value)| Header::new(name, value.as_bytes())).collect()
+    }
+
     fn unless_null<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
         let null = self.null_value.as_ref().is_some_and(|null| null.as_bytes() == text);
         (!null).then_some(text)
-    }
-}
-
-impl<'a> Line<'a> {
-    pub fn record<'b>(&'b self, partition: Option<i32>) -> Record<'b>
-    where
-        'a: 'b,
-    {
-        Record { key: self.key, value: self.value, headers: &self.headers, timestamp: None, partition }
     }
 }
 

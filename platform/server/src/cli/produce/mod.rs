@@ -1,8 +1,10 @@
-//! `millrace produce`: lines of standard input become records.
+//! `millrace produce`: standard input or files become records.
 
+mod input;
 mod lines;
 mod send;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -13,7 +15,8 @@ use super::OutputFormat;
 use super::connect::{ConnectArgs, close};
 use super::output::{note, print};
 use super::topic::count;
-pub use lines::{LineFormat, parse_headers};
+use input::InputForm;
+use lines::{LineFormat, parse_headers};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AcksArg {
@@ -42,7 +45,13 @@ pub enum CompressionArg {
 pub struct ProduceArgs {
     /// The topic to write to
     topic: String,
-    /// Split each line into key and value at the first of these
+    /// How standard input is split into records
+    #[arg(long, short, value_enum, default_value_t)]
+    input: InputForm,
+    /// Send this file as one record instead of reading standard input; may be repeated
+    #[arg(long, short = 'f', value_name = "PATH", conflicts_with_all = ["input", "key_separator", "line_headers", "null_value"])]
+    file: Vec<PathBuf>,
+    /// Split each record into key and value at the first of these
     #[arg(long, short = 'K', value_name = "TEXT", value_parser = parse_escaped)]
     key_separator: Option<String>,
     /// Headers of every record
@@ -73,7 +82,7 @@ pub struct ProduceArgs {
     /// How long a record may take until it is stored
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = super::time::parse_duration)]
     timeout: Duration,
-    /// Largest line, batch and request
+    /// Largest record, batch and request
     #[arg(long, value_name = "BYTES", default_value = "1MiB", value_parser = parse_size)]
     max_bytes: usize,
     #[command(flatten)]
@@ -81,6 +90,11 @@ pub struct ProduceArgs {
 }
 
 pub async fn run(args: ProduceArgs, output: OutputFormat) -> anyhow::Result<()> {
+    let splits_lines = args.key_separator.is_some() || args.line_headers || args.null_value.is_some();
+    anyhow::ensure!(
+        args.input != InputForm::Json || !splits_lines,
+        "--input json says keys, headers and nulls itself: leave out --key-separator, --line-headers and --null-value"
+    );
     let client = args.connect.connect().await?;
     let producer = client
         .producer()
@@ -109,7 +123,11 @@ pub async fn run(args: ProduceArgs, output: OutputFormat) -> anyhow::Result<()> 
         null_value: args.null_value,
         partition: args.partition,
     };
-    let sent = send::send_lines(&producer, &args.topic, &format, args.max_bytes).await;
+    let sent = if args.file.is_empty() {
+        send::send_input(&producer, &args.topic, (args.input, &format), args.max_bytes).await
+    } else {
+        send::send_files(&producer, &args.topic, &format, &args.file, args.max_bytes).await
+    };
     if sent.is_ok() {
         // With acks=0 nothing has been answered; this waits until everything has been read.
         producer.close().await;
