@@ -63,7 +63,7 @@ fn a_topic_that_was_deleted_while_its_log_was_away_is_gone() {
     let (log, older) = (home.data_dir().join("log"), home.data_dir().join("older"));
     copy(&log, &older);
     let broker = home.start();
-    broker.stdout(&["topic", "delete", "gone", "--yes"], b"");
+    broker.stdout(&["topic", "delete", "gone"], b"");
     stop(broker);
 
     fs::remove_dir_all(&log).expect("remove the newer log");
