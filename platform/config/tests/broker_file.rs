@@ -143,6 +143,33 @@ fn a_refusal_names_the_line_the_key_the_value_and_what_is_allowed() {
 }
 
 #[test]
+fn clients_are_told_a_host_that_they_can_connect_to() {
+    let told = |host: &str| load(&format!("[listen]\nadvertised_host = \"{host}\""));
+    for host in ["kafka", "kafka-1.example.com", "my_container", "0a1b2c3d4e5f", "192.0.2.1", "::1"] {
+        assert_eq!(told(host).unwrap().listen.advertised_host.as_deref(), Some(host));
+    }
+    let wrong = [
+        "",
+        "0.0.0.0",
+        "::",
+        "::ffff:0.0.0.0",
+        "0",
+        "h:9092",
+        "[::1]",
+        "[::1]:9092",
+        "http://h",
+        "h/",
+        "a b",
+    ];
+    for host in wrong {
+        let said = told(host).unwrap_err();
+        assert!(said.contains(&format!("line 2: 'listen.advertised_host' cannot be '{host}'")), "{said}");
+        assert!(said.contains("without scheme or port (the port is listen.advertised_port)"), "{said}");
+        assert!(said.contains("0.0.0.0 and :: say where to listen"), "{said}");
+    }
+}
+
+#[test]
 fn who_must_show_a_certificate_must_use_tls() {
     for (text, tcp) in [
         ("[tls]\nclient_auth = \"required\"", TcpTls::Required),

@@ -23,6 +23,10 @@ fn arguments_that_make_no_sense_are_refused_with_the_way_out() {
         (&["consume", "t", "--format", "%q"], "%q is not known"),
         (&["consume", "t", "--transport", "pigeon"], "possible values: quic, tcp, tls"),
         (&["dev", "--listen", "9092"], "invalid socket address"),
+        (
+            &["dev", "--advertise", "0.0.0.0"],
+            "'0.0.0.0' is not a host name or an IP address that clients can",
+        ),
         (&["server"], "--config <FILE>"),
     ] {
         let output = run(millrace(arguments), b"");

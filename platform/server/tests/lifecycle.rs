@@ -2,11 +2,12 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use support::{Broker, Home, millrace, run, stderr};
+use support::{Broker, Home, millrace, run, stderr, stdout};
 
 fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("connect");
@@ -35,6 +36,24 @@ fn dev_starts_with_everything_set_up_and_stops_when_told() {
 }
 
 #[test]
+fn dev_on_all_interfaces_prints_commands_that_work_and_what_clients_are_told() {
+    let home = Home::new();
+    let mut command = millrace(["dev", "--listen", "0.0.0.0:0", "--http", "127.0.0.1:0"]);
+    command.args(["--advertise", "localhost", "--output", "text", "--data-dir"]).arg(home.data_dir());
+    let mut dev = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let printed = BufReader::new(dev.stdout.take().unwrap()).lines().map(|line| line.expect("text"));
+    let printed: Vec<String> = printed.take_while(|line| !line.starts_with("Ctrl-C")).collect();
+    let create = printed.iter().find(|line| line.contains("topic create")).expect("what to try").trim();
+    let created = millrace(create.split(' ').skip(1)).output().unwrap();
+    dev.kill().unwrap();
+    dev.wait().unwrap();
+    let port = printed[2].rsplit_once(':').expect("where it listens").1;
+    let told = printed.iter().find(|line| line.contains("clients are told")).expect("what clients are told");
+    assert!(told.ends_with(&format!(" localhost:{port}")), "{told}");
+    assert!(stdout(&created).contains("created topic 'orders'"));
+}
+
+#[test]
 fn a_data_directory_has_one_process() {
     let home = Home::new();
     let broker = home.start();
@@ -52,7 +71,7 @@ fn a_client_that_vanished_does_not_hold_up_a_stop() {
     let broker = home.start();
     broker.stdout(&["topic", "create", "t"], b"");
     let mut reader = broker.command(&["consume", "t", "--from-beginning"]);
-    let mut reader = reader.stdout(std::process::Stdio::piped()).spawn().expect("start a reader");
+    let mut reader = reader.stdout(Stdio::piped()).spawn().expect("start a reader");
     broker.stdout(&["produce", "t"], b"seen\n");
     let mut seen = [0; 5];
     reader.stdout.as_mut().expect("its output").read_exact(&mut seen).expect("the record");

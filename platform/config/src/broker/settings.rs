@@ -1,6 +1,6 @@
 //! The table of the configuration file's settings.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,11 +24,30 @@ pub(super) fn request_memory_for(memory_bytes: u64) -> u64 {
 }
 
 const NOT_EMPTY: Check = Check::Rule(|value| !value.text().is_empty(), "a text that is not empty");
+const ADVERTISED_HOST: Check = Check::Rule(
+    |value| is_advertisable(value.text()),
+    "a host name or an IP address that clients can connect to, without scheme or port (the port is \
+     listen.advertised_port); 0.0.0.0 and :: say where to listen, and are nowhere to connect to",
+);
 const PORT: Check = Check::Range(1, u16::MAX as i64);
 const SOME_TIME: Check = Check::Range(1, i64::MAX);
 
 fn duration(value: &Value) -> Duration {
     Duration::from_millis(value.unsigned())
+}
+
+/// Whether clients could connect to `host`: a specified address, or what can be a host name. The name need not
+/// resolve here, only where the clients are.
+fn is_advertisable(host: &str) -> bool {
+    /// Longest name of the domain name system.
+    const NAME_LEN_MAX: usize = 253;
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return !address.to_canonical().is_unspecified();
+    }
+    let may_have = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
+    // Resolvers read `0` and `127.1` as addresses.
+    let has_letter = host.contains(|letter: char| letter.is_ascii_alphabetic());
+    has_letter && host.len() <= NAME_LEN_MAX && host.chars().all(may_have)
 }
 
 /// The check has parsed it; the fallback only spares a panic.
@@ -112,7 +131,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         name: "listen.advertised_host",
         kind: Kind::String,
         default: "",
-        check: NOT_EMPTY,
+        check: ADVERTISED_HOST,
         effect: Applied,
         doc: "The host name that clients are told to connect to. Not given: the address listened on, or this machine's name where that is all interfaces.",
         assign: |c, v| {

@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::OutputFormat;
 use super::output::{note, print};
-use crate::node::Node;
+use crate::node::{Node, host_and_port};
 
 /// What a shell reports of a process that was interrupted.
 const EXIT_INTERRUPTED: i32 = 130;
@@ -27,7 +27,13 @@ pub struct ServerArgs {
 pub async fn run(args: ServerArgs, output: OutputFormat) -> anyhow::Result<()> {
     let config = BrokerConfig::load(&args.config)?;
     serve(config, output, |node, _| {
-        format!("millrace listens on {}, HTTP on {}", node.listen_addr(), node.http_addr())
+        let advertised = node.advertised();
+        format!(
+            "millrace listens on {}, tells clients {}, HTTP on {}",
+            node.listen_addr(),
+            host_and_port(&advertised.host, advertised.port),
+            node.http_addr()
+        )
     })
     .await
 }
@@ -53,7 +59,7 @@ pub async fn serve(
     let ready = json!({
         "listen": node.listen_addr(),
         "http": node.http_addr(),
-        "advertised": format!("{}:{}", node.advertised().host, node.advertised().port),
+        "advertised": host_and_port(&node.advertised().host, node.advertised().port),
         "data_dir": node.config().node.data_dir,
         "ca": node.ca_file(),
         "cluster_id": node.cluster_id(),

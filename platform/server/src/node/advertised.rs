@@ -51,6 +51,11 @@ pub fn certificate_names(listen: &ListenConfig) -> Vec<String> {
     names
 }
 
+/// As it is written after `--bootstrap`: an IPv6 address in brackets.
+pub fn host_and_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 fn machine_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     if name.is_empty() { "localhost".to_owned() } else { name }

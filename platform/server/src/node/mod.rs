@@ -31,7 +31,7 @@ use millrace_transport::{
 };
 use prometheus::Registry;
 
-pub use advertised::Advertised;
+pub use advertised::{Advertised, host_and_port};
 use cluster_file::ClusterFileError;
 use process::Descriptors;
 
