@@ -146,7 +146,7 @@ fn what_cannot_be_made_or_built_is_told_with_the_way_out() {
         (&["plugin", "init", "full"][..], "full is not empty: name another directory with --path"),
         (&["plugin", "init", "Full"], "lower-case letters"),
         (&["plugin", "init", "x", "--sdk", "nowhere"], "neither a directory nor a version"),
-        (&["plugin", "build", "--path", "full"], "there is no Cargo.toml in full: `millrace plugin init`"),
+        (&["plugin", "build", "full"], "there is no Cargo.toml in full: `millrace plugin init`"),
         (&["plugin", "test", "full/file", "--records", "full/file"], "full/file holds no records"),
         (&["plugin", "test", "none.wasm", "--records", "none"], "read records none"),
     ] {

@@ -2,6 +2,12 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use support::{Broker, Home, run};
 
@@ -157,4 +163,37 @@ fn many_records_keep_their_order() {
     let read = run(broker.command(&["consume", "t", "--from-beginning", "--exit-at-end"]), b"");
     assert!(read.status.success());
     assert!(read.stdout == input.as_bytes(), "the records differ from what was sent, or in their order");
+}
+
+#[test]
+fn an_offset_outside_the_partition_is_refused_in_words() {
+    let home = Home::new();
+    let broker = home.start();
+    broker.stdout(&["topic", "create", "t"], b"");
+    broker.stdout(&["produce", "t"], b"a\nb\n");
+    let said = broker.stderr(&["consume", "t", "--offset", "7"], b"");
+    assert!(said.contains("topic 't', partition 0: offset 7 is beyond its end, which is 2"), "{said}");
+    let said = broker.stderr(&["consume", "t", "--partition", "1"], b"");
+    assert!(said.contains("topic 't' has 1 partition, there is no partition 1"), "{said}");
+}
+
+#[test]
+fn a_consumer_whose_reader_is_gone_ends_though_no_further_record_comes() {
+    let home = Home::new();
+    let broker = home.start();
+    broker.stdout(&["topic", "create", "t"], b"");
+    broker.stdout(&["produce", "t"], b"a\nb\n");
+    let mut command = broker.command(&["consume", "t", "--from-beginning"]);
+    let mut consumer = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(consumer.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert_eq!(first, "a\n");
+    let (ended, end) = mpsc::channel();
+    let mut errors = consumer.stderr.take().unwrap();
+    thread::spawn(move || ended.send(std::io::read_to_string(&mut errors)));
+    let said = end.recv_timeout(Duration::from_secs(60));
+    consumer.kill().ok();
+    let status = consumer.wait().unwrap();
+    assert_eq!(said.expect("the end of a consumer that nobody reads").unwrap(), "");
+    assert!(status.success(), "{status}");
 }

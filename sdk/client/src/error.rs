@@ -64,7 +64,7 @@ pub enum RequestError {
     Refused { api: &'static str, what: String, code: i16, name: String, message: String, retriable: bool },
     #[error("topic '{topic}' does not exist; create it first (millrace topic create {topic})")]
     UnknownTopic { topic: String },
-    #[error("topic '{topic}' has {count} partitions, there is no partition {partition}")]
+    #[error("topic '{topic}' has {count} partition{}, there is no partition {partition}", if *count == 1 { "" } else { "s" })]
     NoSuchPartition { topic: String, partition: i32, count: usize },
     #[error("partition {topic}-{partition} has no leader at the moment")]
     NoLeader { topic: String, partition: i32 },

@@ -55,7 +55,7 @@ impl BenchTopic {
             let wanted = usize::try_from(workload.partitions)?;
             anyhow::ensure!(
                 partitions == wanted,
-                "topic {name} has {partitions} partitions, but --partitions is {wanted}: give the same number"
+                "topic {name} has another number of partitions, {partitions}, than --partitions, {wanted}: give the same"
             );
             return Ok(Self { name: name.clone(), created: false });
         }

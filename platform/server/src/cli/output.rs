@@ -1,9 +1,13 @@
 //! Results on standard output: text for people, JSON for programs. Everything else goes to standard error.
 
 use std::io::{self, IsTerminal, Write};
+use std::thread;
 
 use clap::ValueEnum;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 /// What results look like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -29,6 +33,37 @@ pub fn print(
     let mut stdout = io::stdout().lock();
     stdout.write_all(line.as_bytes())?;
     Ok(stdout.flush()?)
+}
+
+/// Ends with [`io::ErrorKind::BrokenPipe`] once nobody reads standard output any more; a command that waits for
+/// what to print next notices it by this alone. Never ends where that cannot happen, as with a file.
+pub async fn reader_gone() -> io::Error {
+    let (tell, told) = oneshot::channel();
+    // A thread of its own, which nobody waits for: the runtime does not stop before its blocking tasks have ended.
+    let watcher = thread::Builder::new().name("stdout-watch".to_owned());
+    let watching = watcher.spawn(move || {
+        if watch_reader() {
+            tell.send(()).ok();
+        }
+    });
+    if watching.is_ok() && told.await.is_ok() {
+        return io::ErrorKind::BrokenPipe.into();
+    }
+    std::future::pending().await
+}
+
+/// Waits until standard output has lost its reader; `false` if that cannot be watched.
+fn watch_reader() -> bool {
+    let stdout = io::stdout();
+    // Without any event asked for, errors and the hang-up are still reported.
+    let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+    loop {
+        match poll(&mut watched, None) {
+            Ok(_) => return watched[0].revents().intersects(PollFlags::ERR | PollFlags::HUP),
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
 }
 
 /// Says something to the person at the terminal, if there is one.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::OutputFormat;
 use super::connect::{ConnectArgs, close};
-use super::output::note;
+use super::output::{note, reader_gone};
 use super::topic::count;
 use format::RecordFormat;
 use print::Printer;
@@ -68,7 +68,10 @@ pub async fn run(args: ConsumeArgs, output: OutputFormat) -> anyhow::Result<()> 
         note(&format!("waiting for new records in '{}'; --from-beginning reads what is there", args.topic));
     }
     let mut printer = Printer::new(format, args.max_messages);
-    let outcome = print_records(&mut consumer, &args, &ends, &mut printer).await;
+    let outcome = tokio::select! {
+        outcome = print_records(&mut consumer, &args, &ends, &mut printer) => outcome,
+        gone = reader_gone() => Err(gone.into()),
+    };
     printer.flush()?;
     consumer.close().await;
     close(&client).await;
@@ -103,17 +106,17 @@ async fn assign(
     partitions: &[i32],
 ) -> anyhow::Result<Ends> {
     let context = || format!("look up offsets of topic '{}'", args.topic);
-    let counts_back = args.offset.is_some_and(|offset| offset < 0);
-    let ends: Ends = if args.exit_at_end || counts_back {
+    let ends: Ends = if args.exit_at_end || args.offset.is_some() {
         let listed = client.admin().list_offsets(&args.topic, partitions, OffsetSpec::Latest).await;
         listed.with_context(context)?.iter().map(|end| (end.partition, end.offset.unwrap_or(0))).collect()
     } else {
         Vec::new()
     };
-    if let (true, Some(back)) = (counts_back, args.offset) {
+    if let Some(offset) = args.offset {
         let starts = client.admin().list_offsets(&args.topic, partitions, OffsetSpec::Earliest).await;
         for (start, (partition, end)) in starts.with_context(context)?.iter().zip(&ends) {
-            let offset = end.saturating_add(back).max(start.offset.unwrap_or(0));
+            let offset = within(offset, start.offset.unwrap_or(0), *end)
+                .with_context(|| format!("read topic '{}', partition {partition}", args.topic))?;
             consumer
                 .assign(&args.topic, &[*partition], StartAt::Offset(offset))
                 .await
@@ -121,14 +124,29 @@ async fn assign(
         }
         return Ok(ends);
     }
-    let start = match (args.offset, args.timestamp) {
-        (Some(offset), _) => StartAt::Offset(offset),
-        (_, Some(timestamp)) => StartAt::Timestamp(timestamp),
+    let start = match args.timestamp {
+        Some(timestamp) => StartAt::Timestamp(timestamp),
         _ if args.from_beginning => StartAt::Beginning,
         _ => StartAt::End,
     };
     consumer.assign(&args.topic, partitions, start).await.with_context(context)?;
     Ok(ends)
+}
+
+/// Where `--offset` begins in a partition that has the offsets from `start` to before `end`.
+fn within(offset: i64, start: i64, end: i64) -> anyhow::Result<i64> {
+    match offset {
+        ..0 => Ok(end.saturating_add(offset).max(start)),
+        _ if offset < start => bail!(
+            "offset {offset} is before its start, which is {start}: older records are deleted; --from-beginning reads \
+             all that is left"
+        ),
+        _ if offset > end => bail!(
+            "offset {offset} is beyond its end, which is {end}: --offset {end} waits for the next record, --partition \
+             chooses another partition"
+        ),
+        _ => Ok(offset),
+    }
 }
 
 async fn print_records(
@@ -157,4 +175,19 @@ async fn print_records(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_is_within_the_partition_or_refused_with_both_numbers() {
+        for (offset, begins) in [(3, 3), (10, 10), (-1, 9), (-7, 3), (-100, 3)] {
+            assert_eq!(within(offset, 3, 10).unwrap(), begins, "{offset}");
+        }
+        let refused = |offset| within(offset, 3, 10).unwrap_err().to_string();
+        assert!(refused(11).starts_with("offset 11 is beyond its end, which is 10: "), "{}", refused(11));
+        assert!(refused(2).starts_with("offset 2 is before its start, which is 3: "), "{}", refused(2));
+    }
 }

@@ -21,8 +21,8 @@ const WASI_TARGET: &str = "wasm32-wasip2";
 #[derive(Args, Debug)]
 pub struct BuildArgs {
     /// The project's directory
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    path: PathBuf,
+    #[arg(value_name = "DIR", default_value = ".")]
+    directory: PathBuf,
     /// What to compile for: wasm32-unknown-unknown or wasm32-wasip2 [default: what `target` under
     /// [package.metadata.millrace] says, or by whether the feature `http` of millrace-plugin is used]
     #[arg(long, value_name = "TRIPLE")]
@@ -33,7 +33,7 @@ pub struct BuildArgs {
 }
 
 pub fn run(args: &BuildArgs, output: OutputFormat) -> anyhow::Result<()> {
-    let path = build(&args.path, args.target.as_deref())?;
+    let path = build(&args.directory, args.target.as_deref())?;
     let module = LocalModule::read(&path)?;
     let json = module_json(&module.info, Some(&path));
     print(output, &json, || format!("built {}\n{}", path.display(), describe(&module.info)))

@@ -197,12 +197,14 @@ async fn alter(admin: &Admin, args: AlterArgs, output: OutputFormat) -> anyhow::
 }
 
 async fn grow(admin: &Admin, topic: &str, total: i32) -> anyhow::Result<()> {
-    let context = || format!("give topic '{topic}' {total} partitions");
+    let context =
+        || format!("give topic '{topic}' {}", count(usize::try_from(total).unwrap_or(0), "partition"));
     let now = admin.describe_topic(topic).await.with_context(context)?.partitions.len();
     match usize::try_from(total).unwrap_or_default() {
         total if total < now => bail!(
-            "topic '{topic}' has {now} partitions and cannot have {total}: partitions hold records and are never \
-             taken away; create another topic instead"
+            "topic '{topic}' has {} and cannot have {total}: partitions hold records and are never taken away; create \
+             another topic instead",
+            count(now, "partition")
         ),
         total if total == now => Ok(()),
         _ => admin.create_partitions(topic, total).await.with_context(context),

@@ -19,7 +19,7 @@ use millrace_client::{Client, Consumer, ConsumerRecord, StartAt};
 use super::settings::LogLevelArg;
 use crate::cli::OutputFormat;
 use crate::cli::connect::{ConnectArgs, close};
-use crate::cli::output::note;
+use crate::cli::output::{note, reader_gone};
 use crate::cli::time::parse_duration;
 use crate::cli::topic::is_unknown_topic;
 use line::{Filter, Line};
@@ -65,7 +65,10 @@ fn parse_since(text: &str) -> Result<Since, String> {
 
 pub async fn run(args: LogsArgs, output: OutputFormat) -> anyhow::Result<()> {
     let client = args.connect.connect().await?;
-    let done = show(&client, &args, output).await;
+    let done = tokio::select! {
+        done = show(&client, &args, output) => done,
+        gone = reader_gone() => Err(gone.into()),
+    };
     close(&client).await;
     done
 }
