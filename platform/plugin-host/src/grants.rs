@@ -30,7 +30,8 @@ impl fmt::Debug for Secret {
 }
 
 /// Hosts that HTTP requests may go to, written `[http://|https://]host[:port]`. A host may begin with `*.`
-/// for all names below it; without a port it is the scheme's own.
+/// for all names below it; without a port it is the scheme's own. A name does not open loopback, link-local and
+/// metadata addresses, wherever it leads, but for `localhost`; those are granted by number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpTarget {
     scheme: Option<String>,

@@ -3,6 +3,8 @@
 //! The check is here, where a request leaves, and nowhere else: whatever the guest's library does, it ends
 //! up in [`WasiHttpHooks::send_request`]. Redirects are the guest's affair and are checked like any request.
 
+use std::error::Error as StdError;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::resolve::{Prohibited, Resolver};
 use crate::grants::HttpTarget;
 
 /// A peer that does not accept a connection by then is taken for dead.
@@ -25,12 +28,12 @@ const IDLE_PER_HOST_MAX: usize = 32;
 
 /// The connections of all deployments.
 #[derive(Clone, Debug)]
-pub(crate) struct HttpClient(Client<HttpsConnector<HttpConnector>, WasiBody>);
+pub(crate) struct HttpClient(Client<HttpsConnector<HttpConnector<Resolver>>, WasiBody>);
 
 impl HttpClient {
     /// A client that trusts the system's certificate authorities: none, where the system has none.
     pub fn new() -> Self {
-        let mut tcp = HttpConnector::new();
+        let mut tcp = HttpConnector::new_with_resolver(Resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -92,10 +95,29 @@ async fn send(client: HttpClient, request: Request<WasiBody>, options: RequestOp
     };
     let response = answered.map_err(|error| {
         tracing::debug!(%error, "a plugin's HTTP request fails");
+        if is_prohibited(&error) {
+            return Error::DestinationIpProhibited;
+        }
         if error.is_connect() { Error::ConnectionRefused } else { Error::ConnectionTerminated }
     })?;
     let nothing_left: Worker = Box::new(async { Ok(()) });
     Ok((response.map(|body| body.map_err(Error::Hyper).boxed_unsync()), nothing_left))
+}
+
+/// Whether the host's name leads where none may, which is somewhere below the client's own words.
+fn is_prohibited(error: &(dyn StdError + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<Prohibited>() {
+            return true;
+        }
+        cause = match error.downcast_ref::<io::Error>() {
+            // What such an error was made of, and not that one's own cause.
+            Some(error) => error.get_ref().map(|inner| inner as &(dyn StdError + 'static)),
+            None => error.source(),
+        };
+    }
+    false
 }
 
 #[cfg(test)]
@@ -140,6 +162,18 @@ mod tests {
             let denied = ask(elsewhere, uri()).await;
             assert!(matches!(denied, Err(Error::HttpRequestDenied)), "{elsewhere}: {denied:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_name_for_this_machine_does_not_reach_it_but_localhost_does() {
+        let port = server().await;
+        assert_eq!(
+            ask(&format!("localhost:{port}"), format!("http://localhost:{port}/")).await.unwrap(),
+            204
+        );
+        // A number to the system's resolver, and a name to us.
+        let denied = ask(&format!("2130706433:{port}"), format!("http://2130706433:{port}/")).await;
+        assert!(matches!(denied, Err(Error::DestinationIpProhibited)), "{denied:?}");
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ pub(crate) mod http;
 pub(crate) mod log;
 mod output;
 pub(crate) mod postgres;
+mod resolve;
 mod secrets;
 mod time;
 
