@@ -93,7 +93,9 @@ impl PostgresDatabase {
         };
         let written = connection.write(&upsert).await;
         // After an error that a statement is to blame for, the connection is as good as before.
-        if matches!(written, Ok(_) | Err(DatabaseError::Refused(_))) && !connection.client.is_closed() {
+        if matches!(written, Ok(_) | Err(DatabaseError::Refused(_) | DatabaseError::Target(_)))
+            && !connection.client.is_closed()
+        {
             if written.is_err() {
                 connection.statements.clear();
             }
@@ -164,7 +166,8 @@ impl Connection {
 fn failed(error: &tokio_postgres::Error) -> DatabaseError {
     match error.as_db_error() {
         Some(said) if is_passing(said.code()) => DatabaseError::Unavailable(text(said)),
-        Some(said) => DatabaseError::Refused(text(said)),
+        Some(said) if is_of_rows(said.code()) => DatabaseError::Refused(text(said)),
+        Some(said) => DatabaseError::Target(text(said)),
         None => {
             // The driver's own words, and below them the system's.
             let cause = std::error::Error::source(error).map_or_else(String::new, |why| format!(": {why}"));
@@ -176,6 +179,12 @@ fn failed(error: &tokio_postgres::Error) -> DatabaseError {
 fn text(said: &DbError) -> String {
     let detail = said.detail().map_or_else(String::new, |detail| format!(" ({detail})"));
     format!("{}{detail} [SQLSTATE {}]", said.message(), said.code().code())
+}
+
+/// Whether what the rows hold is to blame: data exceptions, violated constraints, a check of a view, and what a
+/// trigger raises. Whatever else a server refuses, it refuses for every row, and leaving rows out would lose them.
+fn is_of_rows(code: &SqlState) -> bool {
+    ["22", "23", "44", "P0"].iter().any(|class| code.code().starts_with(class))
 }
 
 /// Whether the same statement may work later.
@@ -219,6 +228,12 @@ mod tests {
         }
         for lasting in ["23505", "23502", "42P01", "42703", "22P02", "28P01", "3D000", "42501"] {
             assert!(!is_passing(&SqlState::from_code(lasting)), "{lasting}");
+        }
+        for of_rows in ["22003", "22P02", "23502", "23505", "P0001"] {
+            assert!(is_of_rows(&SqlState::from_code(of_rows)), "{of_rows}");
+        }
+        for of_target in ["42P01", "42703", "42501", "28000", "28P01", "3D000"] {
+            assert!(!is_of_rows(&SqlState::from_code(of_target)), "{of_target}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a cluster says of each document.
 
-use millrace_plugin::{DeliveryError, Error};
+use millrace_plugin::DeliveryError;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -31,7 +31,8 @@ struct Outcome {
 }
 
 /// Whether every document has arrived. Those that a busy cluster pushed back make the batch come again, which
-/// is harmless to the others; one that it will never take makes the error permanent.
+/// is harmless to the others; one that it will never take is at fault itself, unless its status speaks of the
+/// index or of who asks.
 pub(crate) fn check(body: &[u8]) -> Result<(), DeliveryError> {
     let answer: Answer = serde_json::from_slice(body)
         .map_err(|error| DeliveryError::retryable(format!("the cluster's answer cannot be read: {error}")))?;
@@ -48,7 +49,8 @@ pub(crate) fn check(body: &[u8]) -> Result<(), DeliveryError> {
             0..300 => {}
             404 if deletes => {}
             429 | 500.. => pushed_back = pushed_back.or(Some(outcome)),
-            _ => return Err(Error::new(describe(&outcome)).into()),
+            401 | 403 | 404 => return Err(DeliveryError::target(describe(&outcome))),
+            _ => return Err(DeliveryError::record(describe(&outcome))),
         }
     }
     pushed_back.map_or(Ok(()), |outcome| Err(DeliveryError::retryable(describe(&outcome))))

@@ -71,7 +71,7 @@ impl Sink for ElasticsearchBulk {
         let mut body = Vec::with_capacity(batch.as_bytes().len() * 3 / 2);
         for record in batch {
             self.append(&record, &mut body).map_err(|error| {
-                DeliveryError::permanent(format!("record at offset {}: {error}", record.offset()))
+                DeliveryError::record(format!("record at offset {}: {error}", record.offset()))
             })?;
         }
         if body.is_empty() {
@@ -86,7 +86,12 @@ impl Sink for ElasticsearchBulk {
         if let Some(value) = &self.authorization {
             request = request.header("authorization", value);
         }
-        answer::check(&request.send()?.accepted()?.body)
+        let answer = request.send()?.accepted()?;
+        if answer.is_cut {
+            let max = request.response_bytes_max;
+            return Err(DeliveryError::target(format!("the cluster's answer exceeds {max} bytes")));
+        }
+        answer::check(&answer.body)
     }
 }
 

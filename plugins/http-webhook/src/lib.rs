@@ -8,7 +8,7 @@
 //! | `source` | their source; `/topics/<topic>/<partition>` if absent |
 //! | `content-type` | the values' type; `application/json` if absent |
 //! | `authorization-secret` | name of a secret whose value becomes the header `authorization` |
-//! | `timeout-ms` | how long to wait for the receiver; 30000 if absent |
+//! | `timeout-ms` | how long an exchange may take, the response included; 30000 if absent |
 //!
 //! An event's id is `<topic>-<partition>-<offset>`: what arrives twice, after a retry, has the same id twice.
 //! Requests carry a token as `idempotency-key`: the batch's, or the record's own in the other two modes, which it
@@ -76,7 +76,7 @@ impl Sink for HttpWebhook {
             let request = self.request(token).header("content-type", "application/cloudevents-batch+json");
             return post(&request.body(body));
         }
-        for event in events {
+        for (number, event) in events.enumerate() {
             let request = self.request(&record_token(token, event.offset()));
             let request = match self.mode {
                 Mode::Binary => event.binary(request),
@@ -84,7 +84,7 @@ impl Sink for HttpWebhook {
                     .header("content-type", "application/cloudevents+json")
                     .body(serde_json::to_vec(&event).map_err(Error::from)?),
             };
-            post(&request)?;
+            post(&request).map_err(|error| error.delivered(number))?;
         }
         Ok(())
     }

@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
+use millrace_plugin::Fault;
 use millrace_plugin::http::{Error as HttpError, Request, Response};
 use millrace_plugin::testing::{Input, Setup, host};
 
@@ -93,24 +95,31 @@ fn structured_events_are_json() {
 
 #[test]
 fn statuses_decide_what_follows() {
-    for (status, retryable) in
-        [(400, false), (404, false), (408, true), (429, true), (500, true), (501, false), (503, true)]
+    let faults = [
+        (Fault::Record, &[400, 409, 413, 422][..]),
+        // Every record would meet these. They counted as the record's, so that policies swallowed them.
+        (Fault::Target, &[301, 401, 403, 404, 405, 410, 501]),
+        (Fault::Retryable, &[408, 425, 429, 500, 502, 503]),
+    ];
+    for (fault, status) in
+        faults.iter().flat_map(|(fault, all)| all.iter().map(move |status| (*fault, *status)))
     {
         receiver(&[status]);
         let mut sink = Setup::new().config("url", URL).sink::<HttpWebhook>().expect("it starts");
         let error = sink.deliver(&orders(), "t").expect_err("refused");
-        assert_eq!(error.is_retryable(), retryable, "{status}: {error:?}");
+        assert_eq!(error.fault(), fault, "{status}: {error:?}");
         assert!(error.message().contains(&status.to_string()) && error.message().contains("because"));
         assert!(sink.deliver(&orders(), "t").expect_err("unreachable").is_retryable());
     }
 }
 
 #[test]
-fn a_record_keeps_its_key_however_its_batch_is_cut() {
+fn a_refusal_in_the_middle_says_what_arrived_and_a_retry_keeps_its_key() {
     let requests = receiver(&[200, 400, 200]);
     let mut sink =
         Setup::new().config("url", URL).config("mode", "binary").sink::<HttpWebhook>().expect("it starts");
-    sink.deliver(&orders(), "d.topic-3.0-2").expect_err("refused");
+    let error = sink.deliver(&orders(), "d.topic-3.0-2").expect_err("refused");
+    assert_eq!((error.fault(), error.delivered_records()), (Fault::Record, 1));
     // What is left comes again as a smaller batch, whose token names its own offsets.
     sink.deliver(&orders()[..1], "d.topic-3.0-0").expect("delivered");
     let keys: Vec<_> = requests
@@ -119,6 +128,17 @@ fn a_record_keeps_its_key_however_its_batch_is_cut() {
         .map(|request| header(request, "idempotency-key").map(str::to_owned))
         .collect();
     assert_eq!(keys, ["d.topic-3.0", "d.topic-3.1", "d.topic-3.0"].map(|key| Some(key.to_owned())));
+}
+
+#[test]
+fn a_pause_that_is_asked_for_is_passed_on() {
+    host::on_request(|_| {
+        let headers = vec![("retry-after".to_owned(), b"7".to_vec())];
+        Ok(Response { status: 429, headers, ..Response::default() })
+    });
+    let mut sink = Setup::new().config("url", URL).sink::<HttpWebhook>().expect("it starts");
+    let error = sink.deliver(&orders(), "t").expect_err("refused");
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
 }
 
 #[test]

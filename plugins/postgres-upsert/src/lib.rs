@@ -71,7 +71,7 @@ impl Sink for PostgresUpsert {
         let mut places: HashMap<String, usize> = HashMap::new();
         for record in batch {
             let row = self.row(&record).map_err(|error| {
-                DeliveryError::permanent(format!("record at offset {}: {error}", record.offset()))
+                DeliveryError::record(format!("record at offset {}: {error}", record.offset()))
             })?;
             let Some(row) = row else { continue };
             if self.key.is_empty() {

@@ -77,7 +77,7 @@ fn the_last_record_of_a_key_counts() {
 }
 
 #[test]
-fn what_does_not_fit_is_permanent() {
+fn what_does_not_fit_is_the_record_s_fault() {
     database();
     let mut sink = setup("id:int").config("tombstones", "fail").sink::<PostgresUpsert>().expect("it starts");
     for (record, reason) in [

@@ -67,7 +67,7 @@ impl Sink for S3JsonLines {
         let (mut first, mut last) = (None, 0);
         for record in batch {
             self.format.append(&record, &mut body).map_err(|error| {
-                DeliveryError::permanent(format!("record at offset {}: {error}", record.offset()))
+                DeliveryError::record(format!("record at offset {}: {error}", record.offset()))
             })?;
             first = first.or(Some(record.offset()));
             last = record.offset();

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use millrace_plugin::Fault;
 use millrace_plugin::http::{Request, Response};
 use millrace_plugin::testing::{Input, Setup, host};
 
@@ -100,10 +101,10 @@ fn values_alone_must_be_json() {
 
 #[test]
 fn storage_decides_what_follows() {
-    for (status, retryable) in [(403, false), (503, true)] {
+    for (status, fault) in [(403, Fault::Target), (404, Fault::Target), (503, Fault::Retryable)] {
         storage(status);
         let mut sink = setup().sink::<S3JsonLines>().expect("it starts");
-        assert_eq!(sink.deliver(&[Input::value("1")], "t").expect_err("refused").is_retryable(), retryable);
+        assert_eq!(sink.deliver(&[Input::value("1")], "t").expect_err("refused").fault(), fault);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::time::Duration;
 
 /// What a plugin's functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -49,43 +50,95 @@ impl<E: StdError> From<E> for Error {
     }
 }
 
+/// Whose fault it is that a batch was not delivered, and so what follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nobody's for long: what is not delivered comes again after a pause.
+    Retryable,
+    /// A record's, which will never be taken: the deployment's failure policy deals with it.
+    Record,
+    /// The target's or the deployment's own, whatever the records are: the deployment stops where it is.
+    Target,
+}
+
 /// Why a sink did not deliver a batch.
+///
+/// ```
+/// # use {millrace_plugin::DeliveryError, std::time::Duration};
+/// DeliveryError::retryable("the receiver is busy").delivered(38).after(Duration::from_secs(5));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DeliveryError {
-    /// It may work later: the same batch comes again, with the same token, after a pause.
-    Retryable(String),
-    /// It never will: the deployment's failure policy deals with the batch.
-    Permanent(String),
+pub struct DeliveryError {
+    fault: Fault,
+    delivered: usize,
+    retry_after: Option<Duration>,
+    message: String,
 }
 
 impl DeliveryError {
-    /// A failure that goes away by itself.
-    pub fn retryable(message: impl Into<String>) -> Self {
-        Self::Retryable(message.into())
+    fn new(fault: Fault, message: impl Into<String>) -> Self {
+        Self { fault, delivered: 0, retry_after: None, message: message.into() }
     }
 
-    /// A failure that the next attempt would meet again.
-    pub fn permanent(message: impl Into<String>) -> Self {
-        Self::Permanent(message.into())
+    /// A failure that goes away by itself.
+    pub fn retryable(message: impl Into<String>) -> Self {
+        Self::new(Fault::Retryable, message)
+    }
+
+    /// A failure of a record that the next attempt would meet again.
+    pub fn record(message: impl Into<String>) -> Self {
+        Self::new(Fault::Record, message)
+    }
+
+    /// A failure that every record would meet, until somebody mends the target or the deployment.
+    pub fn target(message: impl Into<String>) -> Self {
+        Self::new(Fault::Target, message)
+    }
+
+    /// With the first `records` of the batch delivered: they do not come again.
+    #[must_use]
+    pub const fn delivered(mut self, records: usize) -> Self {
+        self.delivered = records;
+        self
+    }
+
+    /// With the pause that the target asks for before the next attempt.
+    #[must_use]
+    pub const fn after(mut self, pause: Duration) -> Self {
+        self.retry_after = Some(pause);
+        self
     }
 
     /// The text.
     pub fn message(&self) -> &str {
-        match self {
-            Self::Retryable(message) | Self::Permanent(message) => message,
-        }
+        &self.message
     }
 
-    /// Whether the batch comes again.
+    /// Whose fault it is.
+    pub const fn fault(&self) -> Fault {
+        self.fault
+    }
+
+    /// Whether what is not delivered comes again.
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Retryable(_))
+        matches!(self.fault, Fault::Retryable)
+    }
+
+    /// How many of the batch's first records have arrived.
+    pub const fn delivered_records(&self) -> usize {
+        self.delivered
+    }
+
+    /// The pause that the target asks for.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 }
 
-/// A record that cannot be understood will not be understood next time: plain errors are permanent.
+/// A record that cannot be understood will not be understood next time: plain errors are a record's fault.
 impl From<Error> for DeliveryError {
     fn from(error: Error) -> Self {
-        Self::Permanent(error.0)
+        Self::record(error.0)
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::context::Context;
-use crate::error::DeliveryError;
+use crate::error::{DeliveryError, Fault};
 use crate::partitioner::{Partitioner, PartitionerInstance};
 use crate::sink::{Sink, SinkInstance};
 use crate::transform::{Transform, TransformInstance};
@@ -123,9 +123,19 @@ pub fn deliver<T: Sink>(
     token: &str,
 ) -> Result<(), types::DeliveryError> {
     let mut slot = slot.borrow_mut();
-    let started = slot.as_mut().ok_or_else(|| types::DeliveryError::Permanent(NOT_STARTED.to_owned()))?;
-    started.run(batch, token).map_err(|error| match error {
-        DeliveryError::Retryable(message) => types::DeliveryError::Retryable(message),
-        DeliveryError::Permanent(message) => types::DeliveryError::Permanent(message),
-    })
+    let started = slot.as_mut().ok_or_else(|| to_host(DeliveryError::target(NOT_STARTED)))?;
+    started.run(batch, token).map_err(to_host)
+}
+
+fn to_host(error: DeliveryError) -> types::DeliveryError {
+    types::DeliveryError {
+        fault: match error.fault() {
+            Fault::Retryable => types::Fault::Retryable,
+            Fault::Record => types::Fault::Record,
+            Fault::Target => types::Fault::Target,
+        },
+        delivered: u32::try_from(error.delivered_records()).unwrap_or(u32::MAX),
+        retry_after_ms: error.retry_after().map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)),
+        message: error.message().to_owned(),
+    }
 }

@@ -54,7 +54,7 @@ mod varint;
 pub use batch::{Batch, Records};
 pub use context::Context;
 pub use draft::Draft;
-pub use error::{DeliveryError, Error, Malformed, Result};
+pub use error::{DeliveryError, Error, Fault, Malformed, Result};
 pub use millrace_plugin_macros::{partitioner, sink, transform};
 pub use outputs::{Output, Outputs};
 pub use partitioner::{Partitioner, stable_hash};

@@ -28,15 +28,18 @@ pub enum Value {
 pub enum Error {
     /// The database cannot be reached, or asks to try again.
     Unavailable(String),
-    /// The database refuses the statement; repeating it will not help.
+    /// The database refuses what the rows hold; repeating it will not help.
     Refused(String),
+    /// The database refuses whatever the rows hold: the login, the table, the permission is not there.
+    Target(String),
 }
 
 impl From<Error> for DeliveryError {
     fn from(error: Error) -> Self {
         match error {
-            Error::Unavailable(message) => Self::Retryable(message),
-            Error::Refused(message) => Self::Permanent(message),
+            Error::Unavailable(message) => Self::retryable(message),
+            Error::Refused(message) => Self::record(message),
+            Error::Target(message) => Self::target(message),
         }
     }
 }
@@ -73,6 +76,7 @@ mod host {
             match error {
                 wit::Error::Unavailable(message) => Error::Unavailable(message),
                 wit::Error::Refused(message) => Error::Refused(message),
+                wit::Error::Target(message) => Error::Target(message),
             }
         })
     }

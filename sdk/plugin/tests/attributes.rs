@@ -133,7 +133,7 @@ mod delivery {
 fn a_function_is_a_sink() {
     let mut plugin = Setup::new().sink::<delivery::to_log>().unwrap();
     let refused = plugin.deliver(&[Input::value("a")], "t").unwrap_err();
-    assert_eq!(refused, DeliveryError::permanent("the secret `greeting` was not granted to this deployment"));
+    assert_eq!(refused, DeliveryError::record("the secret `greeting` was not granted to this deployment"));
     host::grant_secret("greeting", "hello");
     assert!(plugin.deliver(&[], "t").unwrap_err().is_retryable());
     plugin.deliver(&[Input::value("a"), Input::value("b")], "t").unwrap();

@@ -11,7 +11,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::Response;
 use futures::future::BoxFuture;
-use millrace_plugin_host::{Database, DatabaseError, Delivery, Failure, Kind, Sink, Upsert, Value};
+use millrace_plugin_host::{
+    Database, DatabaseError, Delivery, Failure, Kind, Sink, SinkFailure, SinkFault, Upsert, Value,
+};
 use millrace_plugin_tests::{Bench, Setup, batch, orders, plugin};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -61,6 +63,10 @@ async fn sink(bench: &Bench, name: &str, setup: Setup) -> Sink {
     Sink::new(bench.deploy(plugin(name), Kind::Sink, setup).await, 3)
 }
 
+fn failed(kind: SinkFault, message: &str) -> Delivery {
+    Delivery::Failed(SinkFailure { kind, delivered: 0, retry_after_ms: None, message: message.to_owned() })
+}
+
 #[tokio::test]
 async fn a_webhook_gets_cloud_events() {
     let (receiver, address) = Receiver::start().await;
@@ -90,10 +96,13 @@ async fn a_webhook_gets_cloud_events() {
     }
     receiver.answer(StatusCode::SERVICE_UNAVAILABLE, "later");
     let later = sink.deliver(&batch(0, &orders[..2]), "t").await.result.unwrap();
-    assert_eq!(later, Delivery::Retryable("HTTP status 503: later".to_owned()));
+    assert_eq!(later, failed(SinkFault::Retryable, "HTTP status 503: later"));
     receiver.answer(StatusCode::BAD_REQUEST, "never");
     let never = sink.deliver(&batch(0, &orders[..2]), "t").await.result.unwrap();
-    assert_eq!(never, Delivery::Permanent("HTTP status 400: never".to_owned()));
+    assert_eq!(never, failed(SinkFault::Record, "HTTP status 400: never"));
+    // What a receiver says beside a success is nobody's business, however long it is.
+    receiver.answer(StatusCode::OK, &"x".repeat(3 << 20));
+    assert_eq!(sink.deliver(&batch(0, &orders[..2]), "t").await.result.unwrap(), Delivery::Delivered);
 }
 
 #[tokio::test]
@@ -107,7 +116,8 @@ async fn hosts_that_were_not_granted_are_out_of_reach() {
     let mut sink = sink(&bench, "http-webhook", setup).await;
     let delivery = sink.deliver(&batch(0, &["{}"]), "t").await.result.unwrap();
     assert!(
-        matches!(&delivery, Delivery::Permanent(reason) if reason.contains("not granted")),
+        matches!(&delivery, Delivery::Failed(SinkFailure { kind: SinkFault::Target, message, .. })
+            if message.contains("not granted")),
         "{delivery:?}"
     );
     assert!(receiver.seen.lock().is_empty());
@@ -120,7 +130,10 @@ async fn nobody_listening_is_retryable() {
     let setup =
         Setup::default().http(&address).secret("unused", "").config("url", &format!("http://{address}/"));
     let delivery = sink(&bench, "http-webhook", setup).await.deliver(&batch(0, &["{}"]), "t").await.result;
-    assert!(matches!(delivery, Ok(Delivery::Retryable(_))), "{delivery:?}");
+    assert!(
+        matches!(delivery, Ok(Delivery::Failed(SinkFailure { kind: SinkFault::Retryable, .. }))),
+        "{delivery:?}"
+    );
 }
 
 #[tokio::test]
@@ -177,7 +190,7 @@ impl Database for Rows {
     fn upsert(&self, upsert: Upsert) -> BoxFuture<'_, Result<u64, DatabaseError>> {
         Box::pin(async move {
             if upsert.table == "missing" {
-                return Err(DatabaseError::Refused("relation does not exist".to_owned()));
+                return Err(DatabaseError::Target("relation does not exist".to_owned()));
             }
             let count = upsert.rows.len() as u64;
             self.0.lock().push(upsert);
@@ -209,7 +222,7 @@ async fn a_database_gets_rows() {
     }
     let mut refused = sink(&bench, "postgres-upsert", setup("missing")).await;
     let delivery = refused.deliver(&batch(0, &orders[..1]), "t").await.result.unwrap();
-    assert_eq!(delivery, Delivery::Permanent("relation does not exist".to_owned()));
+    assert_eq!(delivery, failed(SinkFault::Target, "relation does not exist"));
 }
 
 #[tokio::test]

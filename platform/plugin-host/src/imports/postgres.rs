@@ -40,10 +40,14 @@ pub enum DatabaseError {
     #[component(name = "unavailable")]
     #[error("{0}")]
     Unavailable(String),
-    /// The database refuses the statement; repeating it will not help.
+    /// The database refuses what the rows hold; repeating it will not help.
     #[component(name = "refused")]
     #[error("{0}")]
     Refused(String),
+    /// The database refuses whatever the rows hold: the login, the table, the permission is not there.
+    #[component(name = "target")]
+    #[error("{0}")]
+    Target(String),
 }
 
 /// Rows to be inserted, all or none; those whose key columns are there already are overwritten.
@@ -75,7 +79,7 @@ async fn upsert(store: StoreContextMut<'_, State>, params: Params) -> wasmtime::
     let granted = store.data().deployment.grants().postgres.get(&database).map(Arc::clone);
     let Some(granted) = granted else {
         let reason = format!("the database `{database}` is not granted to this deployment");
-        return Ok((Err(DatabaseError::Refused(reason)),));
+        return Ok((Err(DatabaseError::Target(reason)),));
     };
     if let Some(row) = rows.iter().find(|row| row.len() != columns.len()) {
         let reason = format!("a row has {} values for {} columns", row.len(), columns.len());

@@ -6,7 +6,7 @@ mod sink;
 mod transform;
 
 pub use partitioner::Partitioner;
-pub use sink::{Delivery, Sink};
+pub use sink::{Delivery, Sink, SinkFailure, SinkFault};
 pub use transform::Transform;
 
 use std::sync::Arc;

@@ -13,19 +13,37 @@ use crate::run::{Call, Instance};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
     Delivered,
-    /// It may work later, with the same token.
-    Retryable(String),
-    /// It never will.
-    Permanent(String),
+    Failed(SinkFailure),
 }
 
-#[derive(Clone, Debug, ComponentType, Lift)]
-#[component(variant)]
-enum DeliveryError {
+/// Why a sink did not deliver a batch, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lift)]
+#[component(record)]
+pub struct SinkFailure {
+    #[component(name = "fault")]
+    pub kind: SinkFault,
+    /// The first so many records of the batch have arrived; never more than it has.
+    pub delivered: u32,
+    /// How long the target asks to be left alone. A wish of somebody outside, which nothing bounds.
+    #[component(name = "retry-after-ms")]
+    pub retry_after_ms: Option<u64>,
+    pub message: String,
+}
+
+/// Whose fault it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
+pub enum SinkFault {
+    /// It may work later.
     #[component(name = "retryable")]
-    Retryable(String),
-    #[component(name = "permanent")]
-    Permanent(String),
+    Retryable,
+    /// A record's, which will never be taken.
+    #[component(name = "record")]
+    Record,
+    /// The target's own, whatever the records are.
+    #[component(name = "target")]
+    Target,
 }
 
 /// A sink at one input partition.
@@ -43,20 +61,23 @@ impl Sink {
             Err(failure) => return refused(failure),
         };
         let token = token.to_owned();
+        let records = u32::try_from(batch.header.record_count).unwrap_or(0);
         let call = self.0.run(
             work,
             |live| {
                 Box::pin(async move {
                     let export =
-                        live.export.typed::<(&[u8], &str), (Result<(), DeliveryError>,)>(&live.store)?;
+                        live.export.typed::<(&[u8], &str), (Result<(), SinkFailure>,)>(&live.store)?;
                     Ok(export.call_async(&mut live.store, (&input, &token)).await?.0)
                 })
             },
             |returned, _| {
                 Ok(match returned {
                     Ok(()) => Delivery::Delivered,
-                    Err(DeliveryError::Retryable(reason)) => Delivery::Retryable(reason),
-                    Err(DeliveryError::Permanent(reason)) => Delivery::Permanent(reason),
+                    Err(failure) => {
+                        let delivered = failure.delivered.min(records);
+                        Delivery::Failed(SinkFailure { delivered, ..failure })
+                    }
                 })
             },
         );

@@ -165,7 +165,8 @@ mod tests {
         let sink = OURS.world(Kind::Sink);
         assert_eq!(
             sink.exports["deliver"],
-            "func(batch: list<u8>, token: string) -> result<_, variant { retryable(string), permanent(string) }>"
+            "func(batch: list<u8>, token: string) -> result<_, record { fault: enum { retryable, record, \
+             target }, delivered: u32, retry-after-ms: option<u64>, message: string }>"
         );
         assert!(!sink.imports.contains(&"millrace:plugin/output".to_owned()));
         for kind in Kind::ALL {

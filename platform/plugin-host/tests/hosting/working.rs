@@ -1,6 +1,6 @@
 //! Guests that behave: what they give, and that they give it again.
 
-use millrace_plugin_host::{CallLimits, Delivery, Failure, Kind, Sink, Transform};
+use millrace_plugin_host::{CallLimits, Delivery, Failure, Kind, Sink, SinkFailure, SinkFault, Transform};
 use millrace_protocol::batch::HEADER_LEN;
 use millrace_protocol::compression::Codec;
 
@@ -70,11 +70,16 @@ async fn the_clock_is_the_batch_s_and_a_run_repeats_byte_for_byte() {
 async fn a_sink_s_answers_are_told_apart() {
     let bench = Bench::new();
     let mut sink = Sink::new(bench.deploy(guest("sink", "sink"), Kind::Sink), 0);
-    let reason = || "the reason".to_owned();
+    let failed = |kind, delivered, retry_after_ms| {
+        Delivery::Failed(SinkFailure { kind, delivered, retry_after_ms, message: "the reason".to_owned() })
+    };
     for (token, delivery) in [
         ("deliver", Delivery::Delivered),
-        ("retry", Delivery::Retryable(reason())),
-        ("permanent", Delivery::Permanent(reason())),
+        ("retry", failed(SinkFault::Retryable, 0, None)),
+        ("permanent", failed(SinkFault::Record, 0, None)),
+        ("target", failed(SinkFault::Target, 0, None)),
+        // It claims nine of one.
+        ("half", failed(SinkFault::Retryable, 1, Some(250))),
     ] {
         assert_eq!(sink.deliver(&batch(1, 0), token).await.result.unwrap(), delivery);
     }

@@ -21,7 +21,7 @@ pub(super) fn rows_per_statement(columns: usize) -> usize {
 
 /// Refuses what no database could be asked.
 pub(super) fn check(upsert: &Upsert) -> Result<(), DatabaseError> {
-    let refused = |reason: String| Err(DatabaseError::Refused(reason));
+    let refused = |reason: String| Err(DatabaseError::Target(reason));
     if upsert.columns.is_empty() || upsert.columns.len() > COLUMNS_MAX {
         return refused(format!(
             "{} columns are named for table `{}`; name 1 to {COLUMNS_MAX}",

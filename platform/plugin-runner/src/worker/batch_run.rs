@@ -17,7 +17,7 @@ pub(crate) enum FailureClass {
     Retryable,
     /// These records will fail again.
     Final,
-    /// The plugin fails whatever it is given, so no record is to blame.
+    /// The plugin, or what it delivers to, fails whatever it is given, so no record is to blame.
     Plugin,
     /// The batch cannot be read, so there are no records to choose among.
     Unreadable,
@@ -62,6 +62,18 @@ impl BatchRun {
 
     pub fn succeeded(&mut self) {
         self.pending.pop();
+        self.attempts = 0;
+    }
+
+    /// The first `records` of those given last have arrived, though the call failed. The next call begins
+    /// behind them, with the policy's repetitions before it.
+    pub fn delivered(&mut self, records: usize) {
+        let Some(run) = self.pending.last_mut() else { return };
+        if records == 0 {
+            return;
+        }
+        // A failure leaves at least one record undelivered.
+        run.start = run.start.saturating_add(records).min(run.end.saturating_sub(1)).max(run.start);
         self.attempts = 0;
     }
 
@@ -189,6 +201,30 @@ mod tests {
         assert_eq!(run.failed(FailureClass::Final), Verdict::Narrower);
         assert_eq!(run.failed(FailureClass::Final), Verdict::Narrower);
         assert_eq!(run.failed(FailureClass::Final), Verdict::Halt(0));
+    }
+
+    #[test]
+    fn what_is_delivered_is_not_given_again() {
+        // A receiver of one record after the other that refuses 61 of 100.
+        let mut run = BatchRun::new(100, FailurePolicy::Skip);
+        let (mut sent, mut skipped) = (Vec::new(), Vec::new());
+        while let Some(range) = run.next() {
+            let Some(bad) = range.clone().find(|index| *index == 61) else {
+                sent.extend(range);
+                run.succeeded();
+                continue;
+            };
+            sent.extend(range.start..bad);
+            run.delivered(bad - range.start);
+            if let Verdict::Skip(index) = run.failed(FailureClass::Final) {
+                skipped.push(index);
+            }
+        }
+        assert_eq!(sent, (0..100).filter(|index| *index != 61).collect::<Vec<_>>());
+        assert_eq!(skipped, [61]);
+        let mut run = BatchRun::new(4, FailurePolicy::Halt);
+        run.delivered(9);
+        assert_eq!(run.failed(FailureClass::Plugin), Verdict::Halt(3), "a lying sink passes over no record");
     }
 
     #[test]

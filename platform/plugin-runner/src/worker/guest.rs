@@ -1,12 +1,18 @@
 //! The plugin of one worker, whatever its kind, and what its failures mean.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use millrace_plugin_host::packing::OutputBatch;
-use millrace_plugin_host::{Call, Delivery, Deployment, Failure, Kind, LoadError, Sink, Transform, Usage};
+use millrace_plugin_host::{
+    Call, Delivery, Deployment, Failure, Kind, LoadError, Sink, SinkFailure, SinkFault, Transform, Usage,
+};
 use millrace_protocol::batch::Batch;
 
 use super::batch_run::FailureClass;
+
+/// The longest pause that the outside is granted: what it asks for may be a mistake, or meant ill.
+const PAUSE_ASKED_MAX: Duration = Duration::from_mins(5);
 
 pub(crate) enum Guest {
     Transform(Transform),
@@ -18,6 +24,10 @@ pub(crate) enum Guest {
 pub(crate) struct Failed {
     pub class: FailureClass,
     pub error: String,
+    /// The first so many records that were given are delivered all the same.
+    pub delivered: usize,
+    /// The pause that the outside asks for.
+    pub pause_min: Duration,
     pub backtrace: Option<String>,
     /// Too many instances are alive.
     pub busy: bool,
@@ -45,8 +55,7 @@ impl Guest {
                 let Call { result, usage } = sink.deliver(batch, token).await;
                 let delivered = match result {
                     Ok(Delivery::Delivered) => Ok(Vec::new()),
-                    Ok(Delivery::Retryable(reason)) => Err(Failed::told(FailureClass::Retryable, reason)),
-                    Ok(Delivery::Permanent(reason)) => Err(Failed::told(FailureClass::Final, reason)),
+                    Ok(Delivery::Failed(failure)) => Err(Failed::told(failure)),
                     Err(failure) => Err(Failed::of(&failure, Kind::Sink)),
                 };
                 (delivered, usage)
@@ -70,13 +79,21 @@ impl Guest {
 }
 
 impl Failed {
-    const fn told(class: FailureClass, error: String) -> Self {
-        Self { class, error, backtrace: None, busy: false }
+    fn told(failure: SinkFailure) -> Self {
+        let class = match failure.kind {
+            SinkFault::Retryable => FailureClass::Retryable,
+            SinkFault::Record => FailureClass::Final,
+            SinkFault::Target => FailureClass::Plugin,
+        };
+        let delivered = usize::try_from(failure.delivered).unwrap_or(usize::MAX);
+        let pause_min = Duration::from_millis(failure.retry_after_ms.unwrap_or(0)).min(PAUSE_ASKED_MAX);
+        Self { class, error: failure.message, delivered, pause_min, backtrace: None, busy: false }
     }
 
     /// The batch itself cannot be taken apart.
     pub const fn unreadable(error: String) -> Self {
-        Self { class: FailureClass::Unreadable, error, backtrace: None, busy: false }
+        let (delivered, pause_min) = (0, Duration::ZERO);
+        Self { class: FailureClass::Unreadable, error, delivered, pause_min, backtrace: None, busy: false }
     }
 
     fn of(failure: &Failure, kind: Kind) -> Self {
@@ -91,6 +108,8 @@ impl Failed {
         Self {
             class,
             error: failure.to_string(),
+            delivered: 0,
+            pause_min: Duration::ZERO,
             backtrace: failure.backtrace().map(str::to_owned),
             busy: matches!(failure, Failure::Busy(_)),
         }

@@ -209,9 +209,11 @@ impl<'w> Session<'w> {
                 run.succeeded();
                 continue;
             };
+            run.delivered(failed.delivered);
             match run.failed(failed.class) {
                 Verdict::Narrower => {}
                 Verdict::Again(pause) => {
+                    let pause = pause.max(failed.pause_min);
                     self.worker.metrics.retry();
                     if failed.busy {
                         self.worker.shared.pressure.raise();

@@ -12,11 +12,12 @@
 //! # Ok(()) }
 //! ```
 
+mod retry_after;
 #[cfg(target_arch = "wasm32")]
 mod wasi;
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::error::DeliveryError;
 
@@ -25,7 +26,7 @@ use crate::testing::host::http as host;
 #[cfg(target_arch = "wasm32")]
 use wasi as host;
 
-/// What a request waits for a connection, for the first byte and between bytes, unless it says otherwise.
+/// What a request may take from its first byte to the response's last, unless it says otherwise.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// Bytes of a response that are kept unless a request says otherwise.
 const RESPONSE_BYTES_MAX: usize = 1 << 20;
@@ -43,9 +44,9 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
-    /// For the connection, the first byte, and each pause between bytes.
+    /// For the whole exchange, from connecting to the response's last byte.
     pub timeout: Duration,
-    /// A longer response is an error.
+    /// Bytes of the response's body that are read; it is cut there.
     pub response_bytes_max: usize,
 }
 
@@ -113,6 +114,8 @@ pub struct Response {
     pub headers: Vec<(String, Vec<u8>)>,
     /// The body.
     pub body: Vec<u8>,
+    /// Whether the body was longer than the request wanted, and ends early.
+    pub is_cut: bool,
 }
 
 impl Response {
@@ -123,7 +126,9 @@ impl Response {
     }
 
     /// The response if its status says success. What passes by itself (408, 425, 429 and the 5xx that do
-    /// not mean "never") is retryable, every other status permanent.
+    /// not mean "never") is retryable, with the pause that `retry-after` asks for. What speaks of the request's
+    /// content (400, 409, 413, 414, 422, 431) is a record's fault. Every other status is the target's: leaving
+    /// records out would not mend it, and would lose them.
     pub fn accepted(self) -> Result<Self, DeliveryError> {
         let status = self.status;
         if (200..300).contains(&status) {
@@ -131,10 +136,16 @@ impl Response {
         }
         let quoted = String::from_utf8_lossy(&self.body[..self.body.len().min(QUOTED_MAX)]);
         let message = format!("HTTP status {status}: {}", quoted.trim());
-        Err(match status {
-            501 | 505 => DeliveryError::Permanent(message),
-            408 | 425 | 429 | 500.. => DeliveryError::Retryable(message),
-            _ => DeliveryError::Permanent(message),
+        let error = match status {
+            400 | 409 | 413 | 414 | 422 | 431 => DeliveryError::record(message),
+            501 | 505 => DeliveryError::target(message),
+            408 | 425 | 429 | 500.. => DeliveryError::retryable(message),
+            _ => DeliveryError::target(message),
+        };
+        let pause = self.header("retry-after").and_then(|text| retry_after::pause(text, SystemTime::now()));
+        Err(match pause {
+            Some(pause) if error.is_retryable() => error.after(pause),
+            _ => error,
         })
     }
 }
@@ -163,8 +174,8 @@ impl From<Error> for DeliveryError {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         match error {
-            Error::Refused(_) => Self::Permanent(message),
-            Error::Failed(_) => Self::Retryable(message),
+            Error::Refused(_) => Self::target(message),
+            Error::Failed(_) => Self::retryable(message),
         }
     }
 }

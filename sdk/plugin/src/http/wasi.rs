@@ -1,10 +1,14 @@
 //! Requests over `wasi:http`.
 
+use std::time::Duration;
+
+use wasip2::clocks::monotonic_clock;
 use wasip2::http::outgoing_handler::handle;
 use wasip2::http::types::{
     ErrorCode, Fields, IncomingBody, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions,
     Scheme,
 };
+use wasip2::io::poll::{Pollable, poll};
 use wasip2::io::streams::{OutputStream, StreamError};
 
 use super::{Error, Request, Response, split_url};
@@ -20,16 +24,16 @@ pub(super) fn send(request: &Request) -> Result<Response, Error> {
     // A host that cannot keep one of them goes without.
     let _ = options.set_connect_timeout(Some(nanoseconds));
     let _ = options.set_first_byte_timeout(Some(nanoseconds));
-    let _ = options.set_between_bytes_timeout(Some(nanoseconds));
+    let deadline = Deadline::after(request.timeout);
     let answer = handle(outgoing, Some(options)).map_err(classify)?;
-    write_body(body, &request.body)?;
-    answer.subscribe().block();
+    write_body(body, &request.body, &deadline)?;
+    deadline.wait_for(&answer.subscribe())?;
     let response = answer
         .get()
         .and_then(Result::ok)
         .ok_or_else(|| Error::Failed("no response".to_owned()))?
         .map_err(classify)?;
-    read(&response, request.response_bytes_max)
+    read(&response, request.response_bytes_max, &deadline)
 }
 
 fn head(request: &Request) -> Result<OutgoingRequest, Error> {
@@ -63,56 +67,85 @@ fn method(name: &str) -> Method {
     }
 }
 
-fn write_body(body: OutgoingBody, bytes: &[u8]) -> Result<(), Error> {
+fn write_body(body: OutgoingBody, bytes: &[u8], deadline: &Deadline) -> Result<(), Error> {
     let stream = body.write().map_err(|()| Error::Failed("the request's body is taken".to_owned()))?;
     // A receiver may answer before it has read everything; its answer counts then, not this.
-    let written = write_all(&stream, bytes);
+    let written = write_all(&stream, bytes, deadline)?;
     drop(stream);
-    if written.is_ok() {
+    if written {
         OutgoingBody::finish(body, None).map_err(classify)?;
     }
     Ok(())
 }
 
-fn write_all(stream: &OutputStream, mut bytes: &[u8]) -> Result<(), StreamError> {
-    let ready = stream.subscribe();
-    while !bytes.is_empty() {
-        let room = match stream.check_write()? {
-            0 => {
-                ready.block();
-                continue;
-            }
-            room => usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len()),
-        };
-        let (now, later) = bytes.split_at(room);
-        stream.write(now)?;
+/// Whether all was written; not, where the receiver stops reading.
+fn write_all(stream: &OutputStream, mut bytes: &[u8], deadline: &Deadline) -> Result<bool, Error> {
+    let mut flushed = false;
+    loop {
+        deadline.wait_for(&stream.subscribe())?;
+        let Ok(room) = stream.check_write() else { return Ok(false) };
+        if bytes.is_empty() && flushed {
+            return Ok(true);
+        }
+        let (now, later) = bytes.split_at(usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len()));
+        if stream.write(now).is_err() {
+            return Ok(false);
+        }
         bytes = later;
+        if bytes.is_empty() {
+            if stream.flush().is_err() {
+                return Ok(false);
+            }
+            flushed = true;
+        }
     }
-    stream.blocking_flush()
 }
 
-fn read(response: &IncomingResponse, bytes_max: usize) -> Result<Response, Error> {
+fn read(response: &IncomingResponse, bytes_max: usize, deadline: &Deadline) -> Result<Response, Error> {
     let status = response.status();
     let headers = response.headers().entries();
     let body = response.consume().map_err(|()| Error::Failed("the response's body is taken".to_owned()))?;
-    let bytes = read_body(&body, bytes_max)?;
-    Ok(Response { status, headers, body: bytes })
+    let (body, is_cut) = read_body(&body, bytes_max, deadline)?;
+    Ok(Response { status, headers, body, is_cut })
 }
 
-fn read_body(body: &IncomingBody, bytes_max: usize) -> Result<Vec<u8>, Error> {
+fn read_body(body: &IncomingBody, bytes_max: usize, deadline: &Deadline) -> Result<(Vec<u8>, bool), Error> {
     let stream = body.stream().map_err(|()| Error::Failed("the response's body is taken".to_owned()))?;
     let mut bytes = Vec::new();
     loop {
-        match stream.blocking_read(READ_LEN) {
+        deadline.wait_for(&stream.subscribe())?;
+        match stream.read(READ_LEN) {
             Ok(read) => bytes.extend_from_slice(&read),
-            Err(StreamError::Closed) => return Ok(bytes),
+            Err(StreamError::Closed) => return Ok((bytes, false)),
             Err(StreamError::LastOperationFailed(error)) => {
                 return Err(Error::Failed(format!("reading the response: {}", error.to_debug_string())));
             }
         }
         if bytes.len() > bytes_max {
-            return Err(Error::Failed(format!("the response exceeds {bytes_max} bytes")));
+            bytes.truncate(bytes_max);
+            return Ok((bytes, true));
         }
+    }
+}
+
+/// When an exchange has to be over, whatever it waits for.
+struct Deadline {
+    at: Pollable,
+    limit: Duration,
+}
+
+impl Deadline {
+    fn after(limit: Duration) -> Self {
+        let nanoseconds = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        Self { at: monotonic_clock::subscribe_duration(nanoseconds), limit }
+    }
+
+    /// Returns when `ready` is, if that is in time.
+    fn wait_for(&self, ready: &Pollable) -> Result<(), Error> {
+        if poll(&[ready, &self.at]).contains(&0) && !self.at.ready() {
+            return Ok(());
+        }
+        Err(Error::Failed(format!("the exchange took longer than {:?}", self.limit)))
     }
 }
 
@@ -121,6 +154,10 @@ fn classify(code: ErrorCode) -> Error {
         ErrorCode::HttpRequestDenied => {
             Error::Refused("this deployment was not granted requests to that host".to_owned())
         }
+        ErrorCode::DestinationIpProhibited => Error::Refused(
+            "the host's name leads to an address that a grant by name does not open (loopback, link-local, metadata)"
+                .to_owned(),
+        ),
         ErrorCode::HttpRequestUriInvalid | ErrorCode::HttpRequestMethodInvalid => {
             Error::Refused(format!("{code:?}"))
         }

@@ -97,7 +97,7 @@ pub(crate) mod postgres {
     pub(crate) fn upsert(upsert: Upsert) -> Result<u64, PostgresError> {
         HOST.with_borrow_mut(|host| match &mut host.postgres {
             Some(answer) => answer(&upsert),
-            None => Err(PostgresError::Refused("no database was granted".to_owned())),
+            None => Err(PostgresError::Target("no database was granted".to_owned())),
         })
     }
 }

@@ -14,7 +14,7 @@ use millrace_plugin_host::packing::OutputBatch;
 use millrace_plugin_host::{
     Call, CallLimits, Database, DatabaseError, Delivery, Deployment, DeploymentSpec, Failure, Grants,
     HostLimits, HostOptions, Kind, LogLevel, LogLine, LogSink, LogSource, ModuleDigest, ModuleStore,
-    Partitioner, PluginHost, Secret, Sink, Transform, Upsert, Usage,
+    Partitioner, PluginHost, Secret, Sink, SinkFault, Transform, Upsert, Usage,
 };
 use millrace_protocol::plugins::{Definition, LimitOverrides, LogLevel as KeptLevel, SecretText};
 use tempfile::TempDir;
@@ -99,8 +99,14 @@ impl Bench {
                 let token = format!("test-0-{from}");
                 outcome(sink.deliver(&batch, &token).await, |delivery| match delivery {
                     Delivery::Delivered => Ok(Done::Delivered { token }),
-                    Delivery::Retryable(reason) => Err(not_delivered("to be tried again", &reason)),
-                    Delivery::Permanent(reason) => Err(not_delivered("for good", &reason)),
+                    Delivery::Failed(failure) => Err(not_delivered(
+                        match failure.kind {
+                            SinkFault::Retryable => "to be tried again",
+                            SinkFault::Record => "for good",
+                            SinkFault::Target => "until the target or the deployment is mended",
+                        },
+                        &failure.message,
+                    )),
                 })
             }
         };
