@@ -8,11 +8,18 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::embedded_sdk;
 use crate::cli::OutputFormat;
 use crate::cli::output::print;
 
 /// Longest name: it becomes part of file names.
 const NAME_LEN_MAX: usize = 64;
+
+/// What a project's README says of an SDK that is in it.
+const SDK_NOTE: &str = "\n\n`sdk` is Millrace's plugin SDK as the program that made this project carries it; it is a part of the project.";
+
+/// Where in a project the SDK is put.
+const SDK_DIR: &str = "sdk";
 
 /// Names that Rust has for itself, and the SDK's.
 const RESERVED: [&str; 8] =
@@ -49,8 +56,8 @@ pub struct InitArgs {
     /// Where to write it [default: ./NAME]
     #[arg(long, value_name = "DIR")]
     path: Option<PathBuf>,
-    /// The plugin SDK: a checkout of Millrace, the crate's directory, or a published version [default: the checkout
-    /// that this program was built from, or that you are in]
+    /// The plugin SDK: a checkout of Millrace, the crate's directory, or a published version [default: what this
+    /// program carries, written to the project's directory sdk]
     #[arg(long, value_name = "PATH|VERSION")]
     sdk: Option<String>,
 }
@@ -59,7 +66,7 @@ pub fn run(args: InitArgs, output: OutputFormat) -> anyhow::Result<()> {
     let LanguageArg::Rust = args.lang;
     let sdk = match &args.sdk {
         Some(given) => Sdk::parse(given)?,
-        None => Sdk::find()?,
+        None => Sdk::Embedded,
     };
     let directory = args.path.unwrap_or_else(|| PathBuf::from(&args.name));
     refuse_occupied(&directory)?;
@@ -70,7 +77,7 @@ pub fn run(args: InitArgs, output: OutputFormat) -> anyhow::Result<()> {
         fs::create_dir_all(parent).with_context(|| format!("make directory {}", parent.display()))?;
         fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     }
-    let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&String> = files.iter().map(|(name, _)| name).collect();
     let json = json!({ "name": args.name, "path": directory, "files": names });
     print(output, &json, || {
         format!(
@@ -85,6 +92,8 @@ pub fn run(args: InitArgs, output: OutputFormat) -> anyhow::Result<()> {
 /// Where a project takes the SDK from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Sdk {
+    /// The one in this program, which becomes a part of the project.
+    Embedded,
     Path(PathBuf),
     Version(String),
 }
@@ -108,22 +117,10 @@ impl Sdk {
         bail!("--sdk {given} is neither a directory nor a version such as 0.1")
     }
 
-    /// The checkout that this program was built from, if it is still there; else the one around the current
-    /// directory.
-    fn find() -> anyhow::Result<Self> {
-        let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let here = std::env::current_dir().unwrap_or_default();
-        let around = here.ancestors().map(Path::to_owned);
-        let found = std::iter::once(built_from).chain(around).find_map(|directory| sdk_in(&directory));
-        found.map(Self::Path).context(
-            "the plugin SDK is not found: name a checkout of Millrace with --sdk PATH, or a published version with \
-             --sdk VERSION",
-        )
-    }
-
     /// The dependency's inline table, without its braces.
     fn dependency(&self) -> String {
         match self {
+            Self::Embedded => format!("path = {}", json!(format!("{SDK_DIR}/plugin"))),
             // A TOML string in quotes reads backslashes and quotes as JSON does.
             Self::Path(path) => format!("path = {}", json!(path.to_string_lossy())),
             Self::Version(version) => format!("version = {}", json!(version)),
@@ -140,7 +137,7 @@ fn sdk_in(directory: &Path) -> Option<PathBuf> {
 }
 
 /// The files of a new project, by their paths in it.
-fn project(name: &str, kind: KindArg, sdk: &Sdk) -> Vec<(&'static str, String)> {
+fn project(name: &str, kind: KindArg, sdk: &Sdk) -> Vec<(String, String)> {
     let (source, kind, topics) = match kind {
         KindArg::Transform => {
             (include_str!("template/transform.rs.in"), "transform", "--topic logs --to errors")
@@ -154,15 +151,21 @@ fn project(name: &str, kind: KindArg, sdk: &Sdk) -> Vec<(&'static str, String)> 
             .replace("{kind}", kind)
             .replace("{topics}", topics)
             .replace("{sdk}", &sdk.dependency())
+            .replace("{sdk_note}", if *sdk == Sdk::Embedded { SDK_NOTE } else { "" })
     };
-    vec![
+    let own = [
         ("Cargo.toml", fill(include_str!("template/Cargo.toml.in"))),
         ("src/lib.rs", source.to_owned()),
         ("sample.jsonl", include_str!("template/sample.jsonl.in").to_owned()),
         ("README.md", fill(include_str!("template/README.md.in"))),
         (".gitignore", include_str!("template/gitignore.in").to_owned()),
         (".cargo/config.toml", include_str!("template/cargo-config.toml.in").to_owned()),
-    ]
+    ];
+    let mut files: Vec<_> = own.into_iter().map(|(path, text)| (path.to_owned(), text)).collect();
+    if *sdk == Sdk::Embedded {
+        files.extend(embedded_sdk::files().map(|(path, text)| (format!("{SDK_DIR}/{path}"), text)));
+    }
+    files
 }
 
 fn refuse_occupied(directory: &Path) -> anyhow::Result<()> {
@@ -220,13 +223,24 @@ mod tests {
     }
 
     #[test]
+    fn a_project_needs_nothing_of_the_machine_that_built_this_program() {
+        let files = project("mine", KindArg::Transform, &Sdk::Embedded);
+        let built_on = env!("CARGO_MANIFEST_DIR").trim_end_matches("/platform/server");
+        assert!(files.iter().all(|(_, text)| !text.contains(built_on)));
+        let text = |wanted: &str| &files.iter().find(|(name, _)| *name == wanted).expect("a file").1;
+        let manifest: toml::Table = text("Cargo.toml").parse().expect("a manifest");
+        let path = manifest["dependencies"]["millrace-plugin"]["path"].as_str().expect("a path");
+        assert!(text(&format!("{path}/Cargo.toml")).contains("name = \"millrace-plugin\""));
+        assert!(!text("README.md").contains('{'), "{}", text("README.md"));
+    }
+
+    #[test]
     fn the_sdk_is_a_checkout_its_crate_or_a_version() {
         let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
         let crate_directory = checkout.join("sdk/plugin");
         let parsed = |given: &Path| Sdk::parse(given.to_str().unwrap());
         assert_eq!(parsed(&checkout).unwrap(), Sdk::Path(crate_directory.clone()));
-        assert_eq!(parsed(&crate_directory).unwrap(), Sdk::Path(crate_directory.clone()));
-        assert_eq!(Sdk::find().unwrap(), Sdk::Path(crate_directory));
+        assert_eq!(parsed(&crate_directory).unwrap(), Sdk::Path(crate_directory));
         assert_eq!(Sdk::parse("0.1").unwrap(), Sdk::Version("0.1".to_owned()));
         assert!(parsed(&checkout.join("sdk/wit")).unwrap_err().to_string().contains("no plugin SDK"));
         assert!(Sdk::parse("nowhere").unwrap_err().to_string().contains("neither a directory nor a version"));

@@ -7,6 +7,7 @@ mod confirm;
 mod definition;
 mod deploy;
 mod describe;
+mod embedded_sdk;
 mod init;
 mod logs;
 mod manage;
