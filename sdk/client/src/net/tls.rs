@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
@@ -53,6 +53,23 @@ fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, ConnectError>
     Ok(found)
 }
 
+fn private_key(pem: &[u8], name: &str) -> Result<PrivateKeyDer<'static>, ConnectError> {
+    /// How PKCS #8 and OpenSSL's older form mark a key that needs a password.
+    const ENCRYPTED: [&str; 2] = ["BEGIN ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRYPTED"];
+    let what = || format!("read a private key from {name}");
+    let text = String::from_utf8_lossy(pem);
+    if ENCRYPTED.iter().any(|mark| text.contains(mark)) {
+        return Err(failed(
+            what(),
+            "it is encrypted, and passwords are not asked for; `openssl pkey -in FILE -out PLAIN` decrypts it",
+        ));
+    }
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
+        pem::Error::NoItemsFound => failed(what(), "there is none in it"),
+        error => failed(what(), error),
+    })
+}
+
 /// The settings for [`crate::Transport::Quic`] (`quic`) or [`crate::Transport::Tls`].
 pub(crate) fn client_config(settings: &ClientBuilder, quic: bool) -> Result<Arc<ClientConfig>, ConnectError> {
     let Some(ca) = &settings.ca else {
@@ -75,8 +92,7 @@ pub(crate) fn client_config(settings: &ClientBuilder, quic: bool) -> Result<Arc<
         Some((chain, key)) => {
             let chain = certificates(chain)?;
             let (bytes, name) = read(key)?;
-            let key = PrivateKeyDer::from_pem_slice(&bytes)
-                .map_err(|error| failed(format!("read a private key from {name}"), error))?;
+            let key = private_key(&bytes, &name)?;
             config
                 .with_client_auth_cert(chain, key)
                 .map_err(|error| failed("use the client certificate", error))?
@@ -86,4 +102,22 @@ pub(crate) fn client_config(settings: &ClientBuilder, quic: bool) -> Result<Arc<
         config.alpn_protocols = vec![ALPN.to_vec()];
     }
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_cannot_be_used_says_why() {
+        let said = |text: &str| private_key(text.as_bytes(), "client.key").unwrap_err().to_string();
+        for encrypted in [
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
+        ] {
+            let said = said(encrypted);
+            assert!(said.starts_with("read a private key from client.key: it is encrypted"), "{said}");
+        }
+        assert_eq!(said("nothing"), "read a private key from client.key: there is none in it");
+    }
 }
