@@ -22,6 +22,7 @@ const SOURCES: &[(&str, &str)] = &[
     embed!("plugin/src/error.rs"),
     embed!("plugin/src/guest.rs"),
     embed!("plugin/src/http/mod.rs"),
+    embed!("plugin/src/http/retry_after.rs"),
     embed!("plugin/src/http/wasi.rs"),
     embed!("plugin/src/internal.rs"),
     embed!("plugin/src/lib.rs"),

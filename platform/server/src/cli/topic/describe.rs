@@ -3,11 +3,15 @@
 use anyhow::Context;
 use millrace_client::Admin;
 use millrace_client::admin::{ConfigEntry, ConfigResource, OffsetSpec, TopicInfo};
+use millrace_config::topic::topic_setting;
 use serde_json::{Value, json};
 
 use super::count;
 use crate::cli::OutputFormat;
 use crate::cli::output::{print, table};
+
+/// What the broker calls a value that the topic has of its own.
+const OF_TOPIC: &str = "DYNAMIC_TOPIC_CONFIG";
 
 /// What is known of one topic.
 struct Description {
@@ -45,9 +49,17 @@ async fn describe(admin: &Admin, name: &str, all: bool) -> anyhow::Result<Descri
     };
     let offsets = ids.iter().map(|id| (offset_of(&earliest, *id), offset_of(&latest, *id))).collect();
     let mut configs = admin.describe_configs(&ConfigResource::Topic(name.to_owned()), &[]).await?;
-    configs.retain(|entry| all || !entry.is_default);
+    configs.retain(|entry| all || !is_as_ever(entry));
     configs.sort_by(|left, right| left.name.cmp(&right.name));
     Ok(Description { topic, offsets, configs })
+}
+
+/// Whether nobody has made a setting other than it is everywhere: one that all brokers agree on has a value of theirs
+/// even where that is the default.
+fn is_as_ever(entry: &ConfigEntry) -> bool {
+    let is_default_value =
+        || topic_setting(&entry.name).is_some_and(|setting| entry.value.as_deref() == Some(setting.default));
+    entry.is_default || (entry.source != OF_TOPIC && is_default_value())
 }
 
 fn to_json(description: &Description) -> Value {
