@@ -1,7 +1,7 @@
 //! The codecs of a record batch, each with bounded output.
 //!
 //! Reading accepts what Kafka's clients write; writing produces what the Java client writes, so that every
-//! client can read it. A batch is small and arrives whole; what it expands to need not be: [`expand`] gives it
+//! client can read it. A batch is small and arrives whole; what it expands to need not be: [`expand()`] gives it
 //! in pieces.
 
 mod encode;
