@@ -20,6 +20,11 @@ impl Random {
         Self(seed.max(1))
     }
 
+    /// The same choices each time.
+    pub const fn from_seed(seed: u64) -> Self {
+        Self(if seed == 0 { 1 } else { seed })
+    }
+
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
