@@ -1,4 +1,5 @@
-//! Where Millrace answers otherwise than Kafka on purpose, and why.
+//! Where Millrace answers otherwise than Kafka, and why: on purpose, or because it is not settled yet, which the reason
+//! then says.
 
 use super::compare::Difference;
 
@@ -218,7 +219,7 @@ pub const INTENDED: &[Intended] = &[
         "*",
         ": a base offset",
         ["*", "*"],
-        "a batch's base offset is the broker's to give: what a client says of it counts for nothing",
+        "not settled: Kafka refuses a base offset that is not 0, here it is written over",
     ),
     intended("ListOffsets", "*", "after a base offset", ["*", "*"], "as above"),
     intended(
@@ -226,7 +227,7 @@ pub const INTENDED: &[Intended] = &[
         "*",
         ": two batches",
         ["*", "*"],
-        "all batches of a partition in one request are taken together",
+        "not settled: Kafka refuses more than one batch of a partition, here all are taken",
     ),
     intended("ListOffsets", "*", "after two batches", ["*", "*"], "as above"),
     intended(
