@@ -63,6 +63,28 @@ async fn try_change(
 }
 
 #[tokio::test]
+async fn settings_that_internal_topics_rely_on_stay() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.client();
+    for topic in ["__consumer_offsets", "__plugin_logs", "t"] {
+        client.create_topic(topic, 1, &[]).await;
+    }
+    let refused = ErrorCode::InvalidTopicException.code();
+    for (topic, setting, value, expected) in [
+        ("__consumer_offsets", "cleanup.policy", "delete", refused),
+        ("__consumer_offsets", "retention.ms", "1000", refused),
+        ("__consumer_offsets", "max.message.bytes", "100", refused),
+        ("__consumer_offsets", "segment.bytes", "2097152", 0),
+        ("__plugin_logs", "max.message.bytes", "100", refused),
+        ("__plugin_logs", "retention.ms", "86400000", 0),
+        ("t", "cleanup.policy", "compact", 0),
+    ] {
+        let code = try_change(&mut client, TOPIC, topic, setting, 0, Some(value), false).await;
+        assert_eq!(code, expected, "{topic}: {setting}");
+    }
+}
+
+#[tokio::test]
 async fn a_topics_settings_are_described_with_their_sources() {
     let broker = TestBroker::start_with(|config| {
         config.topic_overrides.insert("retention.ms".into(), "5000".into());

@@ -310,6 +310,14 @@ async fn the_brokers_own_topics_are_told_apart_and_keep_what_coordinators_wrote(
         assert_eq!(produced(&response).error_code, expected, "{name}");
         let read = client.call(11, fetch(name, vec![fetch_partition(0, 0)])).await;
         assert_eq!(fetched(&read).error_code, 0, "{name} may be read");
+        let more = CreatePartitionsTopic::default().with_name(topic_name(name)).with_count(2);
+        let grow = CreatePartitionsRequest::default().with_topics(vec![more.with_assignments(None)]);
+        let grown = client.call(3, grow).await;
+        let expected_of_growth = if internal { ErrorCode::InvalidTopicException.code() } else { 0 };
+        assert_eq!(
+            grown.results[0].error_code, expected_of_growth,
+            "{name}: found by the count of partitions"
+        );
         let named = DeleteTopicState::default().with_name(Some(topic_name(name)));
         let deleted = client.call(6, DeleteTopicsRequest::default().with_topics(vec![named])).await;
         let answer = &deleted.responses[0];

@@ -87,6 +87,7 @@ pub(super) async fn alter(
         if changes.is_empty() {
             return Ok(());
         }
+        check_internal(resource_type, resource_name, &changes)?;
         let seen = |name: &String| (name.clone(), before.get(name).cloned());
         let command =
             Command::AlterConfigs { resource, changes, based_on: based_on.iter().map(seen).collect() };
@@ -174,6 +175,23 @@ fn check_broker_setting(name: &str, value: &str) -> Result<(), Refusal> {
         return Err(Refusal::new(ErrorCode::InvalidRequest, message));
     }
     Err(Refusal::new(ErrorCode::InvalidConfig, format!("brokers have no setting '{name}'")))
+}
+
+/// The brokers rely on how they made the internal topics.
+fn check_internal(resource_type: i8, topic: &str, changes: &[ConfigChange]) -> Result<(), Refusal> {
+    if resource_type != resource::TOPIC {
+        return Ok(());
+    }
+    match changes.iter().find(|change| !lookup::may_change(topic, &change.name)) {
+        None => Ok(()),
+        Some(change) => {
+            let message = format!(
+                "topic '{topic}' is internal, and a change of its setting '{}' could lose what the brokers keep in it",
+                change.name
+            );
+            Err(Refusal::new(ErrorCode::InvalidTopicException, message))
+        }
+    }
 }
 
 fn changes(before: &Configs, next: Configs) -> Vec<ConfigChange> {

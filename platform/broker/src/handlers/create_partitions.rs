@@ -45,6 +45,14 @@ async fn grow(call: &Call, asked: CreatePartitionsTopic, validate_only: bool) ->
     let image = call.state.metadata.image();
     let topic = lookup::by_name(&image, &asked.name)
         .map_err(|code| Refusal::new(code, format!("there is no topic '{}'", &**asked.name)))?;
+    if lookup::is_internal(&topic.name) {
+        // Whoever looks for a group finds it by its name's hash modulo the count.
+        let message = format!(
+            "topic '{}' is internal: what is kept in it is found by the number of its partitions, which stays as it is",
+            topic.name
+        );
+        return Err(Refusal::new(ErrorCode::InvalidTopicException, message));
+    }
     let current = topic.partition_count();
     if !(current + 1..=PARTITIONS_PER_TOPIC_MAX).contains(&asked.count) {
         let message = format!(

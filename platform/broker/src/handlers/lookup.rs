@@ -76,6 +76,20 @@ pub(crate) fn is_internal(name: &str) -> bool {
     is_written_by_brokers_only(name) || matches!(name, "__share_group_state" | "__plugin_logs")
 }
 
+/// Settings of an internal topic that may change without harm to what is kept in it; of any other topic all may.
+pub(crate) fn may_change(topic: &str, setting: &str) -> bool {
+    match topic {
+        // What is read from it is whole only while nothing but compaction ever takes a record out, and its commits
+        // are taken whatever their size and time.
+        _ if is_written_by_brokers_only(topic) => matches!(setting, "compression.type" | "segment.bytes"),
+        _ if is_internal(topic) => matches!(
+            setting,
+            "compression.type" | "retention.bytes" | "retention.ms" | "segment.bytes" | "segment.ms"
+        ),
+        _ => true,
+    }
+}
+
 /// Topics in which a client's record, or their deletion, would corrupt the state of coordinators.
 pub(crate) fn is_written_by_brokers_only(name: &str) -> bool {
     matches!(name, "__consumer_offsets" | "__transaction_state")
