@@ -68,3 +68,12 @@ pub(crate) fn append(
     partition.traffic().came_in(bytes);
     Ok(appended)
 }
+
+/// What [`append`] would refuse `batches` for, whenever they came. Appends nothing.
+pub(crate) fn check_only(partition: &Partition, batches: &[Batch], now_ms: i64) -> Result<(), Failure> {
+    let role = partition.role();
+    let checked = batches.iter().map(|batch| check::check(batch, &role.config, now_ms));
+    let batches = checked.collect::<Result<Vec<Batch>, Failure>>()?;
+    drop(role);
+    partition.check(&batches).map_err(|error| Failure::because(error.to_error_code(), error.to_string()))
+}

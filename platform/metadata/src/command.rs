@@ -22,6 +22,12 @@ pub const COMMAND_VERSION: u32 = 4;
 /// The command version that knows deployments.
 pub(crate) const DEPLOYMENTS_VERSION: u32 = 2;
 
+/// The command version whose images say what a deployment's input was when it began.
+pub(crate) const DEPLOYMENT_INPUTS_VERSION: u32 = 4;
+
+/// The command version that knows how often a deployment tries again.
+pub(crate) const RETRIES_VERSION: u32 = 4;
+
 /// The command version that knows new leader epochs without another leader.
 const LEADER_EPOCHS_VERSION: u32 = 3;
 
@@ -116,6 +122,7 @@ impl Command {
     pub fn version(&self) -> u32 {
         match self {
             Self::AlterConfigs { based_on, .. } if !based_on.is_empty() => BASED_ON_VERSION,
+            Self::PutDeployment { definition, .. } if definition.limits.retries.is_some() => RETRIES_VERSION,
             Self::InitCluster { .. }
             | Self::RegisterBroker { .. }
             | Self::CreateTopic { .. }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use millrace_base::{TopicId, TopicPartition};
 use millrace_protocol::plugins::{Definition, Kind, Replay};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,18 @@ pub struct Deployment {
     pub resumes: u32,
     /// The last replay, finished or not.
     pub replay: Option<Replay>,
+    /// What its input was when the deployment began to name that topic; `None` if there was no such topic.
+    /// Where its definition says to start is about these partitions alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<DeploymentInput>,
+}
+
+/// A topic as it was at some moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeploymentInput {
+    pub topic: TopicId,
+    pub partitions: i32,
 }
 
 /// What a deployment was or is to be.
@@ -48,6 +61,13 @@ impl Deployment {
     pub fn version(&self) -> &Arc<DeploymentVersion> {
         let current = self.versions.iter().find(|version| version.number == self.current);
         current.or(self.versions.last()).expect("versions are never empty and hold the current one")
+    }
+
+    /// Whether the input had this partition before the deployment began to read it. All records of any other are
+    /// younger than the deployment, whatever name their topic has.
+    pub fn began_with(&self, partition: TopicPartition) -> bool {
+        self.input
+            .is_some_and(|input| input.topic == partition.topic && partition.partition < input.partitions)
     }
 
     /// The topic that it is the partitioner of.

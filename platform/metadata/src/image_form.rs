@@ -10,8 +10,11 @@ use std::sync::Arc;
 use millrace_base::{BrokerId, TopicId};
 use serde::{Deserialize, Serialize};
 
-use crate::command::{COMMAND_VERSION, DELETED_TOPICS_VERSION, DEPLOYMENTS_VERSION, FIRST_VERSION};
-use crate::deployment::Deployment;
+use crate::command::{
+    COMMAND_VERSION, DELETED_TOPICS_VERSION, DEPLOYMENT_INPUTS_VERSION, DEPLOYMENTS_VERSION, FIRST_VERSION,
+    RETRIES_VERSION,
+};
+use crate::deployment::{Deployment, DeploymentVersion};
 use crate::image::{Broker, Configs, Image, Topic};
 
 #[derive(Serialize, Deserialize)]
@@ -62,13 +65,18 @@ pub(crate) fn encode(image: &Image) -> Result<Vec<u8>, serde_json::Error> {
 
 /// What a broker must know to hold `image`.
 fn version(image: &Image) -> u32 {
-    if !image.deleted_topics.is_empty() {
-        DELETED_TOPICS_VERSION
-    } else if image.deployment_count() > 0 {
-        DEPLOYMENTS_VERSION
-    } else {
-        FIRST_VERSION
-    }
+    let of_deployments = image.deployments().map(|deployment| {
+        let count_tries = |version: &Arc<DeploymentVersion>| version.definition.limits.retries.is_some();
+        if deployment.input.is_some() {
+            DEPLOYMENT_INPUTS_VERSION
+        } else if deployment.versions.iter().any(count_tries) {
+            RETRIES_VERSION
+        } else {
+            DEPLOYMENTS_VERSION
+        }
+    });
+    let of_topics = if image.deleted_topics.is_empty() { FIRST_VERSION } else { DELETED_TOPICS_VERSION };
+    of_deployments.max().unwrap_or(FIRST_VERSION).max(of_topics)
 }
 
 pub(crate) fn decode(json: &[u8]) -> Result<Image, ImageFormError> {
@@ -165,7 +173,7 @@ mod tests {
             apply(&mut image, 18, &command).unwrap();
         }
         let json = encode(&image).unwrap();
-        assert!(json.starts_with(b"{\"version\":2,"));
+        assert!(json.starts_with(b"{\"version\":4,"), "it says what the input was");
         let back = decode(&json).unwrap();
         assert_eq!(encode(&back).unwrap(), json);
         assert_eq!(back.deployment_count(), 1);

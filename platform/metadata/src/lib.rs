@@ -31,7 +31,7 @@ pub use command::{
     BrokerRegistration, COMMAND_VERSION, Command, ConfigChange, ConfigResource, PartitionAssignment,
     PartitionChange,
 };
-pub use deployment::{DEPLOYMENT_VERSIONS_KEPT, Deployment, DeploymentVersion};
+pub use deployment::{DEPLOYMENT_VERSIONS_KEPT, Deployment, DeploymentInput, DeploymentVersion};
 pub use image::{Broker, Configs, Image, ImageDelta, Partition, Topic};
 pub use metadata::{Metadata, ReadyError, SUBMIT_TIMEOUT, StartError, SubmitError};
 pub use network::{NoPeers, PeerError, PeerNetwork, RaftRpc};

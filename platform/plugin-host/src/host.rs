@@ -12,7 +12,7 @@ use crate::deployment::{Deployment, DeploymentSpec};
 use crate::engine::PluginEngine;
 use crate::imports::http::HttpClient;
 use crate::imports::log::LogSink;
-use crate::library::{Library, LibraryStats, LoadError, ModuleStore};
+use crate::library::{CacheKey, Library, LibraryStats, LoadError, ModuleStore};
 use crate::limits::HostLimits;
 use crate::module::{ModuleDigest, ModuleInfo};
 
@@ -21,6 +21,8 @@ pub struct HostOptions {
     pub limits: HostLimits,
     /// Where compiled modules are kept; the broker's own, since its contents are run.
     pub cache_dir: PathBuf,
+    /// What the compiled modules there are authenticated with: who does not know it cannot make one that is run.
+    pub cache_key: CacheKey,
     pub modules: Arc<dyn ModuleStore>,
     pub log: Arc<dyn LogSink>,
     /// The time that sinks see.
@@ -89,7 +91,8 @@ impl PluginHost {
         let engine = PluginEngine::new(&options.limits);
         let engine = engine.map_err(|error| HostError::Engine(format!("{error:#}")))?;
         let threads = options.limits.compile_threads;
-        let library = Library::open(&engine.engine, options.modules, &options.cache_dir, threads);
+        let library =
+            Library::open(&engine.engine, options.modules, &options.cache_dir, &options.cache_key, threads);
         let library = library.map_err(|error| HostError::Cache { path: options.cache_dir, error })?;
         Ok(Self(Arc::new(HostShared {
             engine,

@@ -38,7 +38,7 @@ pub use host::{HostError, HostOptions, HostStats, PluginHost};
 pub use imports::log::{LogLevel, LogLine, LogSink, LogSource};
 pub use imports::postgres::{Database, DatabaseError, Upsert, Value};
 pub use kinds::{Delivery, Partitioner, Sink, SinkFailure, SinkFault, Transform};
-pub use library::{LibraryStats, LoadError, ModuleStore};
+pub use library::{CacheKey, LibraryStats, LoadError, ModuleStore};
 pub use limits::{CallLimits, HostLimits};
 pub use module::{Capability, Kind, ModuleDigest, ModuleError, ModuleInfo, NotADigest, Request, inspect};
 pub use run::{Call, Failure, Usage};

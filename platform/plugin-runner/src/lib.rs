@@ -21,6 +21,7 @@ mod postgres;
 mod pressure;
 mod route;
 mod runner;
+mod secrets;
 mod service;
 mod spec;
 #[cfg(test)]
@@ -34,5 +35,6 @@ pub use partitioners::Partitioners;
 pub use plugins::{Plugins, PluginsError, PluginsOptions};
 pub use ports::{Acknowledged, AppendFailure, Bounds, Partitions, ReadFailure, TopicFailure};
 pub use postgres::{NotADatabase, PostgresDatabase};
+pub use secrets::{Secrets, SecretsError};
 pub use service::{Progress, Service, ServiceParts};
-pub use spec::{Databases, spec};
+pub use spec::{GrantSource, spec};

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use crate::spec::{Databases, spec};
+use crate::spec::{GrantSource, spec};
 use crate::{DeploymentMetrics, PluginMetrics};
 
 /// Where the plugin host comes from: it is made for the first who asks.
@@ -36,7 +36,7 @@ const RECORDS_MAX: i32 = 100_000;
 pub struct Partitioners {
     metadata: Metadata,
     host: HostSource,
-    databases: Arc<Databases>,
+    grant_source: Arc<GrantSource>,
     metrics: PluginMetrics,
     /// Where plugins run, apart from the broker's requests.
     runtime: Handle,
@@ -78,11 +78,11 @@ impl Partitioners {
     pub fn new(
         metadata: Metadata,
         host: HostSource,
-        databases: Arc<Databases>,
+        grant_source: Arc<GrantSource>,
         metrics: PluginMetrics,
         runtime: Handle,
     ) -> Self {
-        Self { metadata, host, databases, metrics, runtime, pools: Mutex::default() }
+        Self { metadata, host, grant_source, metrics, runtime, pools: Mutex::default() }
     }
 
     /// A partition for each record, by the partitioner of their topic.
@@ -124,7 +124,7 @@ impl Partitioners {
         {
             return Ok(Arc::clone(pool));
         }
-        let spec = spec(&deployment.name, deployment.version(), None, &self.databases)?;
+        let spec = spec(&deployment.name, deployment.version(), None, &self.grant_source)?;
         let pool = Arc::new(Pool {
             created: deployment.created,
             version: deployment.current,
@@ -232,7 +232,7 @@ mod tests {
             let partitioners = Partitioners::new(
                 cluster.metadata.clone(),
                 host.source(),
-                Arc::default(),
+                Arc::new(GrantSource::new(crate::Secrets::new(cluster.dir.path().join("secrets")))),
                 metrics,
                 Handle::current(),
             );

@@ -24,8 +24,9 @@ use crate::offsets::Offsets;
 use crate::partitioners::{HostSource, Partitioners};
 use crate::pressure::Pressure;
 use crate::runner::{Parts, Runner};
+use crate::secrets::Secrets;
 use crate::service::{Progress, Service, ServiceParts};
-use crate::spec::Databases;
+use crate::spec::GrantSource;
 use crate::worker::Shared;
 
 /// How long an instance is kept without work.
@@ -40,6 +41,8 @@ pub struct PluginsOptions<'r> {
     pub node_id: BrokerId,
     /// Where modules and their compiled code are kept.
     pub dir: PathBuf,
+    /// Where the keys are that seal secrets and authenticate compiled code, apart from both.
+    pub secrets_dir: PathBuf,
     pub metadata: Metadata,
     pub partitions: Arc<dyn Partitions>,
     pub registry: &'r Registry,
@@ -85,6 +88,7 @@ impl Plugins {
         let host = LazyHost {
             made: OnceLock::new(),
             cache_dir: options.dir.join("compiled"),
+            secrets: Secrets::new(options.secrets_dir.clone()),
             modules: Arc::new(modules.clone()),
             logs: logs.clone(),
             clock: Arc::clone(&options.clock),
@@ -94,19 +98,20 @@ impl Plugins {
             let host = Arc::clone(&host);
             Arc::new(move || host.get())
         };
-        let databases = Arc::new(Databases::default());
+        let secrets = Secrets::new(options.secrets_dir.clone());
+        let grant_source = Arc::new(GrantSource::new(secrets));
         let runner = Runner::new(Parts {
             node_id: options.node_id,
             shared: shared(&options, &logs),
             host: Arc::clone(&source),
-            databases: Arc::clone(&databases),
+            grant_source: Arc::clone(&grant_source),
             metrics: metrics.clone(),
             runtime: threads.clone(),
         });
         let partitioners = Arc::new(Partitioners::new(
             options.metadata.clone(),
             Arc::clone(&source),
-            Arc::clone(&databases),
+            Arc::clone(&grant_source),
             metrics.clone(),
             threads.clone(),
         ));
@@ -115,7 +120,7 @@ impl Plugins {
             partitions: options.partitions,
             modules,
             host: source,
-            databases,
+            grant_source,
             partitioners: Arc::clone(&partitioners),
             progress: Arc::clone(&runner) as Arc<dyn Progress>,
             clock: options.clock,
@@ -190,6 +195,7 @@ impl Progress for Runner {
 struct LazyHost {
     made: OnceLock<PluginHost>,
     cache_dir: PathBuf,
+    secrets: Secrets,
     modules: Arc<Modules>,
     logs: PluginLogs,
     clock: Arc<dyn Clock>,
@@ -200,14 +206,17 @@ impl LazyHost {
         if let Some(host) = self.made.get() {
             return Ok(host.clone());
         }
+        let unavailable = |reason: String| PluginError::new(ErrorKind::Unavailable, reason);
+        let cache_key = self.secrets.compiled_key().map_err(|error| unavailable(error.to_string()))?;
         let host = PluginHost::new(HostOptions {
             limits: HostLimits::default(),
             cache_dir: self.cache_dir.clone(),
+            cache_key,
             modules: Arc::clone(&self.modules) as Arc<dyn ModuleStore>,
             log: Arc::new(self.logs.clone()) as Arc<dyn LogSink>,
             clock: Arc::clone(&self.clock),
         });
-        let host = host.map_err(|error| PluginError::new(ErrorKind::Unavailable, error.to_string()))?;
+        let host = host.map_err(|error| unavailable(error.to_string()))?;
         // Of two that are made at once, one is used.
         Ok(self.made.get_or_init(|| host).clone())
     }
@@ -224,6 +233,7 @@ struct Upkeep {
 impl Upkeep {
     async fn run(self, service: Arc<Service>, mut stopped: watch::Receiver<bool>) {
         service.collect_garbage().await;
+        service.warn_of_clear_secrets();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(UPKEEP) => {}

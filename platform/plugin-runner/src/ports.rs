@@ -41,6 +41,13 @@ pub enum AppendFailure {
     Refused(String),
 }
 
+impl AppendFailure {
+    /// Whether the same records may be taken later.
+    pub const fn retryable(&self) -> bool {
+        !matches!(self, Self::Refused(_))
+    }
+}
+
 /// A topic that could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("create topic '{topic}': {reason}")]
@@ -81,8 +88,12 @@ pub trait Partitions: Send + Sync + 'static {
     /// Waits until the log has room for `bytes` more that are not on disk yet.
     fn admit(&self, bytes: usize) -> BoxFuture<'_, ()>;
 
+    /// Whether the topic refuses `batches` for what they are, whenever they come: the failure is
+    /// [`AppendFailure::Refused`]. Appends nothing, and finds nothing wrong where the partition is not here.
+    fn check(&self, partition: TopicPartition, batches: &[Batch]) -> Result<(), AppendFailure>;
+
     /// Appends `batches` behind everything that was appended before, and returns how to wait for the
-    /// acknowledgement. Never blocks.
+    /// acknowledgement. All of them are appended or, on a failure, none. Never blocks.
     fn append(&self, partition: TopicPartition, batches: &[Batch]) -> Result<Acknowledged, AppendFailure>;
 
     /// Makes an internal topic unless it is there, and returns when its partitions are open.

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use crate::metrics::PluginMetrics;
 use crate::partitioners::HostSource;
-use crate::spec::Databases;
+use crate::spec::GrantSource;
 use crate::worker::Shared;
 use deployment::Running;
 #[cfg(test)]
@@ -34,7 +34,7 @@ pub(crate) struct Parts {
     pub node_id: BrokerId,
     pub shared: Arc<Shared>,
     pub host: HostSource,
-    pub databases: Arc<Databases>,
+    pub grant_source: Arc<GrantSource>,
     pub metrics: PluginMetrics,
     /// Where plugins run, apart from the broker's requests.
     pub runtime: Handle,

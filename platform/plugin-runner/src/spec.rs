@@ -10,17 +10,32 @@ use millrace_plugin_host::{CallLimits, Database, DeploymentSpec, Grants, LogLeve
 use millrace_protocol::plugins::{self, Definition, GrantDefinitions, LimitOverrides, PluginError};
 use parking_lot::Mutex;
 
-use crate::PostgresDatabase;
+use crate::{PostgresDatabase, Secrets};
 
-/// The databases that deployments are granted, so that those with the same connection string share a
-/// connection. One that no deployment has any more is closed.
-#[derive(Default)]
-pub struct Databases(Mutex<HashMap<String, Weak<PostgresDatabase>>>);
+/// What grants are made of: the key that opens sealed secrets, and the databases that deployments are granted, of
+/// which those with the same connection string share a connection. One that no deployment has any more is closed.
+pub struct GrantSource {
+    secrets: Secrets,
+    databases: Mutex<HashMap<String, Weak<PostgresDatabase>>>,
+}
 
-impl Databases {
+impl GrantSource {
+    pub fn new(secrets: Secrets) -> Self {
+        Self { secrets, databases: Mutex::default() }
+    }
+
+    /// The grants as the metadata may have them.
+    pub(crate) fn seal(
+        &self,
+        name: &str,
+        grants: &GrantDefinitions,
+    ) -> Result<GrantDefinitions, PluginError> {
+        self.secrets.seal(name, grants).map_err(|error| PluginError::unavailable(error.to_string()))
+    }
+
     /// The database that the plugin calls `name`.
-    fn get(&self, name: &str, connection: &str) -> Result<Arc<PostgresDatabase>, PluginError> {
-        let mut databases = self.0.lock();
+    fn database(&self, name: &str, connection: &str) -> Result<Arc<PostgresDatabase>, PluginError> {
+        let mut databases = self.databases.lock();
         if let Some(known) = databases.get(connection).and_then(Weak::upgrade) {
             return Ok(known);
         }
@@ -39,7 +54,7 @@ pub fn spec(
     name: &str,
     version: &DeploymentVersion,
     block_bytes_max: Option<usize>,
-    databases: &Databases,
+    source: &GrantSource,
 ) -> Result<DeploymentSpec, PluginError> {
     let Definition { module, kind, topic, outputs, config, grants: granted, limits: overrides, .. } =
         &version.definition;
@@ -53,19 +68,21 @@ pub fn spec(
         topic: topic.clone(),
         outputs: outputs.clone(),
         config: config.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
-        grants: grants(granted, databases)?,
+        grants: grants(name, granted, source)?,
         limits,
         log_level: log_level(version.definition.log_level),
     })
 }
 
-fn grants(granted: &GrantDefinitions, databases: &Databases) -> Result<Grants, PluginError> {
+fn grants(name: &str, granted: &GrantDefinitions, source: &GrantSource) -> Result<Grants, PluginError> {
+    let granted = source.secrets.open(name, granted);
+    let granted = granted.map_err(|error| PluginError::unavailable(error.to_string()))?;
     let http = granted.http.iter().map(|target| target.parse());
     let http = http.collect::<Result<_, _>>();
     let secrets = granted.secrets.iter().map(|(name, value)| (name.clone(), Secret::new(value.0.clone())));
     let mut postgres: BTreeMap<String, Arc<dyn Database>> = BTreeMap::new();
     for (name, connection) in &granted.postgres {
-        postgres.insert(name.clone(), databases.get(name, &connection.0)?);
+        postgres.insert(name.clone(), source.database(name, &connection.0)?);
     }
     Ok(Grants {
         http: http.map_err(|error| PluginError::invalid(format!("grants.http: {error}")))?,
@@ -117,9 +134,13 @@ mod tests {
         DeploymentVersion { number: 4, created_ms: 0, definition }
     }
 
+    fn source() -> GrantSource {
+        GrantSource::new(Secrets::new("/nowhere".into()))
+    }
+
     #[test]
     fn a_definition_says_what_the_host_runs() {
-        let databases = Databases::default();
+        let source = source();
         let secret = |text: &str| SecretText(text.to_owned());
         let version = version(|definition| {
             definition.config.insert("colour".into(), "red".into());
@@ -129,7 +150,7 @@ mod tests {
             definition.limits.busy_ms = Some(5);
             definition.limits.memory_bytes = Some(u64::MAX);
         });
-        let spec = spec("ship", &version, Some(123), &databases).unwrap();
+        let spec = spec("ship", &version, Some(123), &source).unwrap();
         assert_eq!((spec.name.as_str(), spec.version, spec.kind), ("ship", 4, Kind::Sink));
         assert_eq!(spec.config, [("colour".to_owned(), "red".to_owned())]);
         assert!(Capability::ALL.into_iter().all(|capability| spec.grants.grants(capability)));
@@ -141,19 +162,19 @@ mod tests {
 
     #[test]
     fn deployments_with_the_same_database_share_it() {
-        let databases = Databases::default();
-        let first = databases.get("main", "postgres://u:p@h/d").unwrap();
-        assert!(Arc::ptr_eq(&first, &databases.get("other", "postgres://u:p@h/d").unwrap()));
-        assert!(!Arc::ptr_eq(&first, &databases.get("main", "postgres://u:p@h/e").unwrap()));
+        let source = source();
+        let first = source.database("main", "postgres://u:p@h/d").unwrap();
+        assert!(Arc::ptr_eq(&first, &source.database("other", "postgres://u:p@h/d").unwrap()));
+        assert!(!Arc::ptr_eq(&first, &source.database("main", "postgres://u:p@h/e").unwrap()));
         drop(first);
-        let _other = databases.get("main", "postgres://u:p@h/f").unwrap();
-        assert_eq!(databases.0.lock().len(), 1);
+        let _other = source.database("main", "postgres://u:p@h/f").unwrap();
+        assert_eq!(source.databases.lock().len(), 1);
     }
 
     #[test]
     fn a_grant_that_makes_no_sense_is_named() {
         let refused = |change: fn(&mut Definition)| {
-            let error = spec("ship", &version(change), None, &Databases::default()).unwrap_err();
+            let error = spec("ship", &version(change), None, &source()).unwrap_err();
             assert_eq!(error.kind, ErrorKind::Invalid);
             error.message
         };

@@ -122,6 +122,8 @@ struct MemoryLog {
     /// What the next acknowledgements fail with; their records are not kept.
     acknowledgement_failures: VecDeque<AppendFailure>,
     appends: usize,
+    /// Values that hold this text are refused.
+    refused_text: Option<String>,
 }
 
 #[derive(Default)]
@@ -208,6 +210,11 @@ impl MemoryPartitions {
         state.logs.entry(partition).or_default().append_failures.extend(failures);
     }
 
+    /// The partition refuses, for good, batches with a value that holds this text.
+    pub fn refuse_text(&self, partition: TopicPartition, text: &str) {
+        self.0.state.lock().logs.entry(partition).or_default().refused_text = Some(text.to_owned());
+    }
+
     /// The next appends are taken, but their acknowledgements fail, and their records are gone.
     pub fn fail_acknowledgements(
         &self,
@@ -279,6 +286,7 @@ impl MemoryPartitions {
         if let Some(failure) = log.append_failures.pop_front() {
             return Err(failure);
         }
+        log.check(batches)?;
         if let Some(failure) = log.acknowledgement_failures.pop_front() {
             return Ok(Err(failure));
         }
@@ -320,6 +328,15 @@ impl MemoryPartitions {
 }
 
 impl MemoryLog {
+    fn check(&self, batches: &[Batch]) -> Result<(), AppendFailure> {
+        let Some(text) = &self.refused_text else { return Ok(()) };
+        let values = records_of(batches).into_iter().map(|record| record.value_text());
+        match values.into_iter().find(|value| value.contains(text)) {
+            Some(value) => Err(AppendFailure::Refused(format!("'{value}' is not taken here"))),
+            None => Ok(()),
+        }
+    }
+
     /// Adds the batch as the log's next, and returns its base offset.
     fn push(&mut self, batch: &Batch) -> Offset {
         let base = self.log_end;
@@ -379,6 +396,10 @@ impl Partitions for MemoryPartitions {
 
     fn admit(&self, _: usize) -> BoxFuture<'_, ()> {
         Box::pin(async {})
+    }
+
+    fn check(&self, partition: TopicPartition, batches: &[Batch]) -> Result<(), AppendFailure> {
+        self.0.state.lock().logs.get(&partition).map_or(Ok(()), |log| log.check(batches))
     }
 
     fn append(&self, partition: TopicPartition, batches: &[Batch]) -> Result<Acknowledged, AppendFailure> {

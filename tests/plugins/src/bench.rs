@@ -52,6 +52,7 @@ impl Bench {
         let host = PluginHost::new(HostOptions {
             limits: HostLimits::default(),
             cache_dir: cache.path().to_owned(),
+            cache_key: [7; 32],
             modules: Arc::clone(&modules) as Arc<dyn ModuleStore>,
             log: Arc::new(Lines),
             clock: Arc::new(SystemClock),

@@ -21,9 +21,20 @@ pub(super) fn append(
         acks.wait().await;
         match acks.outcome(0).and_then(ErrorCode::try_from_code) {
             None => Ok(()),
-            Some(code) => Err(failure(code.into())),
+            // The records were taken once already, so that it is not for them.
+            Some(ErrorCode::NotLeaderOrFollower) => Err(AppendFailure::NotHere),
+            Some(code) => Err(AppendFailure::Passing(format!("the records are not acknowledged: {code:?}"))),
         }
     }))
+}
+
+/// Whether the topic would refuse the batches for what they are.
+pub(super) fn check(partition: &Partition, batches: &[Batch], now_ms: i64) -> Result<(), AppendFailure> {
+    match checked_append::check_only(partition, batches, now_ms).map_err(failure) {
+        Err(refused @ AppendFailure::Refused(_)) => Err(refused),
+        // What passes is the append's to find out.
+        _ => Ok(()),
+    }
 }
 
 fn failure(failure: Failure) -> AppendFailure {
@@ -31,7 +42,16 @@ fn failure(failure: Failure) -> AppendFailure {
         failure.message.unwrap_or_else(|| format!("the records are not acknowledged: {:?}", failure.code));
     match failure.code {
         ErrorCode::NotLeaderOrFollower => AppendFailure::NotHere,
-        ErrorCode::NotEnoughReplicas | ErrorCode::KafkaStorageError => AppendFailure::Passing(message),
-        _ => AppendFailure::Refused(message),
+        // The records' own faults; of any other cause they are not to blame.
+        ErrorCode::CorruptMessage
+        | ErrorCode::InvalidRecord
+        | ErrorCode::InvalidTimestamp
+        | ErrorCode::InvalidTxnState
+        | ErrorCode::MessageTooLarge
+        | ErrorCode::PolicyViolation
+        | ErrorCode::RecordListTooLarge
+        | ErrorCode::UnsupportedCompressionType
+        | ErrorCode::UnsupportedForMessageFormat => AppendFailure::Refused(message),
+        _ => AppendFailure::Passing(message),
     }
 }

@@ -143,6 +143,14 @@ impl LocalPartitions {
         }
     }
 
+    /// Whether the partition's topic would refuse `batches` for what they are, whenever they came: the failure is
+    /// [`AppendFailure::Refused`]. Appends nothing.
+    pub fn check(&self, partition: TopicPartition, batches: &[Batch]) -> Result<(), AppendFailure> {
+        let Some(state) = self.state.upgrade() else { return Ok(()) };
+        let found = self.find(partition);
+        found.map_or(Ok(()), |partition| append::check(&partition, batches, state.clock.now_ms()))
+    }
+
     /// Appends `batches` behind everything that was appended before, as a producer with `acks=all` does, and
     /// returns how to wait for the acknowledgement. Never blocks, but goes through every record.
     pub fn append(

@@ -204,6 +204,11 @@ impl Partition {
         }
     }
 
+    /// Whether a producer's verified batches would be refused for what they are.
+    pub(crate) fn check(&self, batches: &[Batch]) -> Result<(), AppendError> {
+        self.log.check(batches)
+    }
+
     /// Appends a producer's verified batches.
     pub(crate) fn append(&self, batches: &[Batch]) -> Result<Appended, AppendError> {
         let role = self.role();

@@ -49,6 +49,11 @@ impl Appender {
 }
 
 impl PartitionLog {
+    /// Whether a producer's batches would be refused for what they are, whenever they came. Appends nothing.
+    pub fn check(&self, batches: &[Batch]) -> Result<(), AppendError> {
+        check_sizes(batches, &self.appender.lock().config)
+    }
+
     /// Appends verified batches; never blocks on the disk. They are durable when the durable end passes
     /// [`Appended::last_offset`]. All of them are appended or, on an error, none.
     pub fn append(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use millrace_protocol::plugins::{Definition, DefinitionError, Kind, Replay, check_deployment_name};
 
-use crate::deployment::{DEPLOYMENT_VERSIONS_KEPT, Deployment, DeploymentVersion};
+use crate::deployment::{DEPLOYMENT_VERSIONS_KEPT, Deployment, DeploymentInput, DeploymentVersion};
 use crate::image::Image;
 use crate::outcome::{Outcome, Rejection};
 
@@ -45,6 +45,7 @@ pub(super) fn put(
             paused: false,
             resumes: 0,
             replay: None,
+            input: input(image, &definition.topic),
         },
         Some(existing) => {
             // A command that is submitted again, its first answer being lost, has succeeded.
@@ -52,12 +53,28 @@ pub(super) fn put(
             if running.created_ms == created_ms && running.definition == *definition {
                 return Ok(Outcome::DeploymentPut { version: running.number });
             }
-            next_version(existing, version)
+            let mut deployment = next_version(existing, version);
+            follow_input(image, &mut deployment, &running.definition.topic);
+            deployment
         }
     };
     let version = deployment.current;
     image.put_deployment(deployment);
     Ok(Outcome::DeploymentPut { version })
+}
+
+fn input(image: &Image, topic: &str) -> Option<DeploymentInput> {
+    let topic = image.topic_by_name(topic)?;
+    Some(DeploymentInput { topic: topic.id, partitions: topic.partition_count() })
+}
+
+/// Notes the input anew if it has another name than before; a topic that was made anew is still not what the
+/// deployment began with.
+fn follow_input(image: &Image, deployment: &mut Deployment, before: &str) {
+    let topic = deployment.version().definition.topic.clone();
+    if topic != before {
+        deployment.input = input(image, &topic);
+    }
 }
 
 /// The deployment with one version more, which is current.
@@ -103,7 +120,9 @@ pub(super) fn roll_back(image: &mut Image, name: &str, version: Option<u32>) -> 
     // Since that version ran, its topic may have got another partitioner.
     check_partitioner(image, name, &chosen.definition)?;
     let version = chosen.number;
+    let before = deployment.version().definition.topic.clone();
     deployment.current = version;
+    follow_input(image, &mut deployment, &before);
     image.put_deployment(deployment);
     Ok(Outcome::DeploymentPut { version })
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use millrace_base::{BrokerId, TopicId, TopicPartition};
 use millrace_protocol::plugins::{Definition, Kind, LimitOverrides, ModuleDigest, Replay};
 
 use super::tests::refused;
 use super::*;
 use crate::deployment::{DEPLOYMENT_VERSIONS_KEPT, Deployment};
+use crate::image::{Partition, Topic};
 
 fn definition(kind: Kind, topic: &str) -> Definition {
     Definition {
@@ -72,6 +74,49 @@ fn a_deployment_comes_changes_and_goes() {
     apply(&mut image, 13, &put("a", sink("in"), 300)).unwrap();
     let delta = image.delta_since(&before);
     assert_eq!((delta.deployments_changed[0].created, delta.deployments_deleted.len()), (13, 0));
+}
+
+#[test]
+fn a_deployment_knows_what_its_input_was_when_it_began() {
+    let mut image = Image::default();
+    let make = |image: &mut Image, name: &str, id: TopicId, partitions| {
+        let partition = Arc::new(Partition {
+            leader: None,
+            leader_epoch: Default::default(),
+            replicas: vec![BrokerId(1)],
+            isr: vec![BrokerId(1)],
+            partition_epoch: 0,
+        });
+        image.put_topic(Topic {
+            id,
+            name: name.into(),
+            partitions: vec![partition; partitions],
+            configs: Arc::default(),
+        });
+    };
+    let sink = |topic| definition(Kind::Sink, topic);
+    let (first, anew, other) = (TopicId::random(), TopicId::random(), TopicId::random());
+    make(&mut image, "in", first, 2);
+    apply(&mut image, 7, &put("a", sink("in"), 1)).unwrap();
+    apply(&mut image, 7, &put("none", sink("later"), 1)).unwrap();
+    let began = |image: &Image, name: &str, topic, partition| {
+        image.deployment(name).unwrap().began_with(TopicPartition::new(topic, partition))
+    };
+    assert!(began(&image, "a", first, 0) && began(&image, "a", first, 1));
+    assert!(!began(&image, "a", first, 2), "it came later");
+
+    // Another version on a topic that was made anew does not begin with that one.
+    apply(&mut image, 8, &Command::DeleteTopic { id: first }).unwrap();
+    make(&mut image, "in", anew, 2);
+    make(&mut image, "later", other, 1);
+    apply(&mut image, 9, &put("a", sink("in"), 2)).unwrap();
+    assert!(!began(&image, "a", anew, 0) && !began(&image, "none", other, 0));
+
+    // On a topic of another name it does, whichever way it comes there.
+    apply(&mut image, 10, &put("a", sink("later"), 3)).unwrap();
+    assert!(began(&image, "a", other, 0));
+    apply(&mut image, 11, &roll_back("a", None)).unwrap();
+    assert!(began(&image, "a", anew, 0) && !began(&image, "a", other, 0));
 }
 
 #[test]

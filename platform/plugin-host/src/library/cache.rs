@@ -5,39 +5,46 @@
 //! ```
 //!
 //! `engine` names the engine's version and settings, `digest` is the module's. A file is what the compiler
-//! writes, which can be mapped and run as it is, and a trailer of 16 bytes:
+//! writes, and a trailer of 44 bytes:
 //!
 //! | bytes | field, little-endian |
 //! |---|---|
 //! | 0..8 | length of what stands before |
-//! | 8..12 | CRC-32C of what stands before |
-//! | 12..16 | `MRC1` |
+//! | 8..40 | HMAC-SHA256, under the cache's key, of `engine`, `digest` and what stands before |
+//! | 40..44 | `MRC2` |
 //!
-//! A file is written under another name, synced and renamed. One that is cut short or damaged is as good as
-//! none. The directory is the broker's own: whoever can write there can run code in it.
+//! A file is written under another name, synced and renamed. One that is cut short, damaged, another module's or
+//! not written with this key is as good as none, and one of an earlier form (`MRC1`) too. What runs are the very
+//! bytes that were checked: compiled code is never mapped from a file, which somebody might write to later.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use millrace_protocol::crc::crc32c;
+use aws_lc_rs::{constant_time, hmac};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::module::ModuleDigest;
 
-const TRAILER_LEN: usize = 16;
-const TRAILER_MARK: [u8; 4] = *b"MRC1";
+/// Key of the authentication code in every file.
+pub type CacheKey = [u8; 32];
+
+const CODE_LEN: usize = 32;
+const TRAILER_LEN: usize = 12 + CODE_LEN;
+const TRAILER_MARK: [u8; 4] = *b"MRC2";
 
 #[derive(Debug)]
 pub(super) struct CompiledCache {
     dir: PathBuf,
+    engine: String,
+    key: hmac::Key,
 }
 
 impl CompiledCache {
     /// Opens the cache in `dir` for `engine`; what other engines left there is deleted.
-    pub fn open(dir: &Path, engine: &Engine) -> io::Result<Self> {
+    pub fn open(dir: &Path, key: &CacheKey, engine: &Engine) -> io::Result<Self> {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let name = format!("{:016x}", hasher.finish());
@@ -48,7 +55,7 @@ impl CompiledCache {
                 fs::remove_dir_all(entry.path())?;
             }
         }
-        Ok(Self { dir: dir.join(name) })
+        Ok(Self { dir: dir.join(&name), engine: name, key: hmac::Key::new(hmac::HMAC_SHA256, key) })
     }
 
     fn path(&self, digest: ModuleDigest) -> PathBuf {
@@ -58,22 +65,21 @@ impl CompiledCache {
     /// The compiled module, if it is here and whole.
     #[expect(unsafe_code, reason = "running native code that is read from disk")]
     pub fn load(&self, engine: &Engine, digest: ModuleDigest) -> Option<Component> {
-        let path = self.path(digest);
-        match is_whole(&path) {
-            Ok(true) => {}
-            Ok(false) => {
-                tracing::warn!(%digest, "a compiled module is damaged and is compiled again");
-                return None;
-            }
+        let file = match fs::read(self.path(digest)) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
                 tracing::warn!(%digest, %error, "read a compiled module");
                 return None;
             }
-        }
-        // SAFETY: the file was written by this cache from what the compiler gave for this engine, the
-        // checksum just read says that it still is that, and nobody writes to it: it is only ever replaced.
-        match unsafe { Component::deserialize_file(engine, &path) } {
+        };
+        let Some(compiled) = self.checked(digest, &file) else {
+            tracing::warn!(%digest, "a compiled module is damaged or not this broker's, and is compiled again");
+            return None;
+        };
+        // SAFETY: the authentication code just checked says that this cache wrote these bytes, for this module, from
+        // what the compiler gave for this engine; they are in memory of our own.
+        match unsafe { Component::deserialize(engine, compiled) } {
             Ok(component) => Some(component),
             Err(error) => {
                 tracing::warn!(%digest, %error, "a compiled module is not accepted and is compiled again");
@@ -87,7 +93,7 @@ impl CompiledCache {
         let temporary = self.dir.join(format!("{digest}.tmp"));
         let mut file = File::create(&temporary)?;
         file.write_all(compiled)?;
-        file.write_all(&trailer(compiled))?;
+        file.write_all(&self.trailer(digest, compiled))?;
         file.sync_all()?;
         fs::rename(&temporary, self.path(digest))
     }
@@ -99,22 +105,24 @@ impl CompiledCache {
             _ => Ok(()),
         }
     }
-}
 
-fn trailer(compiled: &[u8]) -> [u8; TRAILER_LEN] {
-    let mut trailer = [0; TRAILER_LEN];
-    trailer[..8].copy_from_slice(&(compiled.len() as u64).to_le_bytes());
-    trailer[8..12].copy_from_slice(&crc32c(compiled).to_le_bytes());
-    trailer[12..].copy_from_slice(&TRAILER_MARK);
-    trailer
-}
+    fn trailer(&self, digest: ModuleDigest, compiled: &[u8]) -> [u8; TRAILER_LEN] {
+        let mut code = hmac::Context::with_key(&self.key);
+        // Both texts are of a fixed length.
+        code.update(self.engine.as_bytes());
+        code.update(digest.to_string().as_bytes());
+        code.update(compiled);
+        let mut trailer = [0; TRAILER_LEN];
+        trailer[..8].copy_from_slice(&(compiled.len() as u64).to_le_bytes());
+        trailer[8..8 + CODE_LEN].copy_from_slice(code.sign().as_ref());
+        trailer[8 + CODE_LEN..].copy_from_slice(&TRAILER_MARK);
+        trailer
+    }
 
-fn is_whole(path: &Path) -> io::Result<bool> {
-    let mut file = File::open(path)?;
-    let len = file.seek(SeekFrom::End(0))?;
-    file.rewind()?;
-    let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0));
-    file.read_to_end(&mut bytes)?;
-    let Some((compiled, found)) = bytes.split_last_chunk::<TRAILER_LEN>() else { return Ok(false) };
-    Ok(*found == trailer(compiled))
+    /// What the compiler wrote, if the trailer is its.
+    fn checked<'f>(&self, digest: ModuleDigest, file: &'f [u8]) -> Option<&'f [u8]> {
+        let (compiled, found) = file.split_last_chunk::<TRAILER_LEN>()?;
+        constant_time::verify_slices_are_equal(found, &self.trailer(digest, compiled)).ok()?;
+        Some(compiled)
+    }
 }

@@ -79,14 +79,8 @@ fn keep(
     compiled: &[u8],
     cache: &CompiledCache,
 ) -> wasmtime::Result<Component> {
-    match cache.store(digest, compiled) {
-        Ok(()) => {
-            // Mapped from the file it can be shared with the page cache.
-            if let Some(component) = cache.load(engine, digest) {
-                return Ok(component);
-            }
-        }
-        Err(error) => tracing::warn!(%digest, %error, "keep a compiled module"),
+    if let Err(error) = cache.store(digest, compiled) {
+        tracing::warn!(%digest, %error, "keep a compiled module");
     }
     // SAFETY: these bytes are what the compiler returned.
     unsafe { Component::deserialize(engine, compiled) }

@@ -21,6 +21,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use crate::module::{ModuleDigest, ModuleError, inspect};
 use crate::run::State;
 use crate::{CapabilitySet, ModuleInfo};
+pub use cache::CacheKey;
 use cache::CompiledCache;
 use compiler::Compiler;
 
@@ -111,12 +112,13 @@ impl Library {
         engine: &Engine,
         modules: Arc<dyn ModuleStore>,
         cache_dir: &Path,
+        cache_key: &CacheKey,
         compile_threads: usize,
     ) -> io::Result<Self> {
         Ok(Self {
             engine: engine.clone(),
             modules,
-            cache: Arc::new(CompiledCache::open(cache_dir, engine)?),
+            cache: Arc::new(CompiledCache::open(cache_dir, cache_key, engine)?),
             compiler: Compiler::new(engine.clone(), compile_threads),
             slots: Mutex::default(),
             started: Instant::now(),

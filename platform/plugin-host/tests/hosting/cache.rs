@@ -46,6 +46,29 @@ async fn a_module_is_compiled_once_and_again_when_its_file_is_damaged() {
 }
 
 #[tokio::test]
+async fn compiled_code_is_run_only_for_the_module_and_under_the_key_that_it_was_kept_with() {
+    let cache = Arc::new(tempfile::tempdir().unwrap());
+    assert_eq!(run(&cache).await, (1, 0));
+    let [identity] = &files(&cache)[..] else { panic!("one module is one file") };
+    // Whole code of another module under this one's name: what runs is still this one.
+    let bench = Bench::with(HostLimits::default(), Arc::clone(&cache));
+    let other = bench.modules.add(guest("poison", "transform"));
+    bench.host.prepare(other).await.unwrap();
+    let others = identity.with_file_name(format!("{other}.cwasm"));
+    fs::remove_file(identity).unwrap();
+    fs::rename(&others, identity).unwrap();
+    assert_eq!(run(&cache).await, (1, 0));
+    assert_eq!(run(&cache).await, (0, 1));
+    // Who does not know the key can write nothing that is run.
+    let stranger = Bench::with_key(HostLimits::default(), Arc::clone(&cache), [9; 32]);
+    stranger.deploy(guest("identity", "transform"), Kind::Transform);
+    let digest = ModuleDigest::of(&guest("identity", "transform"));
+    stranger.host.prepare(digest).await.unwrap();
+    assert_eq!(stranger.host.stats().library.compiled, 1);
+    assert_eq!(run(&cache).await, (1, 0));
+}
+
+#[tokio::test]
 async fn what_another_engine_compiled_is_deleted() {
     let cache = Arc::new(tempfile::tempdir().unwrap());
     let other = cache.path().join("0123456789abcdef");

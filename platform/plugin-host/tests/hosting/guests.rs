@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use millrace_base::ManualClock;
 use millrace_plugin_host::{
-    CallLimits, Deployment, DeploymentSpec, Grants, HostLimits, HostOptions, Kind, LogLevel, LogLine,
-    LogSink, ModuleDigest, ModuleStore, PluginHost,
+    CacheKey, CallLimits, Deployment, DeploymentSpec, Grants, HostLimits, HostOptions, Kind, LogLevel,
+    LogLine, LogSink, ModuleDigest, ModuleStore, PluginHost,
 };
 use millrace_protocol::batch::{Batch, BatchBuilder, ProducerState};
 use millrace_protocol::compression::Codec;
@@ -102,10 +102,15 @@ impl Bench {
     }
 
     pub fn with(limits: HostLimits, cache_dir: Arc<tempfile::TempDir>) -> Self {
+        Self::with_key(limits, cache_dir, [7; 32])
+    }
+
+    pub fn with_key(limits: HostLimits, cache_dir: Arc<tempfile::TempDir>, cache_key: CacheKey) -> Self {
         let (modules, lines) = (Arc::<Modules>::default(), Arc::<Lines>::default());
         let host = PluginHost::new(HostOptions {
             limits,
             cache_dir: cache_dir.path().to_owned(),
+            cache_key,
             modules: Arc::clone(&modules) as Arc<dyn ModuleStore>,
             log: Arc::clone(&lines) as Arc<dyn LogSink>,
             clock: Arc::new(ManualClock::at_ms(1_000)),

@@ -187,11 +187,13 @@ impl Offsets {
         let missing =
             || TopicFailure { topic: OFFSETS_TOPIC.to_owned(), reason: "it is gone again".to_owned() };
         let topic = image.topic_by_name(OFFSETS_TOPIC).ok_or_else(missing)?;
+        let count = topic.partition_count();
         let mut slots = Vec::new();
-        for index in 0..topic.partition_count() {
-            slots.push(Mutex::new(self.load_partition(TopicPartition::new(topic.id, index)).await?));
+        for index in 0..count {
+            slots.push(self.load_partition(TopicPartition::new(topic.id, index)).await?);
         }
-        Ok(Loaded { topic: topic.id, slots })
+        rehome(&mut slots, count);
+        Ok(Loaded { topic: topic.id, slots: slots.into_iter().map(Mutex::new).collect() })
     }
 
     async fn load_partition(&self, place: TopicPartition) -> Result<Slot, OffsetsFailure> {
@@ -239,6 +241,23 @@ impl Offsets {
             }
         };
         Some(trim.boxed())
+    }
+}
+
+/// Moves what was committed while the topic had fewer partitions to where its group is now. Where a group has
+/// committed in both, the later commit counts.
+fn rehome(slots: &mut [Slot], count: i32) {
+    for index in 0..count {
+        let moved: Vec<_> = slots[index as usize]
+            .offsets
+            .extract_if(.., |key, _| partition_of_group(&key.group, count) != index)
+            .collect();
+        for (key, committed) in moved {
+            let home = &mut slots[partition_of_group(&key.group, count) as usize].offsets;
+            if home.get(&key).is_none_or(|known| known.timestamp_ms < committed.timestamp_ms) {
+                home.insert(key, committed);
+            }
+        }
     }
 }
 

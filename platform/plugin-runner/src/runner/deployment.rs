@@ -8,7 +8,9 @@ use futures::future::{BoxFuture, Shared};
 use millrace_metadata::{Deployment, Image};
 use millrace_plugin_host::{CallLimits, LogLevel};
 use millrace_protocol::batch::HEADER_LEN;
-use millrace_protocol::plugins::{Kind, PartitionProgress, PartitionState, PluginError, StartPosition};
+use millrace_protocol::plugins::{
+    Kind, PartitionProgress, PartitionState, PluginError, RETRIES, StartPosition,
+};
 use tokio::sync::watch;
 
 use super::desired::{Place, Wanted, wanted};
@@ -50,9 +52,6 @@ pub(crate) struct Running {
     version: u32,
     /// The input topic, and one that is replayed.
     topics: Vec<String>,
-    /// Partitions of the input that had a worker at some time. Later ones are read from their beginning: they
-    /// did not exist when the deployment was made.
-    partitions_seen: usize,
     workers: HashMap<Place, Held>,
     /// What has no worker, since an operator has paused the deployment.
     paused: Vec<Wanted>,
@@ -73,7 +72,6 @@ impl Running {
             created: 0,
             version: 0,
             topics: Vec::new(),
-            partitions_seen: 0,
             workers: HashMap::new(),
             paused: Vec::new(),
             ending: HashMap::new(),
@@ -93,7 +91,6 @@ impl Running {
             // Made anew, maybe after one of the same name was deleted.
             self.metrics = parts.metrics.deployment(&self.name, deployment.version().definition.kind);
             (self.created, self.lag) = (deployment.created, 0);
-            self.partitions_seen = 0;
         }
         let version = deployment.version();
         self.version = version.number;
@@ -123,16 +120,17 @@ impl Running {
             Err(error) => return self.breaks(parts, error),
         };
         self.broken = None;
-        let inputs = wanted.iter().filter(|wanted| wanted.place.replay.is_none()).count();
         for wanted in wanted {
             match self.workers.get(&wanted.place) {
                 Some(held) => {
                     held.orders.send_replace(Order::Run(Arc::clone(&plan)));
                 }
-                None => self.start(parts, wanted, &plan),
+                None => {
+                    let plan = plan_for(deployment, &wanted, &plan);
+                    self.start(parts, wanted, plan);
+                }
             }
         }
-        self.partitions_seen = self.partitions_seen.max(inputs);
     }
 
     /// No worker can run: what they did is not lost, and an operator is told.
@@ -145,10 +143,10 @@ impl Running {
         self.broken = Some(error);
     }
 
-    fn start(&mut self, parts: &Parts, wanted: Wanted, plan: &Arc<Plan>) {
+    fn start(&mut self, parts: &Parts, wanted: Wanted, plan: Arc<Plan>) {
         let replay = wanted.place.replay.is_some();
         let key = self.key(&wanted);
-        let (orders, ordered) = watch::channel(Order::Run(self.plan_for(&wanted, plan)));
+        let (orders, ordered) = watch::channel(Order::Run(plan));
         let status = Arc::new(Status::default());
         let worker = Worker {
             shared: Arc::clone(&parts.shared),
@@ -181,17 +179,6 @@ impl Running {
         };
         let held = Held { key, until: wanted.until, orders, status, end: end.boxed().shared() };
         self.workers.insert(wanted.place, held);
-    }
-
-    /// Partitions that the topic did not have when the deployment was made are read from their beginning.
-    fn plan_for(&self, wanted: &Wanted, plan: &Arc<Plan>) -> Arc<Plan> {
-        let is_new = self.partitions_seen > 0
-            && usize::try_from(wanted.place.partition.partition)
-                .is_ok_and(|index| index >= self.partitions_seen);
-        if is_new && plan.start == StartPosition::Latest {
-            return Arc::new(Plan { start: StartPosition::Earliest, ..plan.as_ref().clone() });
-        }
-        Arc::clone(plan)
     }
 
     fn key(&self, wanted: &Wanted) -> OffsetKey {
@@ -241,7 +228,7 @@ impl Running {
             }
         });
         self.forgetting = Some(task.map(|_| ()).boxed().shared());
-        (self.created, self.version, self.partitions_seen) = (0, 0, 0);
+        (self.created, self.version) = (0, 0);
         self.topics.clear();
         self.paused.clear();
         parts.metrics.forget(&self.name);
@@ -277,7 +264,7 @@ impl Running {
             PartitionProgress {
                 partition: wanted.place.partition.partition,
                 state: PartitionState::Paused,
-                offset: parts.shared.offsets.known(&self.key(wanted)).unwrap_or(end).min(end),
+                offset: parts.shared.offsets.known(&self.key(wanted)).map(|offset| offset.min(end)),
                 end_offset: end,
                 error: None,
                 backtrace: None,
@@ -291,10 +278,7 @@ impl Running {
         PartitionProgress {
             partition: place.partition.partition,
             state: if self.broken.is_some() { PartitionState::Halted } else { state },
-            offset: offset
-                .or_else(|| parts.shared.offsets.known(&held.key))
-                .unwrap_or(if held.until.is_some() { 0 } else { end })
-                .min(end),
+            offset: offset.or_else(|| parts.shared.offsets.known(&held.key)).map(|offset| offset.min(end)),
             end_offset: end,
             error: error.or_else(|| self.broken.as_ref().map(|broken| broken.message.clone())),
             backtrace,
@@ -302,7 +286,7 @@ impl Running {
     }
 
     pub fn measure(&mut self, parts: &Parts) {
-        let lag = self.progress(parts, false).iter().map(|at| at.end_offset - at.offset).sum();
+        let lag = self.progress(parts, false).iter().filter_map(PartitionProgress::lag).sum();
         self.metrics.change_lag(lag - self.lag);
         self.lag = lag;
     }
@@ -323,11 +307,20 @@ fn block_bytes_max(outputs: &[String], image: &Image) -> Option<usize> {
     allowed.min().filter(|allowed| *allowed < CallLimits::default().block_bytes)
 }
 
+/// What the input did not have when the deployment began is read from its beginning: partitions that came later,
+/// and a topic that was made anew.
+fn plan_for(deployment: &Deployment, wanted: &Wanted, plan: &Arc<Plan>) -> Arc<Plan> {
+    if wanted.place.replay.is_some() || deployment.began_with(wanted.place.partition) {
+        return Arc::clone(plan);
+    }
+    Arc::new(Plan { start: StartPosition::Earliest, ..plan.as_ref().clone() })
+}
+
 fn plan(parts: &Parts, deployment: &Deployment, image: &Image) -> Result<Arc<Plan>, PluginError> {
     let version = deployment.version();
     let definition = &version.definition;
     let block_bytes_max = block_bytes_max(&definition.outputs, image);
-    let spec = spec(&deployment.name, version, block_bytes_max, &parts.databases)?;
+    let spec = spec(&deployment.name, version, block_bytes_max, &parts.grant_source)?;
     let host = (parts.host)()?;
     Ok(Arc::new(Plan {
         name: Arc::clone(&deployment.name),
@@ -336,6 +329,7 @@ fn plan(parts: &Parts, deployment: &Deployment, image: &Image) -> Result<Arc<Pla
         deployment: host.deployment(spec),
         outputs: definition.outputs.iter().map(|topic| topic.as_str().into()).collect(),
         policy: definition.failure.clone(),
+        retries: definition.limits.retries.unwrap_or(RETRIES),
         dead_letter: definition.dead_letter_topic().map(Into::into),
         start: definition.start,
     }))

@@ -7,6 +7,7 @@ use millrace_protocol::plugins::{
 };
 
 use super::{Service, known, no_such_module, rejected};
+use crate::secrets::are_in_clear;
 use crate::spec::spec;
 
 /// Begins the names of topics that belong to the platform.
@@ -16,7 +17,7 @@ impl Service {
     pub(super) async fn deploy(
         &self,
         name: String,
-        definition: Box<Definition>,
+        mut definition: Box<Definition>,
         validate_only: bool,
     ) -> Result<ManageReply, PluginError> {
         let invalid = |error: DefinitionError| PluginError::invalid(error.to_string());
@@ -24,6 +25,8 @@ impl Service {
         definition.validate().map_err(invalid)?;
         check_topics(&self.parts.metadata.image(), &definition)?;
         let _pin = self.pins.pin(definition.module);
+        // From here on as the metadata will have it, so that what is checked is what will run.
+        definition.grants = self.parts.grant_source.seal(&name, &definition.grants)?;
         self.check_module(&name, &definition).await?;
 
         let created_ms = self.parts.clock.now_ms();
@@ -34,10 +37,23 @@ impl Service {
         self.change(&name, command).await
     }
 
+    /// Names the deployments from before secrets were sealed.
+    pub(crate) fn warn_of_clear_secrets(&self) {
+        for deployment in self.parts.metadata.image().deployments() {
+            if are_in_clear(&deployment.version().definition.grants) {
+                tracing::warn!(
+                    deployment = %deployment.name,
+                    "secrets of a deployment stand in clear in the metadata: change them where they are used, and \
+                     deploy again, which seals them"
+                );
+            }
+        }
+    }
+
     /// Whether the module is here, can be run, and asks for nothing but what is granted.
     async fn check_module(&self, name: &str, definition: &Definition) -> Result<(), PluginError> {
         let version = DeploymentVersion { number: 0, created_ms: 0, definition: definition.clone() };
-        let spec = spec(name, &version, None, &self.parts.databases)?;
+        let spec = spec(name, &version, None, &self.parts.grant_source)?;
         let host = (self.parts.host)()?;
         let info = host.prepare(definition.module).await.map_err(|error| not_loaded(&error))?;
         check_kind(definition, &info)?;

@@ -26,7 +26,7 @@ impl Service {
         let progress = self.parts.progress.partitions(&deployment.name);
         let lag = match definition.kind {
             Kind::Partitioner => 0,
-            Kind::Transform | Kind::Sink => progress.iter().map(lag).sum(),
+            Kind::Transform | Kind::Sink => progress.iter().filter_map(PartitionProgress::lag).sum(),
         };
         Summary {
             name: (*deployment.name).to_owned(),
@@ -73,16 +73,12 @@ impl Service {
             return Vec::new();
         }
         let progress = self.parts.progress.replay(&deployment.name);
-        if progress.iter().any(|partition| lag(partition) > 0) { progress } else { Vec::new() }
+        if progress.iter().any(|partition| partition.lag() != Some(0)) { progress } else { Vec::new() }
     }
 }
 
 fn info(version: &DeploymentVersion) -> VersionInfo {
     VersionInfo { version: version.number, module: version.definition.module, created_ms: version.created_ms }
-}
-
-fn lag(progress: &PartitionProgress) -> i64 {
-    progress.end_offset.saturating_sub(progress.offset).max(0)
 }
 
 fn state(

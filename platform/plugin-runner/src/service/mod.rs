@@ -20,7 +20,7 @@ use millrace_protocol::plugins::{
 use tokio::sync::Semaphore;
 
 use crate::partitioners::HostSource;
-use crate::spec::Databases;
+use crate::spec::GrantSource;
 use crate::{Modules, Partitioners, Partitions};
 use garbage::Pins;
 
@@ -50,7 +50,7 @@ pub struct ServiceParts {
     pub modules: Modules,
     /// Makes the plugin host for the first who needs it.
     pub host: HostSource,
-    pub databases: Arc<Databases>,
+    pub grant_source: Arc<GrantSource>,
     pub partitioners: Arc<Partitioners>,
     pub progress: Arc<dyn Progress>,
     pub clock: Arc<dyn Clock>,

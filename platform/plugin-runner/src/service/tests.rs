@@ -7,9 +7,10 @@ use serde_json::json;
 use tokio::runtime::Handle;
 
 use super::*;
-use crate::PluginMetrics;
+use crate::spec::GrantSource;
 use crate::testing::guests::{ROUND_ROBIN, guest, module};
 use crate::testing::{TestCluster, TestHost};
+use crate::{PluginMetrics, Secrets};
 
 /// Work that stands still where a test has put it.
 #[derive(Default)]
@@ -43,12 +44,12 @@ impl Bench {
         }
         let host = TestHost::new(&cluster);
         let metadata = cluster.metadata.clone();
-        let databases = Arc::<Databases>::default();
+        let grant_source = Arc::new(GrantSource::new(Secrets::new(cluster.dir.path().join("secrets"))));
         let metrics = PluginMetrics::register(&Registry::new()).unwrap();
         let partitioners = Arc::new(Partitioners::new(
             metadata.clone(),
             host.source(),
-            Arc::clone(&databases),
+            Arc::clone(&grant_source),
             metrics,
             Handle::current(),
         ));
@@ -57,7 +58,7 @@ impl Bench {
             partitions: Arc::new(cluster.partitions.clone()),
             modules: host.modules.clone(),
             host: host.source(),
-            databases,
+            grant_source,
             partitioners,
             progress: Arc::new(Standing(progress)),
             clock: Arc::new(SystemClock),
@@ -93,6 +94,11 @@ async fn a_deployment_lives_from_upload_to_removal() {
     let first = bench.deploy(definition.clone()).await.unwrap();
     assert_eq!((first.version, first.state, first.group.as_str()), (1, DeploymentState::Running, "plugin.d"));
     assert!(!serde_json::to_string(&first).unwrap().contains("hunter2"));
+    for file in std::fs::read_dir(bench.cluster.dir.path().join("metadata")).unwrap() {
+        let (path, needle) = (file.unwrap().path(), b"hunter2");
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(!bytes.windows(needle.len()).any(|found| found == needle), "{}", path.display());
+    }
     assert_eq!(bench.deploy(definition.clone()).await.unwrap().version, 2);
 
     let definition: Box<Definition> = serde_json::from_value(definition).unwrap();
@@ -136,7 +142,7 @@ async fn a_replay_ends_where_its_topic_did_and_one_follows_the_other() {
     let stands = PartitionProgress {
         partition: 0,
         state: millrace_protocol::plugins::PartitionState::Halted,
-        offset: 1,
+        offset: Some(1),
         end_offset: 3,
         error: None,
         backtrace: None,

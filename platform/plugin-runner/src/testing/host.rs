@@ -30,6 +30,7 @@ impl TestHost {
         let host = PluginHost::new(HostOptions {
             limits: HostLimits { instances: 20, ..HostLimits::default() },
             cache_dir: cluster.dir.path().join("compiled"),
+            cache_key: [7; 32],
             modules: Arc::new(modules.clone()),
             log: Arc::new(NoLog),
             clock: Arc::new(SystemClock),

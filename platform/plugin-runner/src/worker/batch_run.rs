@@ -2,6 +2,7 @@
 //!
 //! A plugin is called with the whole batch. When it fails for good, the batch is halved until the record at
 //! fault stands alone, so that the policy deals with that record and all others go their way, in their order.
+//! What the outside may take later is tried again first, as often as the deployment's `limits.retries` says.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -43,16 +44,19 @@ pub(crate) enum Verdict {
 #[derive(Clone, Debug)]
 pub(crate) struct BatchRun {
     policy: FailurePolicy,
+    /// Repetitions of a retryable failure under a policy that counts none.
+    retries: u32,
     /// Runs of records still to be given to the plugin, the next one last.
     pending: Vec<Range<usize>>,
     attempts: u32,
-    /// The policy's repetitions are used up; the record at fault is looked for without more of them.
+    /// All repetitions are used up; the record at fault is looked for without more of them.
     exhausted: bool,
 }
 
 impl BatchRun {
-    pub fn new(records: usize, policy: FailurePolicy) -> Self {
-        Self { policy, pending: std::iter::once(0..records).collect(), attempts: 0, exhausted: false }
+    pub fn new(records: usize, policy: FailurePolicy, retries: u32) -> Self {
+        let pending = std::iter::once(0..records).collect();
+        Self { policy, retries, pending, attempts: 0, exhausted: false }
     }
 
     /// The records to be given to the plugin next, by their indexes; `None` when all are dealt with.
@@ -81,7 +85,7 @@ impl BatchRun {
         let Some(run) = self.pending.last().cloned() else { return Verdict::Halt(0) };
         match class {
             FailureClass::Passing => self.again(Backoff::default()),
-            FailureClass::Retryable => self.retryable(&run),
+            FailureClass::Retryable => self.retryable(run),
             FailureClass::Plugin => Verdict::Halt(run.start),
             FailureClass::Unreadable => match self.policy {
                 FailurePolicy::Skip => {
@@ -94,13 +98,17 @@ impl BatchRun {
         }
     }
 
-    /// For ever, unless the policy counts: what waits is not lost, and stops nobody else.
-    fn retryable(&mut self, run: &Range<usize>) -> Verdict {
-        match self.policy {
-            FailurePolicy::Retry { attempts, backoff } if self.attempts < attempts => self.again(backoff),
-            FailurePolicy::Retry { .. } => Verdict::Halt(run.start),
-            _ => self.again(Backoff::default()),
+    /// Whatever the outside does not take after all repetitions is dealt with as what it never takes.
+    fn retryable(&mut self, run: Range<usize>) -> Verdict {
+        let (repetitions, backoff) = match self.policy {
+            FailurePolicy::Retry { attempts, backoff } => (attempts, backoff),
+            _ => (self.retries, Backoff::default()),
+        };
+        if !self.exhausted && self.attempts < repetitions {
+            return self.again(backoff);
         }
+        self.exhausted = true;
+        self.finally(run)
     }
 
     fn finally(&mut self, run: Range<usize>) -> Verdict {
@@ -122,14 +130,21 @@ impl BatchRun {
         match self.policy {
             FailurePolicy::Halt | FailurePolicy::Retry { .. } => Verdict::Halt(run.start),
             FailurePolicy::Skip => {
-                self.succeeded();
+                self.dealt_with();
                 Verdict::Skip(run.start)
             }
             FailurePolicy::DeadLetter { .. } => {
-                self.succeeded();
+                self.dealt_with();
                 Verdict::DeadLetter(run.start)
             }
         }
+    }
+
+    /// The record at fault is out of the way, and what comes has all repetitions again: an outside that is down takes
+    /// its time for each record, and does not sweep a batch away.
+    fn dealt_with(&mut self) {
+        self.succeeded();
+        self.exhausted = false;
     }
 
     fn again(&mut self, backoff: Backoff) -> Verdict {
@@ -142,10 +157,12 @@ impl BatchRun {
 mod tests {
     use super::*;
 
+    const RETRIES: u32 = 3;
+
     /// Runs a plugin that fails on the records `bad`; returns what was delivered, in order, and the verdicts
     /// that took records out.
     fn run(records: usize, policy: FailurePolicy, bad: &[usize]) -> (Vec<usize>, Vec<Verdict>, usize) {
-        let mut run = BatchRun::new(records, policy);
+        let mut run = BatchRun::new(records, policy, RETRIES);
         let (mut delivered, mut verdicts, mut calls) = (Vec::new(), Vec::new(), 0);
         while let Some(range) = run.next() {
             calls += 1;
@@ -194,7 +211,7 @@ mod tests {
     #[test]
     fn repetitions_come_first_and_are_counted_once_a_batch() {
         let backoff = Backoff { first_ms: 10, max_ms: 25 };
-        let mut run = BatchRun::new(4, FailurePolicy::Retry { attempts: 2, backoff });
+        let mut run = BatchRun::new(4, FailurePolicy::Retry { attempts: 2, backoff }, RETRIES);
         let pause = |ms| Verdict::Again(Duration::from_millis(ms));
         assert_eq!(run.failed(FailureClass::Final), pause(10));
         assert_eq!(run.failed(FailureClass::Final), pause(20));
@@ -206,7 +223,7 @@ mod tests {
     #[test]
     fn what_is_delivered_is_not_given_again() {
         // A receiver of one record after the other that refuses 61 of 100.
-        let mut run = BatchRun::new(100, FailurePolicy::Skip);
+        let mut run = BatchRun::new(100, FailurePolicy::Skip, RETRIES);
         let (mut sent, mut skipped) = (Vec::new(), Vec::new());
         while let Some(range) = run.next() {
             let Some(bad) = range.clone().find(|index| *index == 61) else {
@@ -222,25 +239,56 @@ mod tests {
         }
         assert_eq!(sent, (0..100).filter(|index| *index != 61).collect::<Vec<_>>());
         assert_eq!(skipped, [61]);
-        let mut run = BatchRun::new(4, FailurePolicy::Halt);
+        let mut run = BatchRun::new(4, FailurePolicy::Halt, RETRIES);
         run.delivered(9);
         assert_eq!(run.failed(FailureClass::Plugin), Verdict::Halt(3), "a lying sink passes over no record");
     }
 
     #[test]
     fn what_passes_is_waited_for_and_a_broken_plugin_blames_no_record() {
-        let mut run = BatchRun::new(4, FailurePolicy::Skip);
+        let mut run = BatchRun::new(4, FailurePolicy::Skip, RETRIES);
         for _ in 0..100 {
             assert!(matches!(run.failed(FailureClass::Passing), Verdict::Again(_)));
-            assert!(matches!(run.failed(FailureClass::Retryable), Verdict::Again(_)));
         }
         assert_eq!(run.failed(FailureClass::Plugin), Verdict::Halt(0));
         assert_eq!(run.failed(FailureClass::Unreadable), Verdict::SkipAll);
         assert_eq!(run.next(), None);
+    }
 
-        let backoff = Backoff::default();
-        let mut run = BatchRun::new(4, FailurePolicy::Retry { attempts: 1, backoff });
-        assert!(matches!(run.failed(FailureClass::Retryable), Verdict::Again(_)));
-        assert_eq!(run.failed(FailureClass::Retryable), Verdict::Halt(0));
+    /// The number of tries, and how each record ended, of an outside that answers 500 to the records `bad`.
+    fn outside(policy: FailurePolicy, bad: &[usize]) -> (usize, Vec<Verdict>) {
+        let mut run = BatchRun::new(8, policy, RETRIES);
+        let (mut tries, mut verdicts) = (0, Vec::new());
+        while let Some(range) = run.next() {
+            if !bad.iter().any(|index| range.contains(index)) {
+                run.succeeded();
+                continue;
+            }
+            assert!(tries < 1_000, "it is tried for ever");
+            match run.failed(FailureClass::Retryable) {
+                Verdict::Again(_) => tries += 1,
+                Verdict::Narrower => {}
+                verdict => verdicts.push(verdict),
+            }
+            if matches!(verdicts.last(), Some(Verdict::Halt(_))) {
+                break;
+            }
+        }
+        (tries, verdicts)
+    }
+
+    /// The earlier rule, "for ever", let one record stop a partition whatever its policy said.
+    #[test]
+    fn what_the_outside_does_not_take_is_tried_again_and_then_the_policys() {
+        let retries = RETRIES as usize;
+        assert_eq!(outside(FailurePolicy::Skip, &[5]), (retries, vec![Verdict::Skip(5)]));
+        assert_eq!(outside(FailurePolicy::Halt, &[5]), (retries, vec![Verdict::Halt(5)]));
+        let dead = FailurePolicy::DeadLetter { topic: "dead".into() };
+        assert_eq!(outside(dead, &[2, 5]).1, [Verdict::DeadLetter(2), Verdict::DeadLetter(5)]);
+        let retry = FailurePolicy::Retry { attempts: 2, backoff: Backoff::default() };
+        assert_eq!(outside(retry, &[5]), (2, vec![Verdict::Halt(5)]));
+        // An outside that is down has its time for every record.
+        let all: Vec<usize> = (0..8).collect();
+        assert_eq!(outside(FailurePolicy::Skip, &all).0, 8 * retries);
     }
 }

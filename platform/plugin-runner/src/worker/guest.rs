@@ -92,8 +92,16 @@ impl Failed {
 
     /// The batch itself cannot be taken apart.
     pub const fn unreadable(error: String) -> Self {
-        let (delivered, pause_min) = (0, Duration::ZERO);
-        Self { class: FailureClass::Unreadable, error, delivered, pause_min, backtrace: None, busy: false }
+        Self::here(FailureClass::Unreadable, error)
+    }
+
+    /// The call has given what nobody takes.
+    pub const fn refused(error: String) -> Self {
+        Self::here(FailureClass::Final, error)
+    }
+
+    const fn here(class: FailureClass, error: String) -> Self {
+        Self { class, error, delivered: 0, pause_min: Duration::ZERO, backtrace: None, busy: false }
     }
 
     fn of(failure: &Failure, kind: Kind) -> Self {

@@ -4,11 +4,32 @@
 //! that a new version begins at a batch boundary. Some steps are on their way to the disk while the next one
 //! is computed; after a crash the work of those, and of no others, is repeated.
 //!
+//! Whatever can stop a step has one of these ends:
+//!
+//! | what | whose fault | what follows |
+//! |---|---|---|
+//! | a call traps, is refused, too long, too large | the records' | halved, then the policy |
+//! | a sink says `record` | the records' | halved, then the policy; what it says is delivered is not given again |
+//! | an output's topic refuses it (timestamp, size, form) | the records' | halved, then the policy |
+//! | a batch, or a part of it, cannot be read | the batch's | skipped as a whole, or halted before it |
+//! | the dead-letter topic refuses the record | the record's | halted before it |
+//! | the module cannot be loaded, or does not start | the plugin's | halted |
+//! | a sink says `target` | the target's | halted |
+//! | a sink says `retryable`, or takes too long | the outside's, or the records' | again with pauses, as often as `limits.retries` says; then halved, then the policy |
+//! | no instance is free, the module cannot be read from disk | nobody's | again, with pauses |
+//! | the input cannot be read, its leader is elsewhere | nobody's | again from the last commit |
+//! | an output topic is missing or led elsewhere, a disk is full, replicas are missing | nobody's | the step waits where it is |
+//! | an acknowledgement or a commit fails | nobody's | what is not acknowledged is appended again |
+//!
+//! A step's outputs that are acknowledged are never appended again, but after a crash, or when another version
+//! takes over in the middle of such a wait.
+//!
 //! Invariants: offsets are committed in order, each after everything that came out of the records before it;
 //! whatever goes wrong, the worker ends up trying again from its last commit, or halted with a reason.
 
 mod batch_run;
 mod guest;
+mod outputs;
 mod plan;
 mod session;
 mod source;

@@ -15,6 +15,8 @@ pub(crate) struct Plan {
     pub deployment: Arc<Deployment>,
     pub outputs: Vec<Arc<str>>,
     pub policy: FailurePolicy,
+    /// Repetitions of what the outside may take later, before the policy.
+    pub retries: u32,
     pub dead_letter: Option<Arc<str>>,
     pub start: StartPosition,
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_base::Offset;
 use millrace_base::limits::MIB;
+use millrace_base::{Offset, TopicPartition};
 use millrace_plugin_host::LogLevel;
 use millrace_protocol::batch::{Batch, BatchBuilder};
 use millrace_protocol::plugins::PartitionState;
@@ -12,18 +12,16 @@ use millrace_protocol::plugins::PartitionState;
 use super::batch_run::{BatchRun, FailureClass, Verdict};
 use super::guest::{Failed, Guest};
 use super::source::Prepared;
-use super::step::{Flight, Step, targets};
-use super::{BACKOFF, Plan, Trouble, Worker};
+use super::step::{Flight, Step};
+use super::{Plan, Trouble, Worker};
+use crate::ReadFailure;
 use crate::dead_letter::{self, Origin, Reason};
-use crate::route::{finish, route};
-use crate::{Acknowledged, AppendFailure, ReadFailure};
+use crate::route::finish;
 
 /// Bytes that one read of the input asks for.
 const READ_BYTES: usize = MIB;
 /// Bytes of output after which they are appended, even if there is more input at hand.
 const STEP_BYTES: usize = 2 * MIB;
-/// Steps on their way to the disk at most; the next is computed meanwhile.
-const STEPS_IN_FLIGHT: usize = 3;
 
 /// How long a session in trouble waits for what is on its way.
 const LANDING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,14 +46,14 @@ enum Worked {
 
 /// See the module's text.
 pub(super) struct Session<'w> {
-    worker: &'w mut Worker,
-    plan: Arc<Plan>,
+    pub(super) worker: &'w mut Worker,
+    pub(super) plan: Arc<Plan>,
     guest: Guest,
     /// The next record to be given to the plugin.
-    position: Offset,
-    leader_epoch: i32,
-    step: Step,
-    flight: Flight,
+    pub(super) position: Offset,
+    pub(super) leader_epoch: i32,
+    pub(super) step: Step,
+    pub(super) flight: Flight,
 }
 
 impl<'w> Session<'w> {
@@ -195,9 +193,13 @@ impl<'w> Session<'w> {
     /// Gives one batch to the plugin, in as many parts as its failures ask for. What came out of some parts may
     /// be on its way before the next is worked on, so that many small parts hold no more than a batch may.
     async fn work_on(&mut self, batch: Batch) -> Result<Worked, Trouble> {
-        let prepared = self.worker.source.prepare(batch, self.position, &self.plan.name);
-        let Some(mut prepared) = prepared.map_err(Trouble)? else { return Ok(Worked::Done) };
-        let mut run = BatchRun::new(prepared.record_count(), self.plan.policy.clone());
+        let (first, last) = (self.position.max(batch.header.base_offset), batch.header.last_offset());
+        let mut prepared = match self.worker.source.prepare(batch, self.position, &self.plan.name) {
+            Ok(Some(prepared)) => prepared,
+            Ok(None) => return Ok(Worked::Done),
+            Err(error) => return Ok(self.unreadable(first, last, error)),
+        };
+        let mut run = BatchRun::new(prepared.record_count(), self.plan.policy.clone(), self.plan.retries);
         let (mut mark, mut flushed) = (self.step.mark(), 0);
         while let Some(range) = run.next() {
             if range.start > flushed && self.step_is_due() {
@@ -239,25 +241,46 @@ impl<'w> Session<'w> {
                 }
                 Verdict::SkipAll => {
                     let (first, last) = prepared.span(&range);
-                    self.worker.metrics.skipped(range.len() as u64);
-                    let what = format!("skipped the records from offset {first} to {last}: {}", failed.error);
-                    self.log(LogLevel::Warn, &what);
+                    self.skipped(first, last, &failed.error);
                 }
-                Verdict::DeadLetter(index) => self.dead_letter(&mut prepared, index, &failed)?,
+                Verdict::DeadLetter(index) => {
+                    if let Err(failed) = self.dead_letter(&mut prepared, index, failed) {
+                        return Ok(Worked::Halted(prepared.offset(index), failed));
+                    }
+                }
                 Verdict::Halt(index) => return Ok(Worked::Halted(prepared.offset(index), failed)),
             }
         }
         Ok(Worked::Done)
     }
 
-    /// One call; its outputs go into the step.
+    /// What the policy says about records that cannot be told apart.
+    fn unreadable(&self, first: Offset, last: Offset, error: String) -> Worked {
+        let mut run = BatchRun::new(1, self.plan.policy.clone(), self.plan.retries);
+        match run.failed(FailureClass::Unreadable) {
+            Verdict::SkipAll => {
+                self.skipped(first, last, &error);
+                Worked::Done
+            }
+            _ => Worked::Halted(first, Failed::unreadable(error)),
+        }
+    }
+
+    fn skipped(&self, first: Offset, last: Offset, error: &str) {
+        self.worker.metrics.skipped(u64::try_from(last - first + 1).unwrap_or(0));
+        self.log(LogLevel::Warn, &format!("skipped the records from offset {first} to {last}: {error}"));
+    }
+
+    /// One call; its outputs go into the step, unless their topics refuse them.
     async fn call(
         &mut self,
         prepared: &mut Prepared,
         range: std::ops::Range<usize>,
     ) -> Result<Result<(), Failed>, Trouble> {
         let token = match &self.guest {
-            Guest::Sink(_) => self.token(prepared.span(&range)),
+            Guest::Sink(_) => {
+                token(&self.plan.name, self.worker.place, prepared.leader_epoch(), prepared.span(&range))
+            }
             Guest::Transform(_) => String::new(),
         };
         let records = range.len() as u64;
@@ -268,15 +291,11 @@ impl<'w> Session<'w> {
         let was_live = self.guest.is_live();
         let (result, usage) = self.guest.call(&part, &token).await;
         self.worker.metrics.change_instances(i64::from(self.guest.is_live()) - i64::from(was_live));
+        let result = result.and_then(|outputs| self.check_outputs(outputs));
         self.worker.metrics.call(&usage, if result.is_ok() { records } else { 0 });
         match result {
             Ok(outputs) => {
-                for output in outputs {
-                    // The host has checked the index.
-                    let topic = self.plan.outputs.get(output.output as usize);
-                    let topic = topic.ok_or_else(|| Trouble("an output that is not deployed".to_owned()))?;
-                    self.step.add(Arc::clone(topic), output.batch);
-                }
+                outputs.into_iter().for_each(|(topic, batch)| self.step.add(topic, batch));
                 Ok(Ok(()))
             }
             Err(failed) => {
@@ -288,13 +307,9 @@ impl<'w> Session<'w> {
         }
     }
 
-    /// The same for every attempt at these records, and no others ever have it.
-    fn token(&self, (first, last): (Offset, Offset)) -> String {
-        let place = self.worker.place;
-        format!("{}.{}-{}.{first}-{last}", self.plan.name, place.topic, place.partition)
-    }
-
-    fn dead_letter(&mut self, prepared: &mut Prepared, index: usize, failed: &Failed) -> Result<(), Trouble> {
+    /// Puts a record into the step for the dead-letter topic. A record that cannot be kept there stays where it is:
+    /// the answer is why the worker has to halt before it.
+    fn dead_letter(&mut self, prepared: &mut Prepared, index: usize, failed: Failed) -> Result<(), Failed> {
         let Some(topic) = self.plan.dead_letter.clone() else { return Ok(()) };
         let module = self.plan.deployment.module().to_string();
         let reason = Reason {
@@ -312,80 +327,17 @@ impl<'w> Session<'w> {
         let mut builder = BatchBuilder::default();
         let appended =
             prepared.record(index, |record| dead_letter::append(&mut builder, record, &reason, &read_at));
-        if appended.is_some() {
-            self.worker.metrics.dead_letters(1);
-            self.step.add(topic, finish(builder)?);
-        }
-        Ok(())
-    }
-
-    /// Appends what the step holds, and lets the input be committed up to the present position once it is
-    /// acknowledged.
-    async fn flush(&mut self) -> Result<(), Trouble> {
-        let acknowledgements = self.append().await?;
-        self.flight.push(self.position, self.leader_epoch, acknowledgements);
-        let mut committed = self.flight.commit_ready().await?;
-        while self.flight.len() > STEPS_IN_FLIGHT {
-            committed = self.flight.commit_next().await?.or(committed);
-        }
-        if let Some(offset) = committed {
-            self.worker.status.at(offset);
-        }
-        Ok(())
-    }
-
-    async fn append(&mut self) -> Result<Vec<Acknowledged>, Trouble> {
-        let bytes = self.step.bytes();
-        let outputs = self.step.take();
-        if outputs.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.worker.shared.partitions.admit(bytes).await;
-        let mut routed = Vec::with_capacity(outputs.len());
-        {
-            let image = self.worker.shared.metadata.image();
-            for (name, batch) in outputs {
-                let topic = image.topic_by_name(&name).ok_or_else(|| {
-                    Trouble(format!("topic '{name}' does not exist: create it, or deploy without it"))
-                })?;
-                let count = topic.partition_count();
-                for (partition, batch) in route(batch, count, self.worker.place.partition)? {
-                    routed.push((millrace_base::TopicPartition::new(topic.id, partition), batch));
-                }
-            }
-        }
-        let mut acknowledgements = Vec::new();
-        for target in targets(routed) {
-            acknowledgements.push(self.append_to(&target).await?);
-        }
-        Ok(acknowledgements)
-    }
-
-    /// Appends to one partition, as often as it takes: what went before is appended already.
-    async fn append_to(&mut self, target: &super::step::Target) -> Result<Acknowledged, Trouble> {
-        let mut attempts = 0;
-        loop {
-            match self.worker.shared.partitions.append(target.place, &target.batches) {
-                Err(AppendFailure::Passing(error)) => {
-                    attempts += 1;
-                    self.worker.status.failing(PartitionState::Retrying, error, None);
-                    self.worker.pause(BACKOFF.pause(attempts)).await;
-                    if self.worker.has_other_order(&self.plan) {
-                        return Err(Trouble(
-                            "interrupted while the outputs could not be appended".to_owned(),
-                        ));
-                    }
-                }
-                appended => return Ok(appended?),
-            }
-        }
-    }
-
-    /// Waits until all that was done is committed.
-    async fn land(&mut self) -> Result<(), Trouble> {
-        if let Some(offset) = self.flight.land().await? {
-            self.worker.status.at(offset);
-        }
+        let letter = match appended {
+            Some(()) => finish(builder).map_err(|error| error.to_string()),
+            None => Err("the record cannot be read".to_owned()),
+        };
+        let placed = letter.and_then(|letter| self.place(&topic, letter));
+        let placed = placed.map_err(|reason| {
+            let error = format!("{}; and it cannot go to '{topic}': {reason}", failed.error);
+            Failed { error, ..failed }
+        })?;
+        placed.into_iter().for_each(|letter| self.step.add(Arc::clone(&topic), letter));
+        self.worker.metrics.dead_letters(1);
         Ok(())
     }
 
@@ -406,5 +358,43 @@ impl<'w> Session<'w> {
     fn log(&self, level: LogLevel, message: &str) {
         let partition = u32::try_from(self.worker.place.partition).unwrap_or(0);
         self.worker.shared.logs.line(&self.plan.name, self.plan.version, partition, level, message);
+    }
+}
+
+/// The same for every attempt at these records, and no others ever have it: after a crash under a relaxed flush policy
+/// others may have their offsets, and a later leader epoch.
+fn token(
+    deployment: &str,
+    place: TopicPartition,
+    leader_epoch: i32,
+    (first, last): (Offset, Offset),
+) -> String {
+    format!("{deployment}.{}-{}.{leader_epoch}.{first}-{last}", place.topic, place.partition)
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_base::TopicId;
+    use millrace_protocol::batch::stamp;
+
+    use super::*;
+    use crate::testing::batch_of;
+    use crate::worker::Source;
+
+    /// The token of the second half of a batch of four that was written in an epoch.
+    fn token_in(place: TopicPartition, leader_epoch: i32) -> String {
+        let mut bytes = batch_of(1_000, &["a", "b", "c", "d"]).bytes.to_vec();
+        stamp(&mut bytes, 10, leader_epoch);
+        let batch = Batch::parse(bytes.into()).unwrap();
+        let mut prepared = Source::Input.prepare(batch, 11, "ship").unwrap().unwrap();
+        token("ship", place, prepared.leader_epoch(), prepared.span(&(1..3)))
+    }
+
+    #[test]
+    fn records_that_take_lost_ones_offsets_have_another_token() {
+        let place = TopicPartition::new(TopicId::random(), 3);
+        assert_eq!(token_in(place, 4), format!("ship.{}-3.4.12-13", place.topic));
+        assert_eq!(token_in(place, 4), token_in(place, 4));
+        assert_ne!(token_in(place, 4), token_in(place, 5));
     }
 }

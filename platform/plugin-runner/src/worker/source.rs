@@ -30,6 +30,8 @@ pub(crate) struct Prepared {
     offsets: Option<Vec<Offset>>,
     /// Of a batch that had to be taken apart, without compression.
     plain: Option<Batch>,
+    /// In which its records were written.
+    leader_epoch: i32,
 }
 
 impl Source {
@@ -55,6 +57,7 @@ impl Source {
         if batch.header.attributes.is_control() || batch.header.record_count <= 0 {
             return Ok(None);
         }
+        let leader_epoch = batch.header.partition_leader_epoch;
         let prepared = match self {
             Self::Input if batch.header.base_offset >= position => {
                 let first = batch.header.base_offset;
@@ -63,13 +66,14 @@ impl Source {
             Self::Input => Prepared::from_offset(&batch, position),
             Self::Replay { until } => Prepared::dead_letters(&batch, position..*until, deployment),
         };
-        prepared.map_err(|error| error.to_string())
+        let prepared = prepared.map_err(|error| error.to_string())?;
+        Ok(prepared.map(|prepared| Prepared { leader_epoch, ..prepared }))
     }
 }
 
 impl Prepared {
     const fn new(batch: Batch, first: Offset) -> Self {
-        Self { batch, first, offsets: None, plain: None }
+        Self { batch, first, offsets: None, plain: None, leader_epoch: -1 }
     }
 
     fn from_offset(batch: &Batch, position: Offset) -> Result<Option<Self>, BatchError> {
@@ -101,6 +105,10 @@ impl Prepared {
         let mut batch = finish(builder)?;
         batch.header.base_offset = first;
         Ok(Some(Self { offsets: Some(offsets), ..Self::new(batch, first) }))
+    }
+
+    pub const fn leader_epoch(&self) -> i32 {
+        self.leader_epoch
     }
 
     pub fn record_count(&self) -> usize {

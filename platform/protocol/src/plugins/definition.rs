@@ -52,8 +52,9 @@ pub enum StartPosition {
     TimestampMs(i64),
 }
 
-/// What happens to a record that the plugin fails on. Failures that pass by themselves (no free instance, a
-/// sink's retryable error) are retried before any of these applies.
+/// What happens to a record that the plugin fails on. A failure that passes by itself (no free instance) is tried
+/// again until it does, a sink's retryable error as often as [`LimitOverrides::retries`] says, before any of these
+/// applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailurePolicy {
@@ -113,7 +114,15 @@ pub struct LimitOverrides {
     pub output_records: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_lines_per_second: Option<u32>,
+    /// How often a sink's retryable failure is tried again before the failure policy decides, [`RETRIES`] by default.
+    /// A policy that counts attempts counts these, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
 }
+
+/// With the pauses of [`Backoff::default`] it takes about ten minutes: an outage of some minutes passes by itself, and
+/// what one record causes does not hold up its partition for hours.
+pub const RETRIES: u32 = 27;
 
 /// How important a log line is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -212,7 +221,7 @@ impl LimitOverrides {
     fn validate(&self) -> Result<(), DefinitionError> {
         const SECONDS: u64 = 1000;
         const MIB: u64 = 1 << 20;
-        let checks: [(&'static str, Option<u64>, std::ops::RangeInclusive<u64>, &'static str); 6] = [
+        let checks: [(&'static str, Option<u64>, std::ops::RangeInclusive<u64>, &'static str); 7] = [
             ("limits.busy_ms", self.busy_ms, 1..=60 * SECONDS, "1 to 60000"),
             ("limits.elapsed_ms", self.elapsed_ms, 1..=600 * SECONDS, "1 to 600000"),
             ("limits.memory_bytes", self.memory_bytes, MIB..=1024 * MIB, "1 MiB to 1 GiB"),
@@ -224,6 +233,7 @@ impl LimitOverrides {
                 0..=1_000_000,
                 "0 to 1000000",
             ),
+            ("limits.retries", self.retries.map(u64::from), 0..=1_000_000, "0 to 1000000"),
         ];
         for (limit, value, range, allowed) in checks {
             if let Some(value) = value

@@ -54,8 +54,8 @@ pub enum PartitionState {
 pub struct PartitionProgress {
     pub partition: i32,
     pub state: PartitionState,
-    /// The next record to be dealt with.
-    pub offset: i64,
+    /// The next record to be dealt with; `None` while what was committed is not read back yet.
+    pub offset: Option<i64>,
     /// End of what may be read.
     pub end_offset: i64,
     /// Why it halts or retries.
@@ -64,6 +64,13 @@ pub struct PartitionProgress {
     /// Where in the plugin the error arose.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub backtrace: Option<String>,
+}
+
+impl PartitionProgress {
+    /// Records that are not dealt with yet, as far as it is known.
+    pub fn lag(&self) -> Option<i64> {
+        self.offset.map(|offset| self.end_offset.saturating_sub(offset).max(0))
+    }
 }
 
 /// A dead-letter topic on its way through a deployment once more.

@@ -17,7 +17,7 @@ mod service;
 
 pub use definition::{
     Backoff, DEPLOYMENT_NAME_LEN_MAX, Definition, DefinitionError, FailurePolicy, LimitOverrides, LogLevel,
-    StartPosition, check_deployment_name,
+    RETRIES, StartPosition, check_deployment_name,
 };
 pub use describe::{
     DeploymentState, Description, PartitionProgress, PartitionState, Replay, Summary, VersionInfo,

@@ -128,6 +128,7 @@ impl Node {
         let plugins = Plugins::start(PluginsOptions {
             node_id: config.node.id,
             dir: config.node.data_dir.join("plugins"),
+            secrets_dir: config.node.data_dir.join("secrets"),
             metadata: metadata.clone(),
             partitions: Arc::new(plugins::BrokerPartitions(broker.local_partitions())),
             registry: &registry,

@@ -42,6 +42,10 @@ impl plugins::Partitions for BrokerPartitions {
         self.0.admit(bytes).boxed()
     }
 
+    fn check(&self, partition: TopicPartition, batches: &[Batch]) -> Result<(), plugins::AppendFailure> {
+        self.0.check(partition, batches).map_err(append_failure)
+    }
+
     fn append(
         &self,
         partition: TopicPartition,

@@ -113,9 +113,9 @@ impl Table {
             // A replay moves on each time that it is asked about.
             ManageRequest::Describe { name } => change(&name, &|description| {
                 for partition in &mut description.replay_partitions {
-                    partition.offset += 1;
+                    partition.offset = partition.offset.map(|offset| offset + 1);
                 }
-                description.replay_partitions.retain(|partition| partition.offset < partition.end_offset);
+                description.replay_partitions.retain(|partition| partition.lag() > Some(0));
             }),
             ManageRequest::Pause { name } => change(&name, &|now| now.state = DeploymentState::Paused),
             ManageRequest::Resume { name } => change(&name, &|now| now.state = DeploymentState::Running),
@@ -169,7 +169,14 @@ fn deployed(name: &str, definition: Definition, before: Option<&Description>) ->
 
 const fn progress(offset: i64, end_offset: i64) -> PartitionProgress {
     let (error, backtrace) = (None, None);
-    PartitionProgress { partition: 0, state: PartitionState::Running, offset, end_offset, error, backtrace }
+    PartitionProgress {
+        partition: 0,
+        state: PartitionState::Running,
+        offset: Some(offset),
+        end_offset,
+        error,
+        backtrace,
+    }
 }
 
 fn summary(description: &Description) -> Summary {

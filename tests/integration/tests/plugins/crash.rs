@@ -97,7 +97,7 @@ async fn live_and_crash(
         written.push(end_offset(client, "out", partition).await);
     }
     let description = until(client, "identity", "an answer", |_| true).await;
-    let committed = description.partitions.iter().map(|partition| partition.offset).collect();
+    let committed = description.partitions.iter().map(|partition| partition.offset.unwrap()).collect();
     // The commits are durable once something is that came after them.
     let crash_at = acknowledged.load(Ordering::Relaxed) + SENT_BEFORE_MAX + random.below(2_000);
     eventually_async("records to be acknowledged", PATIENCE, || async {

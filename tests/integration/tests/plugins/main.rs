@@ -8,6 +8,7 @@ mod crash;
 mod database;
 mod misbehaving;
 mod operations;
+mod outcomes;
 mod partitioners;
 mod postgres;
 mod refused;

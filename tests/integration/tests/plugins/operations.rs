@@ -155,7 +155,7 @@ async fn a_halted_deployment_goes_on_where_it_stopped() {
     broker.restart().unwrap();
     halted(&client, "orders").await;
     let stopped = until(&client, "orders", "an answer", |_| true).await;
-    assert_eq!(stopped.partitions[0].offset, 2);
+    assert_eq!(stopped.partitions[0].offset, Some(2));
     assert_eq!(output().await, values[..2]);
 
     deploy(&client, "orders", guest("identity", "transform"), "in", &["out"]).await;

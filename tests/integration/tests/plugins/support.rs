@@ -69,11 +69,11 @@ pub async fn halted(client: &Client, name: &str) -> String {
 
 /// Waits until the deployment has dealt with every record that is in its input now.
 pub async fn caught_up(client: &Client, name: &str) {
-    let first = until(client, name, "an answer", |_| true).await;
+    let first = until(client, name, "an answer", |now| !now.partitions.is_empty()).await;
     until(client, name, "the deployment to catch up", |now| {
         let mut partitions = now.partitions.iter().zip(&first.partitions);
         now.partitions.len() == first.partitions.len()
-            && partitions.all(|(now, first)| now.offset >= first.end_offset)
+            && partitions.all(|(now, first)| now.offset >= Some(first.end_offset))
     })
     .await;
 }

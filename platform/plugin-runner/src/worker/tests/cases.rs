@@ -2,10 +2,12 @@
 
 use millrace_base::TopicId;
 use millrace_metadata::PartitionAssignment;
+use millrace_protocol::batch::BatchBuilder;
 
 use super::*;
 use crate::AppendFailure;
 use crate::offsets::{OFFSETS_TOPIC, partition_of_group};
+use crate::route::finish;
 use crate::runner::group;
 use crate::testing::batch_of;
 
@@ -118,7 +120,7 @@ async fn a_halt_names_the_record_and_another_version_goes_on_there() {
     bench.partitions().produce(bench.input(), &records);
     bench.deploy("taste", transform(poison)).await;
     let halted = bench.eventually("taste", "it halts", |at| at.state == PartitionState::Halted).await;
-    assert_eq!((halted.offset, halted.end_offset), (31, 50));
+    assert_eq!((halted.offset, halted.end_offset), (Some(31), 50));
     assert!(halted.error.unwrap().contains("unreachable"));
     assert!(halted.backtrace.is_some());
     assert_eq!(bench.partitions().values(bench.output()), numbered(0..31));
@@ -192,7 +194,7 @@ async fn nothing_is_committed_before_its_outputs_are_acknowledged() {
     bench.deploy("copy", transform(identity)).await;
     let output = bench.output();
     bench.partitions().eventually("outputs are appended", |partitions| partitions.appends(output) > 0).await;
-    assert_eq!(bench.runner.progress("copy", false)[0].offset, 0);
+    assert_eq!(bench.runner.progress("copy", false)[0].offset, Some(0));
     // A crash: the runner is gone without having stopped.
     bench.following.abort();
     bench.partitions().hold_acknowledgements(bench.output(), false);
@@ -200,6 +202,24 @@ async fn nothing_is_committed_before_its_outputs_are_acknowledged() {
     bench.done_to("copy", 5).await;
     let values = bench.partitions().values(bench.output());
     assert!(values.ends_with(&numbered(0..5)), "{values:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_committed_is_unknown_until_it_is_read_back() {
+    let mut bench = Bench::start().await;
+    let identity = bench.module("identity", Kind::Transform);
+    bench.partitions().produce(bench.input(), &numbered(0..5));
+    bench.deploy("copy", transform(identity)).await;
+    bench.done_to("copy", 5).await;
+    let offsets = bench.partitions().partition("__consumer_offsets", 0);
+    bench.partitions().set_led(offsets, false);
+    bench.restart().await;
+    bench.partitions().produce(bench.input(), &numbered(5..7));
+    let waiting = bench.eventually("copy", "it waits", |at| at.state == PartitionState::Retrying).await;
+    assert_eq!((waiting.offset, waiting.lag()), (None, None), "this is not a deployment without lag");
+    bench.partitions().set_led(offsets, true);
+    bench.done_to("copy", 7).await;
+    assert_eq!(bench.partitions().values(bench.output()), numbered(0..7));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -228,10 +248,10 @@ async fn a_sink_is_committed_when_it_has_delivered() {
     bench.deploy("retries", sink(module)).await;
     let retrying =
         bench.eventually("retries", "it tries again", |at| at.state == PartitionState::Retrying).await;
-    assert_eq!((retrying.offset, retrying.error.as_deref()), (0, Some("the reason")));
+    assert_eq!((retrying.offset, retrying.error.as_deref()), (Some(0), Some("the reason")));
     bench.deploy("permanent", sink(module)).await;
     let halted = bench.eventually("permanent", "it halts", |at| at.state == PartitionState::Halted).await;
-    assert_eq!(halted.offset, 0);
+    assert_eq!(halted.offset, Some(0));
     let policy = FailurePolicy::DeadLetter { topic: "dead".into() };
     bench.deploy("permanent", Definition { failure: policy, ..sink(module) }).await;
     bench.done_to("permanent", 5).await;
@@ -250,7 +270,7 @@ async fn a_pause_stops_and_a_deleted_deployment_leaves_no_offsets() {
     bench.established("copy").await;
     bench.partitions().produce(bench.input(), &numbered(5..10));
     let paused = bench.eventually("copy", "it is paused", |at| at.state == PartitionState::Paused).await;
-    assert_eq!((paused.offset, paused.end_offset), (5, 10));
+    assert_eq!((paused.offset, paused.end_offset), (Some(5), 10));
     bench.submit(pause(false)).await;
     bench.done_to("copy", 10).await;
     assert_eq!(bench.partitions().values(bench.output()), numbered(0..10));
@@ -275,6 +295,32 @@ async fn a_topic_that_is_made_anew_is_read_from_its_beginning() {
     bench.partitions().produce(bench.input(), &numbered(3..9));
     bench.done_to("copy", 6).await;
     assert_eq!(bench.partitions().values(bench.output()), numbered(0..9));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn latest_is_about_the_topic_that_was_there_and_not_about_one_made_anew() {
+    let mut bench = Bench::start().await;
+    let identity = bench.module("identity", Kind::Transform);
+    let latest = Definition { start: StartPosition::Latest, ..transform(identity) };
+    bench.deploy("copy", latest).await;
+    bench.partitions().produce(bench.input(), &numbered(0..3));
+    bench.done_to("copy", 3).await;
+    // Nobody follows while the topic is made anew, so that the records are there before any worker begins.
+    bench.stop.send_replace(true);
+    (&mut bench.following).await.unwrap();
+    for (round, partitions) in [(1, 1), (2, 2)] {
+        let id = bench.input().topic;
+        bench.submit(Command::DeleteTopic { id }).await;
+        bench.cluster.topic("in", partitions).await;
+        let last = bench.partitions().partition("in", partitions - 1);
+        bench.partitions().produce(last, &numbered(10 * round..10 * round + 5));
+        (bench.runner, bench.stop, bench.following) = run(&bench.cluster, &bench.host);
+        bench.partitions().eventually_values(bench.output(), 3 + 5 * round).await;
+        bench.stop.send_replace(true);
+        (&mut bench.following).await.unwrap();
+    }
+    let expected = [numbered(0..3), numbered(10..15), numbered(20..25)].concat();
+    assert_eq!(bench.partitions().values(bench.output()), expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -323,4 +369,106 @@ async fn committed_offsets_survive_their_rewriting() {
         assert_eq!(again.committed(&key(partition), TopicId::random()).await.unwrap(), None);
         assert_eq!(again.committed(&key(partition), topic).await.unwrap(), Some(199));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_topic_refuses_is_the_policys_and_nothing_is_there_twice() {
+    let bench = Bench::start().await;
+    bench.cluster.topic("dead", 1).await;
+    let identity = bench.module("identity", Kind::Transform);
+    let mut records = numbered(0..20);
+    records[7] = "refused".into();
+    bench.partitions().produce(bench.input(), &records);
+    let dead_letter = FailurePolicy::DeadLetter { topic: "dead".into() };
+    let retry = FailurePolicy::Retry { attempts: 2, backoff: Backoff { first_ms: 1, max_ms: 1 } };
+    let policies = [
+        ("skip", FailurePolicy::Skip),
+        ("dead-letter", dead_letter),
+        ("retry", retry),
+        ("halt", FailurePolicy::Halt),
+    ];
+    for (name, failure) in policies {
+        bench.cluster.topic(&format!("out-{name}"), 1).await;
+        let output = bench.partitions().partition(&format!("out-{name}"), 0);
+        bench.partitions().refuse_text(output, "refused");
+        let outputs = vec![format!("out-{name}")];
+        let goes_on = matches!(failure, FailurePolicy::Skip | FailurePolicy::DeadLetter { .. });
+        bench.deploy(name, Definition { failure, outputs, ..transform(identity) }).await;
+        let mut expected = records.clone();
+        if goes_on {
+            bench.done_to(name, 20).await;
+            expected.remove(7);
+        } else {
+            let halted = bench.eventually(name, "it halts", |at| at.state == PartitionState::Halted).await;
+            assert_eq!(halted.offset, Some(7));
+            assert!(halted.error.unwrap().contains("refuses an output: 'refused' is not taken here"));
+            expected.truncate(7);
+        }
+        assert_eq!(bench.partitions().values(output), expected, "{name}");
+    }
+    assert_eq!(bench.partitions().values(bench.partitions().partition("dead", 0)), ["refused"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_no_dead_letter_topic_takes_is_not_lost() {
+    let bench = Bench::start().await;
+    bench.cluster.topic("dead", 1).await;
+    let dead = bench.partitions().partition("dead", 0);
+    bench.partitions().refuse_text(dead, "poison");
+    let poison = bench.module("poison", Kind::Transform);
+    bench.partitions().produce(bench.input(), &["fine", "poison", "later"]);
+    let failure = FailurePolicy::DeadLetter { topic: "dead".into() };
+    bench.deploy("taste", Definition { failure, ..transform(poison) }).await;
+    let halted = bench.eventually("taste", "it halts", |at| at.state == PartitionState::Halted).await;
+    assert_eq!(halted.offset, Some(1));
+    assert!(halted.error.unwrap().contains("it cannot go to 'dead': 'poison' is not taken here"));
+    assert_eq!(bench.partitions().values(bench.output()), ["fine"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_appends_only_what_is_not_acknowledged() {
+    let bench = Bench::start().await;
+    bench.cluster.topic("spread", 2).await;
+    let places = [0, 1].map(|partition| bench.partitions().partition("spread", partition));
+    let identity = bench.module("identity", Kind::Transform);
+    let full = || AppendFailure::Passing("the disk is full".into());
+    // The second partition fails in every way, while the first has taken its part.
+    bench.partitions().fail_appends(places[1], [AppendFailure::NotHere, full()]);
+    bench.partitions().fail_acknowledgements(places[1], [full(), AppendFailure::NotHere]);
+    let mut builder = BatchBuilder::default();
+    for number in 0..40 {
+        let (key, value) = (format!("key {number}"), format!("record {number}"));
+        builder.append(1_000, Some(key.as_bytes()), Some(value.as_bytes()), &[]);
+    }
+    bench.partitions().produce_batch(bench.input(), &finish(builder).unwrap());
+    let outputs = vec!["spread".to_owned()];
+    bench.deploy("copy", Definition { outputs, ..transform(identity) }).await;
+    bench.done_to("copy", 40).await;
+    let values = places.map(|place| bench.partitions().values(place));
+    assert!(!values[0].is_empty() && !values[1].is_empty());
+    assert_eq!(values.concat().len(), 40, "{values:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_are_found_although_their_topic_has_grown() {
+    let bench = Bench::start().await;
+    let offsets = bench.host.offsets(&bench.cluster);
+    let topic = bench.input().topic;
+    let groups: Vec<String> = (0..20).map(|number| group(&format!("d{number}"), false)).collect();
+    let key = |group: &String| OffsetKey { group: group.clone(), topic: "in".into(), partition: 0 };
+    for (offset, group) in (0..).zip(&groups) {
+        offsets.commit(&key(group), topic, offset, 0).await.unwrap().await.unwrap();
+    }
+    // No client is allowed to; a topic that an older broker let grow is still read.
+    let topic_id = bench.partitions().partition(OFFSETS_TOPIC, 0).topic;
+    let new = vec![PartitionAssignment { replicas: vec![BrokerId(1)] }];
+    bench.submit(Command::AddPartitions { topic_id, current: 50, new }).await;
+    let again = bench.host.offsets(&bench.cluster);
+    for (offset, group) in (0..).zip(&groups) {
+        assert_eq!(again.committed(&key(group), topic).await.unwrap(), Some(offset), "{group}");
+    }
+    // The first is committed where it is now, and that is what the next start finds.
+    again.commit(&key(&groups[0]), topic, 99, 0).await.unwrap().await.unwrap();
+    let third = bench.host.offsets(&bench.cluster);
+    assert_eq!(third.committed(&key(&groups[0]), topic).await.unwrap(), Some(99));
 }

@@ -20,10 +20,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::Secrets;
 use crate::logs::PluginLogs;
 use crate::metrics::PluginMetrics;
 use crate::runner::{Parts, Runner};
-use crate::spec::Databases;
+use crate::spec::GrantSource;
 use crate::testing::guests::guest;
 use crate::testing::{MemoryPartitions, PATIENCE, TestCluster};
 
@@ -99,8 +100,10 @@ impl Bench {
     }
 
     async fn done_to(&self, name: &str, offset: i64) {
-        self.eventually(name, "all is done", |at| at.offset >= offset && at.state == PartitionState::Idle)
-            .await;
+        self.eventually(name, "all is done", |at| {
+            at.offset >= Some(offset) && at.state == PartitionState::Idle
+        })
+        .await;
     }
 
     /// Stops the runner, with everything committed, and starts another on the same cluster.
@@ -175,6 +178,7 @@ impl TestHost {
         let host = PluginHost::new(HostOptions {
             limits: HostLimits { instances: 16, ..HostLimits::default() },
             cache_dir: cluster.dir.path().join("compiled"),
+            cache_key: [7; 32],
             modules: modules.clone(),
             log: Arc::new(logs.clone()),
             clock,
@@ -206,7 +210,7 @@ impl TestHost {
                 idle: Duration::from_millis(20),
             }),
             host: Arc::new(move || Ok(host.clone())),
-            databases: Arc::new(Databases::default()),
+            grant_source: Arc::new(GrantSource::new(Secrets::new(cluster.dir.path().join("secrets")))),
             metrics: self.metrics.clone(),
             runtime: Handle::current(),
         }

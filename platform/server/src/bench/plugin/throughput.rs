@@ -179,8 +179,8 @@ async fn finished(client: &Client, name: &str) -> Result<i64> {
     let (mut offsets, mut moved) = (0, Instant::now());
     loop {
         let partitions = client.plugins().describe(name).await?.partitions;
-        let now: i64 = partitions.iter().map(|partition| partition.offset).sum();
-        if partitions.iter().all(|partition| partition.offset == partition.end_offset) {
+        let now: i64 = partitions.iter().filter_map(|partition| partition.offset).sum();
+        if partitions.iter().all(|partition| partition.lag() == Some(0)) {
             return Ok(now);
         }
         if let Some(error) = partitions.iter().find_map(|partition| partition.error.as_ref()) {

@@ -105,6 +105,7 @@ fn limits_text(limits: &LimitOverrides) -> String {
         ("output_bytes", limits.output_bytes.map(size)),
         ("output_records", limits.output_records.map(number)),
         ("log_lines_per_second", limits.log_lines_per_second.map(u64::from).map(number)),
+        ("retries", limits.retries.map(u64::from).map(number)),
     ];
     let set = all.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
     set.collect::<Vec<_>>().join(", ")
@@ -117,9 +118,9 @@ fn progress_text(partitions: &[PartitionProgress]) -> String {
             [
                 partition.partition.to_string(),
                 plain(&partition.state),
-                partition.offset.to_string(),
+                known(partition.offset),
                 partition.end_offset.to_string(),
-                lag(partition).to_string(),
+                known(partition.lag()),
             ]
         })
         .collect();
@@ -138,17 +139,17 @@ pub fn problem_text(partition: &PartitionProgress) -> String {
         PartitionState::Retrying => "tries again",
         PartitionState::Idle | PartitionState::Running | PartitionState::Paused => "failed last",
     };
-    let mut text =
-        format!("partition {} {does} at offset {}: {error}\n", partition.partition, partition.offset);
+    let at = partition.offset.map(|offset| format!(" at offset {offset}")).unwrap_or_default();
+    let mut text = format!("partition {} {does}{at}: {error}\n", partition.partition);
     if let Some(backtrace) = &partition.backtrace {
         text.push_str(&indented(backtrace, 4));
     }
     text
 }
 
-/// Records that are not dealt with yet.
-pub fn lag(partition: &PartitionProgress) -> i64 {
-    (partition.end_offset - partition.offset).max(0)
+/// A dash while it is not known.
+fn known(number: Option<i64>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
 }
 
 fn versions_text(description: &Description) -> String {
@@ -165,7 +166,7 @@ fn versions_text(description: &Description) -> String {
 
 /// What a change made of a deployment, in one line.
 pub fn changed_text(done: &str, description: &Description) -> String {
-    let lag: i64 = description.partitions.iter().map(lag).sum();
+    let lag: i64 = description.partitions.iter().filter_map(PartitionProgress::lag).sum();
     let behind = HumanCount(u64::try_from(lag).unwrap_or_default());
     format!(
         "{done} '{}': {}, version {}, {behind} records behind",
@@ -217,7 +218,7 @@ mod tests {
         let progress = |partition, state, offset, error: Option<&str>| PartitionProgress {
             partition,
             state,
-            offset,
+            offset: Some(offset),
             end_offset: 10,
             error: error.map(str::to_owned),
             backtrace: error.map(|_| "wasm backtrace:\n  0: deliver".to_owned()),

@@ -10,7 +10,7 @@ use millrace_client::plugins::{Description, PartitionState, Plugins};
 use serde_json::json;
 
 use super::confirm::confirm;
-use super::describe::{changed_text, description_text, lag, list_text, problem_text};
+use super::describe::{changed_text, description_text, list_text, problem_text};
 use crate::cli::OutputFormat;
 use crate::cli::connect::{ConnectArgs, close};
 use crate::cli::output::{note, print};
@@ -156,7 +156,9 @@ async fn follow(
     number: u32,
     mut description: Description,
 ) -> anyhow::Result<Description> {
-    let left = |description: &Description| description.replay_partitions.iter().map(lag).sum::<i64>();
+    let left = |description: &Description| {
+        description.replay_partitions.iter().map(|at| at.lag().unwrap_or(at.end_offset)).sum::<i64>()
+    };
     let total = u64::try_from(left(&description)).unwrap_or_default();
     let bar = ProgressBar::new(total);
     if let Ok(style) = ProgressStyle::with_template("replaying {wide_bar} {pos} of {len} records") {

@@ -41,8 +41,8 @@ pub struct SettingsArgs {
     // Read in `grants`: what is refused here would be printed with the secret in it.
     #[arg(long, value_name = "WHAT")]
     pub grant: Vec<String>,
-    /// A limit of a call: `busy_ms`, `elapsed_ms`, `memory_bytes`, `output_bytes`, `output_records` or
-    /// `log_lines_per_second`, such as busy_ms=2s or memory_bytes=64MiB; may be repeated
+    /// A limit of a call: `busy_ms`, `elapsed_ms`, `memory_bytes`, `output_bytes`, `output_records`,
+    /// `log_lines_per_second` or `retries`, such as busy_ms=2s or memory_bytes=64MiB; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_limit)]
     pub limit: Vec<(Limit, u64)>,
     /// Log lines below it are not kept [default: info]
@@ -118,16 +118,18 @@ pub enum Limit {
     OutputBytes,
     OutputRecords,
     LogLinesPerSecond,
+    Retries,
 }
 
 impl Limit {
-    const ALL: [(&'static str, Self); 6] = [
+    const ALL: [(&'static str, Self); 7] = [
         ("busy_ms", Self::BusyMs),
         ("elapsed_ms", Self::ElapsedMs),
         ("memory_bytes", Self::MemoryBytes),
         ("output_bytes", Self::OutputBytes),
         ("output_records", Self::OutputRecords),
         ("log_lines_per_second", Self::LogLinesPerSecond),
+        ("retries", Self::Retries),
     ];
 
     fn set(self, value: u64, limits: &mut LimitOverrides) -> anyhow::Result<()> {
@@ -138,16 +140,21 @@ impl Limit {
             Self::OutputBytes => &mut limits.output_bytes,
             Self::OutputRecords => &mut limits.output_records,
             Self::LogLinesPerSecond => {
-                let lines = u32::try_from(value).with_context(|| {
-                    format!("limits.log_lines_per_second is {value}, and must be 0 to 1000000")
-                })?;
-                limits.log_lines_per_second = Some(lines);
+                limits.log_lines_per_second = Some(count("log_lines_per_second", value)?);
+                return Ok(());
+            }
+            Self::Retries => {
+                limits.retries = Some(count("retries", value)?);
                 return Ok(());
             }
         };
         *field = Some(value);
         Ok(())
     }
+}
+
+fn count(name: &str, value: u64) -> anyhow::Result<u32> {
+    u32::try_from(value).with_context(|| format!("limits.{name} is {value}, and must be 0 to 1000000"))
 }
 
 fn parse_limit(text: &str) -> Result<(Limit, u64), String> {
@@ -162,7 +169,9 @@ fn parse_limit(text: &str) -> Result<(Limit, u64), String> {
             (units::parse_duration_ms(value), "a duration such as 500ms or 2s")
         }
         Limit::MemoryBytes | Limit::OutputBytes => (units::parse_size(value), "a size such as 4096 or 64MiB"),
-        Limit::OutputRecords | Limit::LogLinesPerSecond => (value.parse().ok(), "a whole number"),
+        Limit::OutputRecords | Limit::LogLinesPerSecond | Limit::Retries => {
+            (value.parse().ok(), "a whole number")
+        }
     };
     let number = number.and_then(|number| u64::try_from(number).ok());
     number.map(|number| (limit, number)).ok_or_else(|| format!("expected {example}"))
@@ -222,9 +231,15 @@ mod tests {
     #[test]
     fn limits_have_units() {
         let settings = SettingsArgs {
-            limit: ["busy_ms=2s", "memory-bytes=64MiB", "output_records=10", "log_lines_per_second=0"]
-                .map(|text| parse_limit(text).unwrap())
-                .to_vec(),
+            limit: [
+                "busy_ms=2s",
+                "memory-bytes=64MiB",
+                "output_records=10",
+                "log_lines_per_second=0",
+                "retries=3",
+            ]
+            .map(|text| parse_limit(text).unwrap())
+            .to_vec(),
             ..SettingsArgs::default()
         };
         let mut limits = LimitOverrides::default();
@@ -234,6 +249,7 @@ mod tests {
             memory_bytes: Some(64 << 20),
             output_records: Some(10),
             log_lines_per_second: Some(0),
+            retries: Some(3),
             ..LimitOverrides::default()
         };
         assert_eq!(limits, expected);

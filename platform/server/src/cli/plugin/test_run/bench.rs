@@ -69,6 +69,8 @@ impl Bench {
                 ..HostLimits::default()
             },
             cache_dir: cache.path().to_owned(),
+            // Nobody else ever reads this directory.
+            cache_key: [0; 32],
             modules: Arc::new(OneModule { digest, bytes: module.bytes }),
             log: Arc::new(PrintedLog),
             clock: Arc::new(SystemClock),
