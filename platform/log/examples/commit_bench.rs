@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use millrace_base::{LeaderEpoch, SystemClock, TopicId, TopicPartition};
 use millrace_config::TopicConfig;
-use millrace_log::disk::RealDisk;
+use millrace_disk::RealDisk;
 use millrace_log::{AppendOrigin, LogManager, LogOptions, PartitionLog};
 use millrace_protocol::batch::{Batch, BatchBuilder, ProducerState, split_batches};
 use millrace_protocol::compression::Codec;

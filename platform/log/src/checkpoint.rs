@@ -1,7 +1,6 @@
 //! The checkpoint: from where on a restart has to read the segments and the write-ahead log again.
 //!
-//! One file, `checkpoint`, for the whole data directory, replaced as one (written beside, synced, renamed,
-//! directory synced). It is written only after everything it vouches for is durable. Little-endian,
+//! One file, `checkpoint`, for the whole data directory, [replaced](millrace_disk::replace) as one. It is written only after everything it vouches for is durable. Little-endian,
 //! version 3:
 //!
 //! | bytes | what |
@@ -26,9 +25,9 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut};
 use millrace_base::{Offset, TopicPartition};
+use millrace_disk::{Disk, OpenMode, replace};
 
 use crate::checksum;
-use crate::disk::{Disk, OpenMode};
 use crate::epochs::Epochs;
 use crate::error::OpenError;
 use crate::index::IndexMark;
@@ -41,7 +40,6 @@ const HEADER_LEN: usize = 48;
 const CLEAN: u16 = 1;
 
 const NAME: &str = "checkpoint";
-const NAME_NEW: &str = "checkpoint.new";
 
 /// What a checkpoint says of one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -174,14 +172,7 @@ impl Checkpoint {
 
     /// Replaces the file of the data directory `dir`; durable when it returns.
     pub fn write(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-        let new = dir.join(NAME_NEW);
-        let file = disk.open(&new, OpenMode { create: true, ..OpenMode::default() })?;
-        let bytes = self.encode();
-        file.truncate(0)?;
-        file.write_all_at(&[&bytes], 0)?;
-        file.sync()?;
-        disk.rename(&new, &dir.join(NAME))?;
-        disk.sync_dir(dir)
+        replace(disk, &dir.join(NAME), &self.encode())
     }
 
     /// The checkpoint of the data directory `dir`; `None` if it never had one.

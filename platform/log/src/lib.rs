@@ -4,13 +4,12 @@
 //! directory of segments for each. [`PartitionLog`] appends, reads and trims one partition.
 //!
 //! Invariants: it knows partitions by [`millrace_base::TopicPartition`] alone, never a topic's name, a
-//! network or another broker. It never re-encodes a batch. It reaches the disk through [`disk::Disk`] only,
-//! so that the simulator can crash it at every operation.
+//! network or another broker. It never re-encodes a batch. It reaches the disk through [`millrace_disk::Disk`]
+//! only, so that the simulator can crash it at every operation.
 
 mod checkpoint;
 mod checksum;
 mod commit;
-pub mod disk;
 mod epochs;
 mod error;
 mod index;

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use millrace_base::{Clock, TopicPartition};
 use millrace_config::TopicConfig;
+use millrace_disk::Disk;
 use parking_lot::Mutex;
 
 use crate::commit::{Engine, Step, WalCommitter, spawn};
-use crate::disk::Disk;
 use crate::error::{LogError, OpenError};
 use crate::metrics::{Health, LogMetrics};
 use crate::options::{LogOptions, Threading};

@@ -12,10 +12,10 @@ use std::time::Instant;
 
 use millrace_base::limits::IO_ALIGNMENT;
 use millrace_base::{LeaderEpoch, Offset, TopicPartition};
+use millrace_disk::DirEntry;
 
 use crate::checkpoint::{Checkpoint, PartitionCheckpoint};
 use crate::commit::Engine;
-use crate::disk::DirEntry;
 use crate::error::OpenError;
 use crate::index::IndexMark;
 use crate::manager::RecoveryReport;

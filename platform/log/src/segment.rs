@@ -10,11 +10,11 @@ use std::sync::{Arc, Weak};
 
 use millrace_base::Offset;
 use millrace_base::limits::{BATCH_BYTES_MAX, KIB, MIB};
+use millrace_disk::{Disk, DiskFile, OpenMode, is_out_of_files, is_passing};
 use millrace_protocol::batch::{BatchHeader, HEADER_LEN};
 use parking_lot::Mutex;
 
 use crate::checksum;
-use crate::disk::{Disk, DiskFile, OpenMode, is_out_of_files, is_passing};
 use crate::index::{ClosedIndex, IndexEntry, IndexMark, SparseIndex, file_header, file_position};
 
 /// Bytes between index entries, at least. Finding a batch reads that much, in microseconds; a gibibyte's

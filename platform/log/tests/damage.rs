@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use millrace_log::disk::{Disk, RealDisk};
+use millrace_disk::{Disk, RealDisk};
 use millrace_log::{EngineStep, LogManager, OpenError, Threading};
 use millrace_protocol::batch::{Batch, ProducerState};
 use support::*;

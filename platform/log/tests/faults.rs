@@ -6,8 +6,8 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
-use millrace_log::disk::Disk;
-use millrace_log::disk::sim::SimDisk;
+use millrace_disk::Disk;
+use millrace_disk::sim::SimDisk;
 use millrace_log::{AppendError, EngineStep, Health, LogManager, LogOptions, PartitionLog, Threading};
 use support::*;
 

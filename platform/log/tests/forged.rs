@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use millrace_base::TopicPartition;
-use millrace_log::disk::Disk;
-use millrace_log::disk::sim::SimDisk;
+use millrace_disk::Disk;
+use millrace_disk::sim::SimDisk;
 use millrace_log::{EngineStep, LogManager, LogOptions, Threading};
 use millrace_protocol::crc::crc32c;
 use support::*;

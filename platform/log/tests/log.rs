@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use millrace_base::{Clock, LeaderEpoch, ManualClock, SystemClock};
-use millrace_log::disk::{Disk, RealDisk};
+use millrace_disk::{Disk, RealDisk};
 use millrace_log::{AppendError, AppendOrigin, LogManager, OpenError, ReadError};
 use millrace_protocol::batch::{ProducerState, TimestampType};
 use support::*;

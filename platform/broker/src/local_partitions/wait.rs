@@ -24,7 +24,7 @@ mod tests {
     use futures::FutureExt;
     use millrace_base::{BrokerId, LeaderEpoch, SystemClock, TopicId, TopicPartition};
     use millrace_config::TopicConfig;
-    use millrace_log::disk::RealDisk;
+    use millrace_disk::RealDisk;
     use millrace_log::{LogManager, LogOptions};
 
     use super::*;

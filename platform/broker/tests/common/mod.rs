@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 use millrace_base::{BrokerId, Payload, SystemClock};
 use millrace_broker::{Broker, BrokerOptions};
 use millrace_config::BrokerConfig;
-use millrace_log::disk::RealDisk;
+use millrace_disk::RealDisk;
 use millrace_log::{LogManager, LogOptions};
 use millrace_metadata::{BrokerRegistration, Metadata, MetadataOptions, NoPeers};
 use millrace_protocol::frame::{decode_response_header, encode_request};

@@ -20,11 +20,11 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use millrace_base::limits::MIB;
 use millrace_base::{Clock, TopicPartition};
+use millrace_disk::Disk;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use crate::checkpoint::Checkpoint;
-use crate::disk::Disk;
 use crate::error::AppendError;
 use crate::metrics::{Counters, Health, LogMetrics, count};
 use crate::options::LogOptions;

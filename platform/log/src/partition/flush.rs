@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use millrace_base::limits::{IO_ALIGNMENT, KIB};
+use millrace_disk::{AlignedBuffer, DiskFile};
 
 use super::PartitionLog;
 use super::state::{FlushPlan, LogPosition};
 use crate::checkpoint::PartitionCheckpoint;
-use crate::disk::{AlignedBuffer, DiskFile};
 use crate::index::IndexMark;
 use crate::metrics::count;
 use crate::segment::{DiskFault, SegmentFile};

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use millrace_base::{Offset, Payload, Piece};
+use millrace_disk::DiskFile;
 
 use super::state::State;
 use super::{PartitionLog, Read};
-use crate::disk::DiskFile;
 use crate::error::ReadError;
 use crate::index::IndexEntry;
 use crate::segment::{IndexBuilder, SegmentFile, Walk, WalkError};

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use millrace_base::limits::IO_ALIGNMENT;
+use millrace_disk::{Disk, DiskFile, OpenMode};
 
 use super::format::{DecodedGroup, Entries, GROUP_BYTES_MAX, GroupId, VERSION, decode, stamp};
-use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::OpenError;
 
 /// A file, and what its first group says.

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use millrace_base::limits::{IO_ALIGNMENT, MIB};
+use millrace_disk::{AlignedBuffer, Disk, DiskFile, OpenMode};
 
 use super::format::{ENTRY_HEADER_LEN, EntryHeader, GROUP_BYTES_MAX, GROUP_HEADER_LEN, GroupId, seal};
-use crate::disk::{AlignedBuffer, Disk, DiskFile, OpenMode};
 
 /// Files that the log's space is divided into: while one is written the others wait for their segments.
 const FILES: u64 = 4;

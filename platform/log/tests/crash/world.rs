@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use millrace_base::ManualClock;
-use millrace_log::disk::Disk;
-use millrace_log::disk::sim::SimDisk;
+use millrace_disk::Disk;
+use millrace_disk::sim::SimDisk;
 use millrace_log::{EngineStep, LogManager, LogOptions, OpenError, PartitionLog, Threading};
 use millrace_protocol::batch::Batch;
 
@@ -310,7 +310,7 @@ pub fn torn_write_leaves_a_batch_behind(seed: u64) -> bool {
     drop((manager, log));
     disk.restart();
     let path = format!("/data/topics/{}/00000000000000000000.log", tp(0));
-    let on_disk = disk.open(Path::new(&path), millrace_log::disk::OpenMode::default()).map(|file| {
+    let on_disk = disk.open(Path::new(&path), millrace_disk::OpenMode::default()).map(|file| {
         let mut bytes = vec![0; file.len().unwrap() as usize];
         file.read_exact_at(&mut bytes, 0).unwrap();
         bytes

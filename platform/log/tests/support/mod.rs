@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use millrace_base::{Clock, LeaderEpoch, ManualClock, Offset, TopicId, TopicPartition};
 use millrace_config::TopicConfig;
-use millrace_log::disk::{Disk, RealDisk};
+use millrace_disk::{Disk, RealDisk};
 use millrace_log::{
     AppendError, AppendOrigin, Appended, LogManager, LogOptions, PartitionLog, Read, RecoveryReport,
 };

@@ -19,7 +19,7 @@ use millrace_base::{Clock, SystemClock};
 use millrace_broker::{Broker, BrokerOptions};
 use millrace_config::BrokerConfig;
 use millrace_config::broker as config;
-use millrace_log::disk::RealDisk;
+use millrace_disk::RealDisk;
 use millrace_log::{Health, LogManager, LogOptions, OpenError};
 use millrace_metadata::{
     BrokerRegistration, Metadata, MetadataOptions, NoPeers, ReadyError, StartError as StartFailure,

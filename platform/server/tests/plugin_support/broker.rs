@@ -10,7 +10,7 @@ use futures::future::{BoxFuture, ready};
 use millrace_base::{BrokerId, SystemClock};
 use millrace_broker::{Broker, BrokerOptions};
 use millrace_config::BrokerConfig;
-use millrace_log::disk::RealDisk;
+use millrace_disk::RealDisk;
 use millrace_log::{LogManager, LogOptions};
 use millrace_metadata::{BrokerRegistration, Metadata, MetadataOptions, NoPeers};
 use millrace_plugin_host::inspect;

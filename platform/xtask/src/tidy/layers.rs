@@ -14,6 +14,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("millrace-plugin-macros", 0),
     ("millrace-plugin", 1),
     ("millrace-config", 1),
+    ("millrace-disk", 1),
     ("millrace-protocol", 1),
     ("millrace-log", 2),
     ("millrace-metadata", 2),

@@ -4,7 +4,7 @@ use millrace_base::limits::IO_ALIGNMENT;
 
 /// A buffer whose first byte lies at a multiple of [`IO_ALIGNMENT`].
 #[derive(Debug)]
-pub(crate) struct AlignedBuffer {
+pub struct AlignedBuffer {
     memory: Vec<u8>,
     start: usize,
     len: usize,

@@ -9,8 +9,8 @@ use millrace_base::FileSource;
 use millrace_base::limits::IO_ALIGNMENT;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::super::{DiskFile, OpenMode};
 use super::{Fate, Random, SECTOR_BYTES, State, power_lost};
+use crate::{DiskFile, OpenMode};
 
 #[derive(Clone, Debug)]
 enum Change {

@@ -5,8 +5,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use millrace_log::disk::sim::SimDisk;
-use millrace_log::disk::{Disk, OpenMode, RealDisk};
+use millrace_disk::sim::SimDisk;
+use millrace_disk::{Disk, OpenMode, RealDisk, replace};
 
 const NEW: OpenMode = OpenMode { create_new: true, create: false, direct: false, durable: false };
 const OLD: OpenMode = OpenMode { create_new: false, create: false, direct: false, durable: false };
@@ -222,4 +222,62 @@ fn a_full_disk_takes_what_fits_and_overwrites() {
     file.write_all_at(&[&[3; 500]], 1000).unwrap();
     let shared: Arc<dyn Disk> = Arc::new(disk);
     assert_eq!(shared.list(Path::new("/d")).unwrap()[0].len, 1500);
+}
+
+#[test]
+fn a_replaced_file_is_new_as_a_whole_and_its_directory_holds_nothing_else() {
+    on_every_disk(|disk, dir| {
+        let path = dir.join("file");
+        for content in [&b"the first"[..], b"", b"a longer one than the first"] {
+            replace(disk, &path, content).unwrap();
+            assert_eq!(content_of(disk, &path).unwrap(), content);
+            let names: Vec<_> = disk.list(dir).unwrap().into_iter().map(|entry| entry.name).collect();
+            assert_eq!(names, ["file"]);
+        }
+    });
+}
+
+#[test]
+fn a_crash_at_any_operation_of_a_replacement_leaves_the_old_file_or_the_new() {
+    let (dir, path) = (Path::new("/data"), Path::new("/data/file"));
+    let mut outcomes = std::collections::BTreeSet::new();
+    for seed in 0..50 {
+        for operation in 0.. {
+            let disk = SimDisk::new(seed);
+            disk.create_dir_all(dir).unwrap();
+            disk.sync_dir(Path::new("/")).unwrap();
+            replace(&disk, path, b"old").unwrap();
+            disk.crash_at(disk.operations() + operation);
+            let replaced = replace(&disk, path, b"new").is_ok();
+            disk.crash();
+            disk.restart();
+            let found = content_of(&disk, path).unwrap();
+            assert!(found == b"new" || (found == b"old" && !replaced), "seed {seed}, {operation}: {found:?}");
+            outcomes.insert(found);
+            if replaced {
+                break;
+            }
+        }
+    }
+    assert_eq!(outcomes.len(), 2);
+}
+
+#[test]
+fn a_replacement_that_finds_no_room_leaves_the_old_file_and_takes_none() {
+    let disk = SimDisk::new(1);
+    disk.create_dir_all(Path::new("/data")).unwrap();
+    let path = Path::new("/data/file");
+    replace(&disk, path, b"old").unwrap();
+    disk.set_capacity(Some(10));
+    assert_eq!(replace(&disk, path, &[1; 20]).unwrap_err().kind(), ErrorKind::StorageFull);
+    assert_eq!(content_of(&disk, path).unwrap(), b"old");
+    assert_eq!(disk.list(Path::new("/data")).unwrap().len(), 1);
+    replace(&disk, path, b"small").unwrap();
+}
+
+fn content_of(disk: &dyn Disk, path: &Path) -> std::io::Result<Vec<u8>> {
+    let file = disk.open(path, OLD)?;
+    let mut bytes = vec![0; file.len()? as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
 }

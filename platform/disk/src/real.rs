@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use millrace_base::FileSource;
 
-use super::{DirEntry, Disk, DiskFile, OpenMode};
+use crate::{DirEntry, Disk, DiskFile, OpenMode};
 
 /// Slices that one vectored write may carry (`IOV_MAX`).
 const SLICES_MAX: usize = 1024;
@@ -62,7 +62,8 @@ impl Disk for RealDisk {
     }
 
     fn sync_all(&self, path: &Path) -> io::Result<()> {
-        Ok(rustix::fs::syncfs(File::open(path)?)?)
+        let dir = File::open(path)?;
+        Ok(rustix::io::retry_on_intr(|| rustix::fs::syncfs(&dir))?)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
@@ -89,7 +90,8 @@ impl Disk for RealDisk {
 
 fn options(mode: OpenMode) -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(mode.create_new).create(mode.create);
+    // What is stored is its user's alone.
+    options.read(true).write(true).create_new(mode.create_new).create(mode.create).mode(0o600);
     options
 }
 
@@ -134,7 +136,8 @@ fn write_cached(file: &File, pieces: &[&[u8]], mut position: u64) -> io::Result<
 impl DiskFile for RealFile {
     fn write_all_at(&self, pieces: &[&[u8]], position: u64) -> io::Result<()> {
         let writer = self.direct.as_ref().unwrap_or(&self.cached);
-        let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let mut slices: Vec<IoSlice<'_>> =
+            pieces.iter().filter(|piece| !piece.is_empty()).map(|piece| IoSlice::new(piece)).collect();
         let mut rest = slices.as_mut_slice();
         let mut position = position;
         while !rest.is_empty() {

@@ -1,11 +1,15 @@
-//! The port to the disk: what the engine asks of a file system, and no more.
+//! The port to the disk: what a broker asks of a file system, and no more.
 //!
-//! [`real::RealDisk`] is the operating system's, [`sim::SimDisk`] loses power when told to. Both pass the
-//! same conformance suite. Rules the engine relies on:
+//! [`RealDisk`] is the operating system's, [`sim::SimDisk`] loses power, fills up and runs out of files when told
+//! to. Both pass the same conformance suite. Rules to rely on:
 //! - bytes written are durable after [`DiskFile::sync`] of the file returns, or after the write itself where
 //!   the file was opened [`OpenMode::durable`]; until then each sector may hold the old or the new bytes;
 //! - names (created, renamed, removed) are durable after [`Disk::sync_dir`] of their directory;
-//! - [`Disk::sync_all`] does both for everything.
+//! - [`Disk::sync_all`] does both for everything;
+//! - a call that a signal interrupts is repeated here, not by the caller.
+//!
+//! A file that is replaced as a whole is replaced by [`replace`]: there is no second way. Nobody here knows what the
+//! files mean.
 
 use std::any::Any;
 use std::io;
@@ -16,9 +20,11 @@ use millrace_base::FileSource;
 
 mod aligned;
 mod real;
+mod replace;
 pub mod sim;
-pub(crate) use aligned::AlignedBuffer;
+pub use aligned::AlignedBuffer;
 pub use real::RealDisk;
+pub use replace::{publish, replace};
 
 /// Whether an error of the system's passes by itself, so that the operation is repeated: the disk is full, the
 /// process or the system has no file or no memory left, a signal came. After any other the log ends, since what
@@ -29,7 +35,7 @@ pub fn is_passing(error: &io::Error) -> bool {
 }
 
 /// The process or the system may open no more files. Only opening one reports it, so nothing else has happened.
-pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
+pub fn is_out_of_files(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 

@@ -16,7 +16,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::{DirEntry, Disk, DiskFile, OpenMode};
+use crate::{DirEntry, Disk, DiskFile, OpenMode};
 use file::{Inode, SimFile};
 use tree::{Tree, split};
 
