@@ -21,22 +21,42 @@ use millrace_base::FileSource;
 mod aligned;
 mod real;
 mod replace;
+mod reserve;
 pub mod sim;
 pub use aligned::AlignedBuffer;
 pub use real::RealDisk;
 pub use replace::{publish, replace};
+pub use reserve::{Need, Reserve};
 
 /// Whether an error of the system's passes by itself, so that the operation is repeated: the disk is full, the
-/// process or the system has no file or no memory left, a signal came. After any other the log ends, since what
-/// the disk holds is unknown.
+/// process or the system has no file or no memory left. After any other what the disk holds is unknown.
+///
+/// Not so for a sync that reports one of these: the system may have dropped what it could not write and call the
+/// next sync a success. Only who writes all that was not synced once more may repeat it. Where files ran out it was
+/// the opening ([`is_out_of_files`]), before anything was synced.
 pub fn is_passing(error: &io::Error) -> bool {
-    use io::ErrorKind::{Interrupted, OutOfMemory, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | OutOfMemory | Interrupted) || is_out_of_files(error)
+    matches!(error.kind(), io::ErrorKind::OutOfMemory) || is_full(error) || is_out_of_files(error)
+}
+
+/// There is no room on the disk, or none left for this user.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// The process or the system may open no more files. Only opening one reports it, so nothing else has happened.
 pub fn is_out_of_files(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// What an operator can do about an error that passes.
+pub fn way_out(error: &io::Error) -> &'static str {
+    if is_full(error) {
+        "free some space, delete topics or records, or lower retention"
+    } else if is_out_of_files(error) {
+        "raise the limit of open files (ulimit -n, fs.file-max), or have fewer connections or partitions"
+    } else {
+        "give the system more memory, or end what takes it"
+    }
 }
 
 /// How a file is opened; always for reading and writing.
@@ -106,6 +126,10 @@ pub trait DiskFile: FileSource {
 
     /// Cuts the file, or extends it with zeros.
     fn truncate(&self, len: u64) -> io::Result<()>;
+
+    /// Extends the file to `len` bytes that have their room on the disk. After an error it may be longer than
+    /// before.
+    fn allocate(&self, len: u64) -> io::Result<()>;
 
     fn len(&self) -> io::Result<u64>;
 

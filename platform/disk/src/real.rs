@@ -10,11 +10,15 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use millrace_base::FileSource;
+use millrace_base::limits::KIB;
+use rustix::fs::FallocateFlags;
 
 use crate::{DirEntry, Disk, DiskFile, OpenMode};
 
 /// Slices that one vectored write may carry (`IOV_MAX`).
 const SLICES_MAX: usize = 1024;
+/// Zeros that are written at once where a file system allocates no room by itself.
+const ZEROS_BYTES: usize = 256 * KIB;
 
 /// The file system that the process sees.
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,8 +81,8 @@ impl Disk for RealDisk {
             }
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        file.set_len(0)?;
-        writeln!(file, "{}", std::process::id())?;
+        // In place and of one length: on a full disk its room is not given away, and a new file may do without.
+        let _ = writeln!(file, "{:<10}", std::process::id());
         Ok(Box::new(file))
     }
 
@@ -180,6 +184,24 @@ impl DiskFile for RealFile {
 
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.cached.set_len(len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        let all = || rustix::fs::fallocate(&self.cached, FallocateFlags::empty(), 0, len);
+        match rustix::io::retry_on_intr(all) {
+            // Some file systems cannot; zeros take room as well.
+            Err(rustix::io::Errno::OPNOTSUPP) => {
+                let zeros = vec![0; ZEROS_BYTES];
+                let mut position = self.len()?;
+                while position < len {
+                    let part = (len - position).min(ZEROS_BYTES as u64);
+                    self.cached.write_all_at(&zeros[..part as usize], position)?;
+                    position += part;
+                }
+                Ok(())
+            }
+            allocated => Ok(allocated?),
+        }
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -124,25 +124,19 @@ impl DiskFile for SimFile {
         let mut bytes = pieces.concat();
         let position = position as usize;
         let mut state = self.state()?;
-        let fate = state.begin("write", &self.path, (position ^ (bytes.len() << 32)) as u64)?;
-        let grows = (position + bytes.len()).saturating_sub(state.inode(self.inode)?.len()) as u64;
-        let mut full = false;
-        if let Some(capacity) = state.capacity_bytes
-            && grows > 0
-        {
-            let room = capacity.saturating_sub(state.used_bytes());
-            if room < grows {
-                full = true;
-                bytes.truncate((bytes.len() as u64).saturating_sub(grows - room) as usize);
-            }
+        let mut fate = state.begin("write", &self.path, (position ^ (bytes.len() << 32)) as u64)?;
+        if fate == Fate::Full {
+            bytes.truncate(bytes.len() / 2);
+        }
+        let room = state.room_for(self.inode, position + bytes.len())?;
+        if room < position + bytes.len() {
+            fate = Fate::Full;
+            bytes.truncate(room.saturating_sub(position));
         }
         let modified_ms = state.operations as i64;
         let inode = state.inode(self.inode)?;
         inode.modified_ms = modified_ms;
         inode.change(Change::Write { position, bytes });
-        if full {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
         if self.mode.durable && fate == Fate::Succeed {
             inode.sync();
         }
@@ -174,6 +168,15 @@ impl DiskFile for SimFile {
         inode.modified_ms = modified_ms;
         inode.change(Change::Truncate(len as usize));
         fate.finish(())
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        let mut state = self.state()?;
+        let fate = state.begin("allocate", &self.path, len)?;
+        let room = state.room_for(self.inode, len as usize)?;
+        let inode = state.inode(self.inode)?;
+        inode.change(Change::Truncate(room.max(inode.len())));
+        if room < len as usize { Fate::Full.finish(()) } else { fate.finish(()) }
     }
 
     fn len(&self) -> io::Result<u64> {

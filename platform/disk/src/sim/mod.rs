@@ -3,7 +3,7 @@
 //! It keeps what is durable apart from what programs see. On a crash every write that was not synced is
 //! kept, dropped or torn into sectors, every name that was not synced has changed or not, each by a draw of
 //! a seeded generator: the same seed and the same operations lose the same bytes. A crash happens at an
-//! operation's number, so a test can try every one.
+//! operation's number, so a test can try every one. So does a [`Shortage`], for as long as the test says.
 
 mod file;
 mod tree;
@@ -11,6 +11,7 @@ mod tree;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -41,15 +42,50 @@ struct State {
     crash_at: Option<u64>,
     fail_at: Option<u64>,
     files_out: bool,
+    openings: u64,
+    shortage: Option<(Shortage, Range<u64>)>,
     crashed: bool,
     capacity_bytes: Option<u64>,
     lock: Weak<()>,
+}
+
+/// What there is too little of, for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// Room on the disk: whatever makes a name or writes fails, also what writes over old bytes (some file systems
+    /// put those elsewhere). A write has written half.
+    Room,
+    /// Memory of the system's: whatever is no sync fails, and does nothing.
+    Memory,
+    /// Files that may be open: counted by [`SimDisk::openings`].
+    Files,
+}
+
+impl Shortage {
+    fn error(self) -> io::Error {
+        io::Error::from_raw_os_error(match self {
+            Self::Room => libc::ENOSPC,
+            Self::Memory => libc::ENOMEM,
+            Self::Files => libc::EMFILE,
+        })
+    }
+
+    /// Whether it makes an operation fail that is called `what`.
+    fn hits(self, what: &str) -> bool {
+        match self {
+            Self::Room => matches!(what, "create_dir" | "create" | "rename" | "write" | "allocate"),
+            Self::Memory => !matches!(what, "sync" | "sync_dir" | "sync_all"),
+            Self::Files => false,
+        }
+    }
 }
 
 /// What an operation that was counted is to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Succeed,
+    /// There is no room for it, or only for a part.
+    Full,
     /// The power goes while it is under way: it has happened, not, or in part.
     Crash,
 }
@@ -68,6 +104,8 @@ impl SimDisk {
             crash_at: None,
             fail_at: None,
             files_out: false,
+            openings: 0,
+            shortage: None,
             crashed: false,
             capacity_bytes: None,
             lock: Weak::new(),
@@ -95,6 +133,16 @@ impl SimDisk {
         self.state.lock().fail_at = Some(operation);
     }
 
+    /// The operations of these numbers (for [`Shortage::Files`], the openings) find too little of something.
+    pub fn run_short(&self, of: Shortage, during: Range<u64>) {
+        self.state.lock().shortage = Some((of, during));
+    }
+
+    /// Openings so far: of files and of directories, for whatever is to be done with them.
+    pub fn openings(&self) -> u64 {
+        self.state.lock().openings
+    }
+
     /// Whether the process may open no more files: every opening fails, also of a directory for its sync.
     pub fn set_out_of_files(&self, out: bool) {
         self.state.lock().files_out = out;
@@ -103,6 +151,11 @@ impl SimDisk {
     /// Bytes that files may take together; `None` lifts the limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state.lock().capacity_bytes = bytes;
+    }
+
+    /// Bytes that files take together.
+    pub fn used_bytes(&self) -> u64 {
+        self.state.lock().used_bytes()
     }
 
     pub fn has_crashed(&self) -> bool {
@@ -122,6 +175,7 @@ impl SimDisk {
         state.crashed = false;
         state.crash_at = None;
         state.fail_at = None;
+        state.shortage = None;
         state.lock = Weak::new();
         state.tree.lose_power(&mut state.random);
         for inode in state.inodes.values_mut() {
@@ -143,6 +197,13 @@ impl State {
         if self.fail_at == Some(number) {
             return Err(io::Error::other("injected I/O error"));
         }
+        let shortage =
+            self.shortage.as_ref().filter(|(of, during)| of.hits(what) && during.contains(&number));
+        match shortage.map(|(of, _)| *of) {
+            Some(Shortage::Room) if what == "write" => return Ok(Fate::Full),
+            Some(of) => return Err(of.error()),
+            None => {}
+        }
         self.crashed = self.crash_at.is_some_and(|at| number >= at);
         Ok(if self.crashed { Fate::Crash } else { Fate::Succeed })
     }
@@ -151,12 +212,24 @@ impl State {
         if self.crashed { Err(power_lost()) } else { Ok(()) }
     }
 
-    fn check_files(&self) -> io::Result<()> {
-        if self.files_out { Err(io::Error::from_raw_os_error(libc::EMFILE)) } else { Ok(()) }
+    /// Counts an opening.
+    fn check_files(&mut self) -> io::Result<()> {
+        let number = self.openings;
+        self.openings += 1;
+        let short = matches!(&self.shortage, Some((Shortage::Files, during)) if during.contains(&number));
+        if self.files_out || short { Err(Shortage::Files.error()) } else { Ok(()) }
     }
 
     fn used_bytes(&self) -> u64 {
         self.tree.files().map(|inode| self.inodes[&inode].len() as u64).sum()
+    }
+
+    /// How long a file can be, of the `len` that it is to reach.
+    fn room_for(&mut self, inode: u64, len: usize) -> io::Result<usize> {
+        let before = self.inode(inode)?.len();
+        let Some(capacity) = self.capacity_bytes else { return Ok(len) };
+        let room = capacity.saturating_sub(self.used_bytes()) as usize;
+        Ok(len.min(before.saturating_add(room).max(before)))
     }
 
     fn inode(&mut self, number: u64) -> io::Result<&mut Inode> {
@@ -166,7 +239,11 @@ impl State {
 
 impl Fate {
     fn finish<T>(self, value: T) -> io::Result<T> {
-        if self == Self::Crash { Err(power_lost()) } else { Ok(value) }
+        match self {
+            Self::Succeed => Ok(value),
+            Self::Full => Err(Shortage::Room.error()),
+            Self::Crash => Err(power_lost()),
+        }
     }
 }
 
@@ -208,8 +285,9 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         state.check_power()?;
+        state.check_files()?;
         let len = |inode: u64| state.inodes[&inode].len() as u64;
         let entries = state.tree.list(path)?.into_iter().map(|(name, file)| DirEntry {
             name,
