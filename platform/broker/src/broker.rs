@@ -223,10 +223,9 @@ async fn watch_health(state: Arc<State>, mut stopped: watch::Receiver<bool>) {
         }
         match &health {
             Health::Ok => tracing::info!("the log takes records again"),
-            Health::DiskFull => tracing::error!(
-                dir = %state.data_dir.display(),
-                "the disk is full (or no file can be opened, see above): free space or lower retention, records are taken \
-                 again as soon as there is room"
+            Health::Stalled(reason) => tracing::error!(
+                dir = %state.data_dir.display(), reason,
+                "the log waits for this to pass; records are taken again as soon as it has"
             ),
             Health::Failed(reason) => tracing::error!(
                 dir = %state.data_dir.display(), reason,

@@ -24,7 +24,7 @@ impl ToErrorCode for AppendError {
             Self::Fenced { .. } | Self::Closed => ErrorCode::NotLeaderOrFollower,
             Self::Empty => ErrorCode::InvalidRecord,
             // Retried by clients: there may be room again, or another leader.
-            Self::DiskFull | Self::Failed(_) => ErrorCode::KafkaStorageError,
+            Self::Stalled(_) | Self::Failed(_) => ErrorCode::KafkaStorageError,
             _ => ErrorCode::UnknownServerError,
         }
     }

@@ -170,6 +170,17 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// Needs what `last` needs of the write-ahead log and of the partitions that it does not have itself: for a
+    /// checkpoint that could not move on everywhere.
+    pub fn go_on_with(&mut self, last: &Self) {
+        self.clean = false;
+        (self.wal_sequence, self.wal_number, self.wal_salt) =
+            (last.wal_sequence, last.wal_number, last.wal_salt);
+        for (tp, partition) in &last.partitions {
+            self.partitions.entry(*tp).or_insert_with(|| Arc::clone(partition));
+        }
+    }
+
     /// Replaces the file of the data directory `dir`; durable when it returns.
     pub fn write(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
         replace(disk, &dir.join(NAME), &self.encode())

@@ -69,11 +69,9 @@ pub enum AppendError {
     NotNext { base_offset: Offset, end: Offset },
     #[error("the request holds no batch")]
     Empty,
-    /// The disk is full; what was appended before is kept and committed when there is room again.
-    #[error(
-        "no space left in the data directory; free some or lower retention, appends resume by themselves"
-    )]
-    DiskFull,
+    /// An error of the disk's that passes; what was appended before is kept and committed when it has.
+    #[error("nothing is taken until this has passed, which is tried again and again: {0}")]
+    Stalled(String),
     #[error("the log has failed: {0}")]
     Failed(String),
     #[error("the partition is closed or deleted")]

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use millrace_base::{Clock, TopicPartition};
 use millrace_config::TopicConfig;
-use millrace_disk::Disk;
+use millrace_disk::{Disk, Need};
 use parking_lot::Mutex;
 
-use crate::commit::{Engine, Step, WalCommitter, spawn};
+use crate::commit::{Engine, Step, Trash, WalCommitter, spawn};
 use crate::error::{LogError, OpenError};
 use crate::metrics::{Health, LogMetrics};
 use crate::options::{LogOptions, Threading};
@@ -105,11 +105,12 @@ impl LogManager {
         match engine.options.threading {
             Threading::Threads => {
                 *inner.threads.lock() = spawn(&engine);
-                if engine.wal.lock().as_ref().is_some_and(|writer| writer.missing().is_some()) {
+                let missing = engine.wal.lock().as_ref().is_none_or(|writer| writer.missing().is_some());
+                if missing || engine.health() != Health::Ok {
                     engine.queues.request_checkpoint();
                 }
             }
-            Threading::Stepped => *inner.stepped.lock() = WalCommitter::new(&engine),
+            Threading::Stepped => *inner.stepped.lock() = Some(WalCommitter::new(&engine)),
         }
         Ok((Self { inner: Arc::new(inner) }, report))
     }
@@ -162,11 +163,18 @@ impl LogManager {
             let number = self.inner.deletions.fetch_add(1, Ordering::Relaxed);
             let from = engine.partition_dir(*tp);
             let to = engine.topics_dir().join(format!("{tp}.{number}{DELETED_SUFFIX}"));
-            // Left where it is, it would be found again without what the write-ahead log has of it.
-            let renamed = engine.disk.rename(&from, &to).map_err(DiskFault::of_sync("rename", &from));
-            renamed.map_err(|fault| self.failed(fault))?;
-            trash.push(to);
+            // Left where it is, it would be found again without what the write-ahead log has of it: until it is
+            // renamed no checkpoint is taken.
+            let renamed = engine.in_room(Need::Control, || engine.disk.rename(&from, &to));
+            let fault = renamed.err().map(DiskFault::of("rename", &from));
+            trash.push(Trash { from: fault.is_some().then_some(from), dir: to });
+            drop(trash);
             engine.queues.request_checkpoint();
+            match fault {
+                Some(fault) if fault.is_passing() => engine.report(&fault),
+                Some(fault) => return Err(self.failed(fault)),
+                None => {}
+            }
         }
         Ok(())
     }
@@ -188,8 +196,8 @@ impl LogManager {
         if trimmed.is_empty() {
             return report;
         }
-        // So that no recovery point lies in what is removed. On a full disk this may fail; what the last
-        // checkpoint does not need is removed all the same, which makes room.
+        // So that no recovery point lies in what is removed. On a full disk this may fail, or cover some partitions
+        // only; what the last checkpoint does not need is removed all the same, which makes room.
         if let Err(fault) = engine.run_checkpoint(false) {
             engine.report(&fault);
         }
@@ -232,7 +240,7 @@ impl LogManager {
             EngineStep::Checkpoint => {
                 engine.queues.take_checkpoint();
                 engine.run_checkpoint(false).map(|()| {
-                    engine.disk_has_room();
+                    engine.end_stall();
                     true
                 })
             }

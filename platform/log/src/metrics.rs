@@ -7,8 +7,9 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
     Ok,
-    /// A write found no room. It is repeated until there is some; reads go on.
-    DiskFull,
+    /// A write met an error that passes, here in words with the way out: the disk is full, most often. It is
+    /// repeated until it succeeds; reads go on.
+    Stalled(String),
     /// A write or sync failed; what the disk holds is unknown until a restart has read it again.
     Failed(String),
 }

@@ -1,6 +1,9 @@
 //! How one data directory is to be run; `millrace-config` holds the settings an operator sees.
 
+use std::sync::Arc;
+
 use millrace_base::limits::{GIB, MIB};
+use millrace_disk::Reserve;
 
 /// Who runs commits and checkpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub struct LogOptions {
     /// Segments whose files are open at a time; others are opened when needed. Also what a checkpoint writes
     /// before it syncs.
     pub open_segments: usize,
+    /// What is given up so that a full disk can be emptied.
+    pub reserve: Arc<Reserve>,
     pub threading: Threading,
 }
 
@@ -41,6 +46,7 @@ impl Default for LogOptions {
             checkpoint_bytes: 256 * MIB as u64,
             direct_threads: 4,
             open_segments: 1024,
+            reserve: Reserve::none(),
             threading: Threading::Threads,
         }
     }

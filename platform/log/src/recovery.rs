@@ -4,6 +4,10 @@
 //! and checked, and the first that is not as it was written ends the log; everything behind it is cut off,
 //! so that no bytes of an earlier write can later be taken for records. Then the write-ahead log is replayed
 //! over that. Recovery ends with a checkpoint; a crash before leaves the same as was found.
+//!
+//! Where that checkpoint meets an error that passes, the disk is full most often, recovery is over all the same:
+//! records are read, partitions and records are deleted, and appends refused until the checkpoint has gone through.
+//! What the old one needs stays: its salt names the groups, and no file of the write-ahead log is opened for writing.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -25,7 +29,7 @@ use crate::segment::{
 };
 use crate::wal::format::{Entries, EntryHeader};
 use crate::wal::replay::{Replayed, replay};
-use crate::wal::writer::WalWriter;
+use crate::wal::writer::WalStart;
 
 /// What the directory of a deleted partition ends with until it is removed.
 pub(crate) const DELETED_SUFFIX: &str = ".deleted";
@@ -63,14 +67,30 @@ pub(crate) fn recover(engine: &Arc<Engine>) -> Result<RecoveryReport, OpenError>
     report.partitions = engine.partitions.read().len();
     report.clean |= is_new && replayed.groups == 0 && report.partitions == 0;
 
-    let number = replayed.next_number.max(checkpoint.wal_number);
-    let (sequence, salt) = (replayed.next_sequence, disk.entropy());
-    *engine.checkpoint.lock() =
-        Checkpoint { wal_sequence: sequence, wal_number: number, wal_salt: salt, ..Checkpoint::default() };
-    engine.run_checkpoint(false).map_err(open_error)?;
-    // Now that the salt is durable, and that of the groups so far is gone: their records are in segments.
-    let writer = WalWriter::create(disk, &wal_dir, engine.options.wal_bytes, salt, sequence, number);
-    *engine.wal.lock() = Some(writer.map_err(OpenError::io("make write-ahead log in", &wal_dir))?);
+    let start = WalStart {
+        salt: disk.entropy(),
+        sequence: replayed.next_sequence,
+        number: replayed.next_number.max(checkpoint.wal_number),
+    };
+    engine.wal_start.set(start).expect("a directory is recovered once");
+    *engine.checkpoint.lock() = checkpoint;
+    match engine.run_checkpoint(false) {
+        Err(fault) if fault.is_passing() => {
+            engine.report(&fault);
+            if engine.wal.lock().is_none() {
+                engine.refuse_appends();
+            }
+            // What was found is served as durable; the last process may not have come to it.
+            let partitions: Vec<_> = engine.partitions.read().values().cloned().collect();
+            for partition in partitions {
+                partition.sync(&mut partition.io()).map_err(open_error)?;
+            }
+        }
+        outcome => {
+            outcome.map_err(open_error)?;
+            engine.end_stall();
+        }
+    }
     report.took = started.elapsed();
     Ok(report)
 }
@@ -212,9 +232,11 @@ impl PartitionRecovery<'_> {
                 }
             }
         };
-        if known.is_none() {
+        // One that the checkpoint has no bytes of may have been made after it.
+        if known.is_none_or(|known| known.position == 0) {
             recovered.dir = DirState::Made;
         }
+        recovered.needed_from = known.map(|known| known.segment);
         recovered.log_start = point.log_start.max(first.unwrap_or(0));
         recovered.epochs = point.epochs.clone();
         recovered.producers = point.producers.clone();

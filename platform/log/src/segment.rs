@@ -72,8 +72,8 @@ impl DiskFault {
         move |source| Self { action, path, source, in_sync: true }
     }
 
-    /// Nothing is lost: the operation may be repeated when there is room. A sync that failed is never one of
-    /// these, but the opening of what was to be synced may be.
+    /// Nothing is lost: the operation may be repeated. A sync that failed is never one of these, but the opening of
+    /// what was to be synced may be.
     pub fn is_passing(&self) -> bool {
         is_out_of_files(&self.source) || (!self.in_sync && is_passing(&self.source))
     }
@@ -131,7 +131,8 @@ impl SegmentFile {
         Ok(file)
     }
 
-    /// Cuts the log to its length, completes the index and makes both durable; not their names.
+    /// Cuts the log to its length, completes the index and makes both durable; not their names. An index that finds
+    /// no room is left out: who needs it makes it from the segment.
     pub fn close(
         self: &Arc<Self>,
         index: &SparseIndex,
@@ -146,11 +147,15 @@ impl SegmentFile {
             Ok(log)
         };
         let log = cut().map_err(DiskFault::of("cut segment", &self.log_path))?;
-        let index = self
-            .write_closed_index(index, len, max_timestamp_ms)
-            .map_err(DiskFault::of("write index", &self.index_path))?;
+        let index = match self.write_closed_index(index, len, max_timestamp_ms) {
+            Err(error) if is_passing(&error) => None,
+            written => Some(written.map_err(DiskFault::of("write index", &self.index_path))?),
+        };
         log.sync().map_err(DiskFault::of_sync("sync segment", &self.log_path))?;
-        index.sync().map_err(DiskFault::of_sync("sync index", &self.index_path))
+        match index {
+            Some(index) => index.sync().map_err(DiskFault::of_sync("sync index", &self.index_path)),
+            None => Ok(()),
+        }
     }
 
     fn write_closed_index(

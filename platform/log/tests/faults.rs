@@ -7,16 +7,31 @@ use std::path::Path;
 use std::sync::Arc;
 
 use millrace_disk::Disk;
-use millrace_disk::sim::SimDisk;
+use millrace_disk::Reserve;
+use millrace_disk::sim::{Shortage, SimDisk};
 use millrace_log::{AppendError, EngineStep, Health, LogManager, LogOptions, PartitionLog, Threading};
 use support::*;
 
+/// What the system says of a full disk.
+const FULL: &str = "No space left on device";
+
 fn open_sim(disk: &SimDisk) -> (LogManager, Arc<PartitionLog>) {
-    let options = LogOptions { wal_bytes: 64 * 1024, threading: Threading::Stepped, ..LogOptions::default() };
+    open_with(disk, Reserve::none())
+}
+
+fn open_with(disk: &SimDisk, reserve: Arc<Reserve>) -> (LogManager, Arc<PartitionLog>) {
+    let threading = Threading::Stepped;
+    let options = LogOptions { wal_bytes: 64 * 1024, reserve, threading, ..LogOptions::default() };
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let (manager, _) = LogManager::open(shared, Path::new("/data"), options, clock()).unwrap();
     let log = manager.create(tp(0), config(&[])).unwrap();
     (manager, log)
+}
+
+/// Health says what is waited for.
+fn assert_stalled(manager: &LogManager, what: &str) {
+    let health = manager.health();
+    assert!(matches!(&health, Health::Stalled(reason) if reason.contains(what)), "{health:?}");
 }
 
 #[test]
@@ -30,11 +45,12 @@ fn a_full_disk_refuses_appends_until_there_is_room_and_loses_nothing() {
 
     append(&log, batch(&[2; 30_000])).unwrap();
     manager.step(EngineStep::Direct);
-    assert_eq!(manager.health(), Health::DiskFull);
+    assert_stalled(&manager, FULL);
     assert_eq!((log.durable_end_offset(), log.log_end_offset()), (1, 2), "kept, not acknowledged");
-    assert_eq!(append(&log, batch(b"x")), Err(AppendError::DiskFull));
+    let refused = append(&log, batch(b"x"));
+    assert!(matches!(&refused, Err(AppendError::Stalled(why)) if why.contains(FULL)), "{refused:?}");
     manager.step(EngineStep::Direct);
-    assert_eq!(manager.health(), Health::DiskFull, "tried again, still full");
+    assert_stalled(&manager, FULL);
     assert_eq!(records(&log, 0).len(), 2, "reads go on");
 
     disk.set_capacity(None);
@@ -62,7 +78,7 @@ fn small_commits_go_on_while_the_disk_is_full_as_long_as_the_write_ahead_log_has
         assert!(manager.step(EngineStep::Wal));
     }
     assert!(!manager.step(EngineStep::Checkpoint), "segments cannot grow");
-    assert_eq!(manager.health(), Health::DiskFull);
+    assert_stalled(&manager, FULL);
     assert_eq!(log.durable_end_offset(), 5);
     disk.set_capacity(None);
     assert!(manager.step(EngineStep::Checkpoint));
@@ -83,7 +99,7 @@ fn retention_makes_room_on_a_full_disk() {
     disk.set_capacity(Some(0));
     append(&log, batch(&[5; 30_000])).unwrap();
     manager.step(EngineStep::Direct);
-    assert_eq!(manager.health(), Health::DiskFull);
+    assert_stalled(&manager, FULL);
     assert!(manager.enforce_retention().segments >= 2);
     assert!(log.log_start_offset() >= 2);
 }
@@ -103,7 +119,7 @@ fn a_deleted_partition_makes_room_on_a_full_disk() {
     assert!(!manager.step(EngineStep::Checkpoint));
     // It used to wait for a checkpoint that finds room, while its own files took that.
     assert_eq!(disk.list(Path::new("/data/topics")).unwrap().len(), 1);
-    assert_eq!(manager.health(), Health::DiskFull);
+    assert_stalled(&manager, FULL);
 }
 
 #[test]
@@ -140,7 +156,7 @@ fn a_process_without_files_goes_on_when_it_has_some_again() {
         append(&log, batch(&[1; 30_000])).unwrap();
         disk.set_out_of_files(true);
         manager.step(step);
-        assert_eq!(manager.health(), Health::DiskFull, "{step:?}: passing");
+        assert_stalled(&manager, "Too many open files");
         assert_eq!(log.durable_end_offset(), 0);
         disk.set_out_of_files(false);
         for step in [EngineStep::Direct, EngineStep::Checkpoint] {
@@ -153,6 +169,102 @@ fn a_process_without_files_goes_on_when_it_has_some_again() {
         disk.set_out_of_files(true);
         assert!(!manager.step(EngineStep::Checkpoint));
         disk.set_out_of_files(false);
+        assert!(manager.step(EngineStep::Checkpoint));
+        assert_eq!(manager.health(), Health::Ok);
+    }
+}
+
+/// A power loss while the disk is full, twice: what only the write-ahead log has is read, stays there, and moves on
+/// when a deletion has made room. Nothing of it needs a restart.
+#[test]
+fn a_start_on_a_full_disk_serves_and_makes_room() {
+    let disk = SimDisk::new(1);
+    let (manager, log) = open_sim(&disk);
+    let filler = manager.create(tp(1), config(&[])).unwrap();
+    append(&filler, batch(&[1; 30_000])).unwrap();
+    assert!(manager.step(EngineStep::Direct));
+    manager.step(EngineStep::Checkpoint);
+    disk.set_capacity(Some(0));
+    for number in 0..5 {
+        append(&log, batch(&[number; 500])).unwrap();
+        assert!(manager.step(EngineStep::Wal));
+    }
+    let expected: Vec<_> = (0..5).map(|number| (i64::from(number), vec![number; 500])).collect();
+    drop((manager, log, filler));
+    for _ in 0..2 {
+        disk.crash();
+        disk.restart();
+        let (manager, log) = open_sim(&disk);
+        assert_stalled(&manager, FULL);
+        assert_eq!(records(&log, 0), expected);
+        assert!(matches!(append(&log, batch(b"x")), Err(AppendError::Stalled(_))));
+        for step in [EngineStep::Wal, EngineStep::Direct, EngineStep::Checkpoint] {
+            manager.step(step);
+        }
+    }
+    disk.crash();
+    disk.restart();
+    let (manager, log) = open_sim(&disk);
+    // What there is now, and nothing more: the deletion has to make the room.
+    disk.set_capacity(Some(disk.used_bytes()));
+    assert!(!manager.step(EngineStep::Checkpoint));
+    manager.delete(&tp(1)).unwrap();
+    assert!(manager.step(EngineStep::Checkpoint));
+    assert_eq!(manager.health(), Health::Ok);
+    append(&log, batch(b"after")).unwrap();
+    assert!(manager.step(EngineStep::Wal));
+    drop((manager, log));
+    disk.crash();
+    disk.restart();
+    let mut all = expected;
+    all.push((5, b"after".to_vec()));
+    assert_eq!(records(&open_sim(&disk).1, 0), all);
+}
+
+/// Not even a checkpoint fits, which a deletion of records and the removal of segments wait for.
+#[test]
+fn the_reserve_lets_records_be_deleted_and_is_whole_before_new_ones_are_taken() {
+    let disk = SimDisk::new(1);
+    let reserve = Reserve::open(Arc::new(disk.clone()), Path::new("/reserve"), 64 * 1024).unwrap();
+    let (manager, log) = open_with(&disk, Arc::clone(&reserve));
+    // Makes the whole write-ahead log.
+    manager.step(EngineStep::Checkpoint);
+    log.set_config(segments_of(40_000, &[]));
+    for number in 0..5 {
+        append(&log, batch(&[number; 30_000])).unwrap();
+        assert!(manager.step(EngineStep::Direct));
+        log.set_high_watermark(log.durable_end_offset());
+    }
+    append(&log, batch(b"small")).unwrap();
+    assert!(manager.step(EngineStep::Wal));
+    disk.set_capacity(Some(disk.used_bytes()));
+    let taken = manager.step(EngineStep::Checkpoint);
+    assert!(taken, "the reserve has room for it: {:?}", manager.health());
+    assert_stalled(&manager, "the reserve");
+    assert!(!reserve.is_whole() && reserve.held_bytes() > 0);
+    assert!(matches!(append(&log, batch(b"x")), Err(AppendError::Stalled(_))));
+    assert_eq!(log.delete_records(4).unwrap(), 4);
+    assert!(manager.step(EngineStep::Checkpoint));
+    assert_eq!(manager.health(), Health::Ok);
+    assert!(reserve.is_whole());
+    append(&log, batch(b"after")).unwrap();
+    assert!(manager.step(EngineStep::Wal));
+}
+
+/// The file systems that write elsewhere find no room for old places either.
+#[test]
+fn a_group_that_could_not_be_written_is_written_again() {
+    for shortage in [Shortage::Room, Shortage::Memory] {
+        let disk = SimDisk::new(1);
+        let (manager, log) = open_sim(&disk);
+        append(&log, batch(b"first")).unwrap();
+        let now = disk.operations();
+        disk.run_short(shortage, now..now + 1);
+        assert!(!manager.step(EngineStep::Wal));
+        assert!(matches!(manager.health(), Health::Stalled(_)), "{:?}", manager.health());
+        assert_eq!(log.durable_end_offset(), 0);
+        assert!(manager.step(EngineStep::Wal));
+        assert_eq!(log.durable_end_offset(), 1);
         assert!(manager.step(EngineStep::Checkpoint));
         assert_eq!(manager.health(), Health::Ok);
     }

@@ -1,18 +1,21 @@
 //! Taking a checkpoint: segments are brought up to date and synced, then files of the write-ahead log are
 //! free again.
 
-use std::path::PathBuf;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use super::Engine;
+use millrace_disk::Need;
+
+use super::{Engine, Trash};
 use crate::checkpoint::{Checkpoint, PartitionCheckpoint};
 use crate::error::LogError;
+use crate::index::IndexMark;
 use crate::metrics::count;
 use crate::options::Threading;
-use crate::partition::{Captured, PartitionLog};
+use crate::partition::{Captured, Flushed, PartitionLog};
 use crate::segment::DiskFault;
 use crate::wal::writer::WalWriter;
 
@@ -23,15 +26,38 @@ const SYNC_EACH_MAX: usize = 8;
 /// Partitions that a checkpoint writes at the same time.
 const FLUSH_THREADS: usize = 4;
 
+/// A checkpoint in the making.
+struct Draft {
+    checkpoint: Checkpoint,
+    /// What of it is written, with the mark of each index.
+    written: Vec<(Arc<PartitionLog>, Captured, IndexMark)>,
+    /// The first error that kept a partition from being written, if it passes.
+    unwritten: Option<DiskFault>,
+}
+
 impl Engine {
     /// Takes a checkpoint of all partitions. `clean`: nothing follows before the directory is closed.
+    ///
+    /// Partitions that cannot be written, since the disk is full most often, stay as the last checkpoint has them, and
+    /// so does all that the write-ahead log is needed for. The others move on, so that what they do not need any more
+    /// can be removed, which may make the room. That is an error all the same.
     pub fn run_checkpoint(&self, clean: bool) -> Result<(), DiskFault> {
         self.clear_trash()?;
-        if !clean {
-            self.complete_wal()?;
+        let completed = if clean { Ok(()) } else { self.complete_wal() };
+        self.checkpoint_locked(&mut self.checkpoint.lock(), clean)?;
+        completed
+    }
+
+    /// Does `write`, which may be repeated, with what there is of the reserve if `need` says for what.
+    pub fn in_room<T>(
+        &self,
+        need: impl Into<Option<Need>>,
+        mut write: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
+        match need.into() {
+            Some(need) => self.options.reserve.with_room(need, write),
+            None => write(),
         }
-        let mut last = self.checkpoint.lock();
-        self.checkpoint_locked(&mut last, clean)
     }
 
     /// Makes the files of the write-ahead log that the first start has put off.
@@ -49,62 +75,117 @@ impl Engine {
 
     fn checkpoint_locked(&self, last: &mut Checkpoint, clean: bool) -> Result<(), DiskFault> {
         self.check_sound()?;
+        let start = self.wal_start.get().expect("recovery sets it before the first checkpoint");
         let (wal_sequence, wal_number) = match self.wal.lock().as_ref() {
             // At the end not even the current file is needed.
             Some(writer) => (writer.current_sequence() + u64::from(clean), writer.next_number()),
-            None => (last.wal_sequence, last.wal_number),
+            None => (start.sequence, start.number),
         };
+        let checkpoint =
+            Checkpoint { clean, wal_sequence, wal_number, wal_salt: start.salt, ..Checkpoint::default() };
+        let mut draft = Draft { checkpoint, written: Vec::new(), unwritten: None };
+        self.write_partitions(last, &mut draft)?;
+        if let Some(fault) = draft.unwritten.take() {
+            // Before there is any checkpoint, none can be gone on with.
+            if last.wal_salt != 0 && !draft.written.is_empty() {
+                draft.checkpoint.go_on_with(last);
+                self.finish(last, draft)?;
+            }
+            return Err(fault);
+        }
+        self.finish(last, draft)?;
+        if !clean {
+            self.free_wal(wal_sequence)?;
+        }
+        count(&self.counters.checkpoints, 1);
+        Ok(())
+    }
+
+    /// Writes the partitions that have changed since `last` to their segments, durably, and adds all to `draft`.
+    fn write_partitions(&self, last: &Checkpoint, draft: &mut Draft) -> Result<(), DiskFault> {
         let partitions: Vec<Arc<PartitionLog>> = self.partitions.read().values().cloned().collect();
-        let wal_salt = last.wal_salt;
-        let mut next = Checkpoint { clean, wal_sequence, wal_number, wal_salt, ..Checkpoint::default() };
         let mut captured = Vec::new();
-        for partition in &partitions {
+        for partition in partitions {
             let tp = partition.topic_partition();
+            if let Some(unchanged) = last.partitions.get(&tp) {
+                draft.checkpoint.partitions.insert(tp, Arc::clone(unchanged));
+            }
             if let Some(capture) = partition.capture() {
                 captured.push((partition, capture));
-            } else if let Some(unchanged) = last.partitions.get(&tp) {
-                next.partitions.insert(tp, Arc::clone(unchanged));
             }
         }
+        // Where room ends, as many as can be had move on.
+        captured.sort_by_key(|(_, capture)| capture.unwritten_bytes);
         // An index stays open until its sync, so no more are written than may be open.
-        for captured in captured.chunks(self.options.open_segments.max(1)) {
+        while !captured.is_empty() {
+            let some: Vec<_> =
+                captured.drain(..self.options.open_segments.clamp(1, captured.len())).collect();
             let mut unsynced = Vec::new();
             let mut unsynced_files = 0;
-            let flushed = self.flush(captured)?;
-            for ((partition, capture), files) in captured.iter().zip(flushed) {
-                let Some(files) = files else { continue };
-                if files > 0 {
-                    unsynced_files += files;
-                    unsynced.push(*partition);
+            let flushed = self.flush(&some);
+            for ((partition, capture), flushed) in some.into_iter().zip(flushed) {
+                let tp = partition.topic_partition();
+                let flushed = match flushed {
+                    Ok(Some(flushed)) => flushed,
+                    Ok(None) => {
+                        draft.checkpoint.partitions.remove(&tp);
+                        continue;
+                    }
+                    Err(fault) if fault.is_passing() => {
+                        draft.unwritten.get_or_insert(fault);
+                        continue;
+                    }
+                    Err(fault) => return Err(fault),
+                };
+                if flushed.unsynced_files > 0 {
+                    unsynced_files += flushed.unsynced_files;
+                    unsynced.push(Arc::clone(&partition));
                 }
-                next.partitions.insert(partition.topic_partition(), Arc::new(capture.checkpoint.clone()));
+                let of = PartitionCheckpoint { index: flushed.index, ..capture.checkpoint.clone() };
+                draft.checkpoint.partitions.insert(tp, Arc::new(of));
+                draft.written.push((partition, capture, flushed.index));
             }
             self.evict();
             self.sync_partitions(&unsynced, unsynced_files)?;
         }
-        // Taken here: a deletion that made a partition miss above holds the lock until it stands in there.
-        let trash = std::mem::take(&mut *self.trash.lock());
-        let written = self.sync_deletions(&trash).and_then(|()| self.write_checkpoint(&next));
+        Ok(())
+    }
+
+    /// Makes the checkpoint durable, and removes what it does not need any more.
+    fn finish(&self, last: &mut Checkpoint, draft: Draft) -> Result<(), DiskFault> {
+        // Taken here: a deletion that made a partition miss in the draft holds the lock until it stands in there.
+        let mut trash = std::mem::take(&mut *self.trash.lock());
+        let written = self.sync_deletions(&mut trash).and_then(|()| self.write_checkpoint(&draft.checkpoint));
         if let Err(fault) = written {
             self.trash.lock().extend(trash);
             return Err(fault);
         }
-        *last = next;
-        for (partition, capture) in &captured {
-            partition.checkpointed(capture);
+        *last = draft.checkpoint;
+        for (partition, capture, index_mark) in &draft.written {
+            partition.checkpointed(capture, *index_mark);
         }
-        if let Some(writer) = self.wal.lock().as_mut().filter(|_| !clean) {
-            writer.recycle(wal_sequence);
-        }
-        count(&self.counters.checkpoints, 1);
         self.remove_trash(trash);
         Ok(())
     }
 
+    /// After a checkpoint that needs the write-ahead log from `sequence` on only. After recovery's: its salt is durable
+    /// now, and that of the groups so far is gone, so that the log is opened.
+    fn free_wal(&self, sequence: u64) -> Result<(), DiskFault> {
+        let mut wal = self.wal.lock();
+        if let Some(writer) = wal.as_mut() {
+            writer.recycle(sequence);
+            return Ok(());
+        }
+        let (dir, start) = (self.wal_dir(), self.wal_start.get().expect("see checkpoint_locked"));
+        let writer = WalWriter::create(&*self.disk, &dir, self.options.wal_bytes, *start);
+        *wal = Some(writer.map_err(DiskFault::of("make the write-ahead log in", &dir))?);
+        Ok(())
+    }
+
     /// Writes what was captured to the segments, of many partitions side by side: each write by itself leaves
-    /// most of a disk unused. In their order, how many files of each wait for their sync.
-    fn flush(&self, captured: &[(&Arc<PartitionLog>, Captured)]) -> Result<Vec<Option<usize>>, DiskFault> {
-        let one_by_one = |part: &[(&Arc<PartitionLog>, Captured)]| -> Result<Vec<_>, DiskFault> {
+    /// most of a disk unused. In their order, what came of each.
+    fn flush(&self, captured: &[(Arc<PartitionLog>, Captured)]) -> Vec<Result<Option<Flushed>, DiskFault>> {
+        let one_by_one = |part: &[(Arc<PartitionLog>, Captured)]| -> Vec<_> {
             part.iter().map(|(partition, capture)| partition.flush_captured(capture)).collect()
         };
         if self.options.threading == Threading::Stepped || captured.len() < 2 * FLUSH_THREADS {
@@ -113,11 +194,8 @@ impl Engine {
         thread::scope(|scope| {
             let parts = captured.chunks(captured.len().div_ceil(FLUSH_THREADS));
             let running: Vec<_> = parts.map(|part| scope.spawn(move || one_by_one(part))).collect();
-            let mut flushed = Vec::with_capacity(captured.len());
-            for part in running {
-                flushed.extend(part.join().expect("a flush does not panic")?);
-            }
-            Ok(flushed)
+            let flushed = running.into_iter().map(|part| part.join().expect("a flush does not panic"));
+            flushed.flatten().collect()
         })
     }
 
@@ -130,7 +208,7 @@ impl Engine {
         }
     }
 
-    fn sync_partitions(&self, unsynced: &[&Arc<PartitionLog>], files: usize) -> Result<(), DiskFault> {
+    fn sync_partitions(&self, unsynced: &[Arc<PartitionLog>], files: usize) -> Result<(), DiskFault> {
         if files <= SYNC_EACH_MAX {
             return unsynced.iter().try_for_each(|partition| partition.sync(&mut partition.io()));
         }
@@ -150,7 +228,7 @@ impl Engine {
         let trash = {
             // A checkpoint that finds nothing here takes the deletions for durable, so they are before they go.
             let mut trash = self.trash.lock();
-            self.sync_deletions(&trash)?;
+            self.sync_deletions(&mut trash)?;
             std::mem::take(&mut *trash)
         };
         self.remove_trash(trash);
@@ -158,9 +236,15 @@ impl Engine {
     }
 
     /// A deleted partition must not come back without what the write-ahead log had of it.
-    fn sync_deletions(&self, trash: &[PathBuf]) -> Result<(), DiskFault> {
+    fn sync_deletions(&self, trash: &mut [Trash]) -> Result<(), DiskFault> {
         if trash.is_empty() {
             return Ok(());
+        }
+        for Trash { from, dir } in trash {
+            let Some(present) = &from else { continue };
+            self.in_room(Need::Control, || self.disk.rename(present, dir))
+                .map_err(DiskFault::of("rename", present))?;
+            *from = None;
         }
         let topics = self.topics_dir();
         count(&self.counters.syncs, 1);
@@ -169,7 +253,8 @@ impl Engine {
 
     fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), DiskFault> {
         count(&self.counters.syncs, 2);
-        checkpoint.write(&*self.disk, &self.dir).map_err(DiskFault::of("write checkpoint in", &self.dir))
+        self.in_room(Need::Control, || checkpoint.write(&*self.disk, &self.dir))
+            .map_err(DiskFault::of("write checkpoint in", &self.dir))
     }
 
     /// Makes the log start of `partition` durable. Where its segments allow it, by the last checkpoint with
@@ -205,8 +290,8 @@ impl Engine {
     }
 
     /// Removes what is left of deleted partitions; the sync of their renaming is behind us.
-    fn remove_trash(&self, trash: Vec<PathBuf>) {
-        for dir in trash {
+    fn remove_trash(&self, trash: Vec<Trash>) {
+        for Trash { dir, .. } in trash {
             if let Err(error) = self.disk.remove_dir_all(&dir) {
                 // The next start removes it.
                 tracing::warn!(path = %dir.display(), %error, "directory could not be removed");
@@ -216,11 +301,11 @@ impl Engine {
 
     /// Makes sure that no record from before a partition's deletion is replayed into one of the same name.
     pub fn forget_deleted(&self) -> Result<(), DiskFault> {
-        self.complete_wal()?;
         let mut last = self.checkpoint.lock();
         // A checkpoint frees every other file, but commits may have filled the next one since.
         while {
             self.checkpoint_locked(&mut last, false)?;
+            self.complete_wal()?;
             !self.wal.lock().as_mut().is_none_or(WalWriter::rotate)
         } {}
         self.checkpoint_locked(&mut last, false)?;

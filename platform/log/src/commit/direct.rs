@@ -9,8 +9,7 @@ use super::{Engine, Step};
 use crate::metrics::count;
 
 impl Engine {
-    /// Commits the partition that has waited longest. `retry_early` repeats commits that found the disk
-    /// full without waiting.
+    /// Commits the partition that has waited longest. `retry_early` repeats stalled commits without waiting.
     pub fn step_direct(&self, retry_early: bool) -> Step {
         let Some(work) = self.queues.try_direct(retry_early) else { return Step::Idle };
         self.run_direct(&work);
@@ -20,14 +19,21 @@ impl Engine {
     pub fn run_direct(&self, work: &DirectWork) {
         let started = Instant::now();
         let written_before = self.counters.segment_bytes.load(Ordering::Relaxed);
-        let (partition, outcome) = match work {
-            DirectWork::Commit(partition) => (partition, partition.commit_direct()),
-            DirectWork::Retry(partition) => (partition, partition.retry_direct()),
+        let (DirectWork::Commit(partition) | DirectWork::Retry(partition)) = work;
+        if !self.options.reserve.is_whole() {
+            // The room that was given up is not for new records.
+            partition.stall();
+            self.queues.stall(Arc::clone(partition));
+            return;
+        }
+        let outcome = match work {
+            DirectWork::Commit(partition) => partition.commit_direct(),
+            DirectWork::Retry(partition) => partition.retry_direct(),
         };
         match outcome {
             Ok(committed) => {
                 if matches!(work, DirectWork::Retry(_)) {
-                    self.disk_has_room();
+                    self.end_stall();
                 }
                 if committed {
                     self.counters.direct_latency.record(started.elapsed());

@@ -20,7 +20,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use millrace_base::limits::MIB;
 use millrace_base::{Clock, TopicPartition};
-use millrace_disk::Disk;
+use millrace_disk::{Disk, way_out};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
@@ -31,7 +31,7 @@ use crate::options::LogOptions;
 use crate::partition::PartitionLog;
 use crate::segment::{DiskFault, OpenFiles};
 use crate::tail::{CHUNK_BYTES_MAX, ChunkPool};
-use crate::wal::writer::WalWriter;
+use crate::wal::writer::{WalStart, WalWriter};
 pub(crate) use queues::Queues;
 pub(crate) use scheduler::{Heat, Route};
 pub(crate) use threads::spawn;
@@ -44,6 +44,14 @@ pub(crate) enum Step {
     Idle,
     /// A checkpoint has to free a file of the write-ahead log first.
     NeedsCheckpoint,
+}
+
+/// The directory of a deleted partition.
+pub(crate) struct Trash {
+    /// Where it still stands, if it could not be renamed yet.
+    pub from: Option<PathBuf>,
+    /// Its name until it is removed.
+    pub dir: PathBuf,
 }
 
 /// Memory that the tails may take at once after the start.
@@ -68,11 +76,13 @@ pub(crate) struct Engine {
     pub open_files: Arc<OpenFiles>,
     pub partitions: RwLock<BTreeMap<TopicPartition, Arc<PartitionLog>>>,
     pub queues: Queues,
-    /// `None` until recovery is over.
+    /// `None` until the first checkpoint after recovery is durable.
     pub wal: Mutex<Option<WalWriter>>,
+    /// Where it begins then.
+    pub wal_start: OnceLock<WalStart>,
     /// What one group takes of one partition.
     pub wal_bytes_max: usize,
-    /// The last checkpoint that is durable. The lock is held while another is taken.
+    /// The last checkpoint that is durable; without a salt (0) there is none yet. The lock is held while another is taken.
     pub checkpoint: Mutex<Checkpoint>,
     pub pending_bytes: AtomicU64,
     /// Bytes committed straight to segments since the last checkpoint.
@@ -82,19 +92,20 @@ pub(crate) struct Engine {
     evictable: Mutex<VecDeque<Weak<PartitionLog>>>,
     tail_budget: Mutex<TailBudget>,
     failed: OnceLock<String>,
-    disk_full: AtomicBool,
-    /// No file of the write-ahead log is free, and a full disk is why.
-    wal_stuck: AtomicBool,
+    /// What is being waited for to pass, in words.
+    stall: Mutex<Option<String>>,
+    /// Nothing can go into the write-ahead log until that has passed.
+    refuses_appends: AtomicBool,
     closing: AtomicBool,
     /// Directories of deleted partitions, to be removed. The lock is held while a partition is deleted.
-    pub trash: Mutex<Vec<PathBuf>>,
+    pub trash: Mutex<Vec<Trash>>,
     /// Partitions of which the write-ahead log may hold records from before they were deleted.
     pub deleted: Mutex<BTreeSet<TopicPartition>>,
 }
 
 impl Engine {
     pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, options: LogOptions, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self {
+        let engine = Arc::new(Self {
             disk,
             dir,
             clock,
@@ -104,6 +115,7 @@ impl Engine {
             partitions: RwLock::default(),
             queues: Queues::default(),
             wal: Mutex::new(None),
+            wal_start: OnceLock::new(),
             wal_bytes_max: WalWriter::entry_bytes_max(options.wal_bytes),
             checkpoint: Mutex::default(),
             pending_bytes: AtomicU64::new(0),
@@ -112,13 +124,22 @@ impl Engine {
             evictable: Mutex::default(),
             tail_budget: Mutex::new(TailBudget { bytes: TAIL_BYTES_START, grown_ms: 0 }),
             failed: OnceLock::new(),
-            disk_full: AtomicBool::new(false),
-            wal_stuck: AtomicBool::new(false),
+            stall: Mutex::default(),
+            refuses_appends: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             trash: Mutex::default(),
             deleted: Mutex::default(),
             options,
-        })
+        });
+        let weak = Arc::downgrade(&engine);
+        engine.options.reserve.watch(move || {
+            if let Some(engine) = weak.upgrade() {
+                engine.begin_stall(engine.reserve_is_used());
+                // Its end makes the reserve whole again.
+                engine.queues.request_checkpoint();
+            }
+        });
+        engine
     }
 
     pub fn topics_dir(&self) -> PathBuf {
@@ -141,8 +162,8 @@ impl Engine {
         if self.closing.load(Ordering::Acquire) {
             return Err(AppendError::Closed);
         }
-        if self.wal_stuck.load(Ordering::Relaxed) {
-            return Err(AppendError::DiskFull);
+        if self.refuses_appends.load(Ordering::Relaxed) || !self.options.reserve.is_whole() {
+            return Err(self.stalled());
         }
         Ok(())
     }
@@ -150,8 +171,8 @@ impl Engine {
     pub fn health(&self) -> Health {
         if let Some(reason) = self.failed.get() {
             Health::Failed(reason.clone())
-        } else if self.disk_full.load(Ordering::Relaxed) {
-            Health::DiskFull
+        } else if let Some(reason) = &*self.stall.lock() {
+            Health::Stalled(reason.clone())
         } else {
             Health::Ok
         }
@@ -174,14 +195,12 @@ impl Engine {
         }
     }
 
-    /// Notes a failure of the disk: a full one passes, as others do, after the rest nothing more is acknowledged.
+    /// Notes a failure of the disk: some pass, after the rest nothing more is acknowledged.
     pub fn report(&self, fault: &DiskFault) {
         count(&self.counters.disk_errors, 1);
         if fault.is_passing() {
-            if !self.disk_full.swap(true, Ordering::Relaxed) {
-                tracing::error!(%fault, "there is no room; commits are repeated until there is");
-            }
-            // Its success will tell that there is room again.
+            self.begin_stall(format!("{fault}; {}", way_out(&fault.source)));
+            // Its success will tell that it has passed.
             self.queues.request_checkpoint();
             return;
         }
@@ -198,15 +217,50 @@ impl Engine {
         self.admitted.notify_waiters();
     }
 
-    pub fn disk_has_room(&self) {
-        self.wal_stuck.store(false, Ordering::Relaxed);
-        if self.disk_full.swap(false, Ordering::Relaxed) {
-            tracing::info!("the disk has room again");
+    /// Notes what is waited for to pass.
+    fn begin_stall(&self, reason: String) {
+        let before = self.stall.lock().replace(reason.clone());
+        if before.is_none() {
+            tracing::error!(reason, "commits are repeated until this has passed");
         }
     }
 
-    pub fn set_wal_stuck(&self) {
-        self.wal_stuck.store(true, Ordering::Relaxed);
+    /// What had met an error that passes has succeeded: makes the reserve whole and takes appends again. False:
+    /// there is not enough room for that yet.
+    pub fn end_stall(&self) -> bool {
+        let reason = match self.options.reserve.restore() {
+            Ok(true) if self.wal.lock().is_none() => return false,
+            Ok(true) => None,
+            Ok(false) => Some(self.reserve_is_used()),
+            Err(error) => Some(format!("make the reserve whole: {error}; {}", way_out(&error))),
+        };
+        if let Some(reason) = reason {
+            self.begin_stall(reason);
+            return false;
+        }
+        self.refuses_appends.store(false, Ordering::Relaxed);
+        if self.stall.lock().take().is_some() {
+            tracing::info!("it has passed: records are taken again");
+        }
+        true
+    }
+
+    fn reserve_is_used(&self) -> String {
+        format!(
+            "the disk is full: there are {}; free some space, delete topics or records, lower retention or \
+             log.reserve_bytes",
+            self.options.reserve
+        )
+    }
+
+    /// Why an append is refused for now.
+    pub fn stalled(&self) -> AppendError {
+        let reason = self.stall.lock().clone();
+        AppendError::Stalled(reason.unwrap_or_else(|| "the disk is about to be tried again".to_owned()))
+    }
+
+    pub fn refuse_appends(&self) {
+        self.refuses_appends.store(true, Ordering::Relaxed);
     }
 
     pub fn close_appends(&self) {

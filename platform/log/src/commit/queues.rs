@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::Route;
 use crate::partition::PartitionLog;
 
-/// How long a commit that found the disk full waits before it is tried again.
+/// How long a commit that met an error that passes, a full disk most often, waits before it is tried again.
 pub(crate) const RETRY: Duration = Duration::from_millis(500);
 
 /// Each partition stands in at most one of these, once.
@@ -17,7 +17,7 @@ pub(crate) const RETRY: Duration = Duration::from_millis(500);
 struct State {
     wal: VecDeque<Arc<PartitionLog>>,
     direct: VecDeque<Arc<PartitionLog>>,
-    /// Their direct commit found the disk full; tried again from the time on.
+    /// Their direct commit is stalled; tried again from the time on.
     stalled: VecDeque<(Instant, Arc<PartitionLog>)>,
     checkpoint: bool,
     stop: bool,
@@ -30,6 +30,7 @@ pub(crate) struct Queues {
     direct_work: Condvar,
     checkpoint_work: Condvar,
     checkpoint_done: Condvar,
+    stopping: Condvar,
 }
 
 /// What a direct thread is to do next.
@@ -132,7 +133,7 @@ impl Queues {
         let mut state = self.state.lock();
         let until = Instant::now() + duration;
         while !state.stop && Instant::now() < until {
-            self.checkpoint_work.wait_until(&mut state, until);
+            self.stopping.wait_until(&mut state, until);
         }
     }
 
@@ -145,7 +146,8 @@ impl Queues {
         let mut state = self.state.lock();
         let queues = std::mem::replace(&mut *state, State { stop: true, ..State::default() });
         drop(state);
-        for condvar in [&self.wal_work, &self.direct_work, &self.checkpoint_work, &self.checkpoint_done] {
+        let work = [&self.wal_work, &self.direct_work, &self.checkpoint_work];
+        for condvar in work.into_iter().chain([&self.checkpoint_done, &self.stopping]) {
             condvar.notify_all();
         }
         // Dropped without the lock: the last handle of a partition may be among them.

@@ -9,9 +9,8 @@ use super::{Engine, Step, WalCommitter};
 /// Starts all threads. They end when the engine's queues are stopped.
 pub(crate) fn spawn(engine: &Arc<Engine>) -> Vec<JoinHandle<()>> {
     let mut threads = Vec::new();
-    if let Some(committer) = WalCommitter::new(engine) {
-        threads.push(start("log-wal", engine, move |engine| run_wal(engine, committer)));
-    }
+    let committer = WalCommitter::new(engine);
+    threads.push(start("log-wal", engine, move |engine| run_wal(engine, committer)));
     for _ in 0..engine.options.direct_threads.max(1) {
         threads.push(start("log-direct", engine, |engine| {
             while let Some(work) = engine.queues.wait_direct() {
@@ -68,7 +67,14 @@ fn run_wal(engine: &Engine, mut committer: WalCommitter) {
                     return;
                 }
             }
-            Err(fault) => return engine.report(&fault),
+            Err(fault) => {
+                engine.report(&fault);
+                if !fault.is_passing() {
+                    return;
+                }
+                engine.refuse_appends();
+                engine.queues.pause(RETRY);
+            }
         }
         if engine.queues.is_stopped() {
             return;
@@ -81,16 +87,20 @@ fn run_checkpoints(engine: &Engine) {
         engine.queues.take_checkpoint();
         match engine.run_checkpoint(false) {
             Ok(()) => {
-                engine.disk_has_room();
+                let over = engine.end_stall();
                 engine.queues.checkpoint_done();
+                if !over {
+                    engine.queues.pause(RETRY);
+                    engine.queues.request_checkpoint();
+                }
             }
             Err(fault) => {
                 engine.report(&fault);
                 if !fault.is_passing() {
                     return;
                 }
-                if engine.wal.lock().as_ref().is_some_and(|writer| !writer.has_free_file()) {
-                    engine.set_wal_stuck();
+                if engine.wal.lock().as_ref().is_none_or(|writer| !writer.has_free_file()) {
+                    engine.refuse_appends();
                 }
                 engine.queues.pause(RETRY);
                 engine.queues.request_checkpoint();

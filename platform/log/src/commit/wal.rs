@@ -20,17 +20,16 @@ pub(crate) struct WalCommitter {
 }
 
 impl WalCommitter {
-    /// `None` before recovery has opened the write-ahead log.
-    pub fn new(engine: &Arc<Engine>) -> Option<Self> {
-        let group = engine.wal.lock().as_ref()?.group();
-        Some(Self { engine: Arc::clone(engine), group, members: Vec::new(), waiting: VecDeque::new() })
+    pub fn new(engine: &Arc<Engine>) -> Self {
+        let group = Group::new(engine.options.wal_bytes);
+        Self { engine: Arc::clone(engine), group, members: Vec::new(), waiting: VecDeque::new() }
     }
 
     pub fn is_idle(&self) -> bool {
         self.group.is_empty() && self.waiting.is_empty()
     }
 
-    /// Commits one group.
+    /// Commits one group. After an error that passes the next step writes the same group again.
     pub fn step(&mut self) -> Result<Step, DiskFault> {
         self.engine.check_sound()?;
         if self.group.is_empty() {
@@ -40,7 +39,8 @@ impl WalCommitter {
             }
         }
         let mut wal = self.engine.wal.lock();
-        let Some(writer) = wal.as_mut() else { return Ok(Step::Idle) };
+        // Recovery's checkpoint is outstanding.
+        let Some(writer) = wal.as_mut() else { return Ok(Step::NeedsCheckpoint) };
         let full_before = writer.has_full_files();
         if !writer.make_room(&self.group) {
             return Ok(Step::NeedsCheckpoint);
@@ -57,7 +57,8 @@ impl WalCommitter {
         let written = writer.write(&mut self.group);
         let turned = !full_before && writer.has_full_files();
         drop(wal);
-        let written = written.map_err(DiskFault::of_sync("write", &self.engine.wal_dir()))?;
+        // No sync in the sense of a fault: see `WalWriter::write`.
+        let written = written.map_err(DiskFault::of("write", &self.engine.wal_dir()))?;
         let counters = &self.engine.counters;
         counters.wal_latency.record(started.elapsed());
         count(&counters.wal_bytes, written);

@@ -81,8 +81,8 @@ impl PartitionLog {
             }
             AppendOrigin::Replica => check_offsets(batches, appender.end.offset)?,
         }
-        if self.state.lock().disk_full {
-            return Err(AppendError::DiskFull);
+        if self.state.lock().stalled {
+            return Err(self.engine.stalled());
         }
         self.set_leader_epoch(leader_epoch);
         let base_offset = match origin {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::PartitionLog;
-use super::flush::Pace;
+use super::flush::Purpose;
 use super::state::LogPosition;
 use crate::commit::Route;
 use crate::segment::DiskFault;
@@ -29,7 +29,7 @@ impl PartitionLog {
     pub(crate) fn fill(&self, group: &mut Group) -> Fill {
         let mut state = self.state.lock();
         let pending = state.pending_bytes();
-        if state.in_flight.is_some() || pending == 0 || state.deleted || state.disk_full {
+        if state.in_flight.is_some() || pending == 0 || state.deleted || state.stalled {
             state.queued = false;
             return Fill::Nothing;
         }
@@ -80,7 +80,7 @@ impl PartitionLog {
             state.in_flight = Some(end);
             end
         };
-        let outcome = self.flush_to(&mut io, target, Pace::Full).and_then(|()| self.sync(&mut io));
+        let outcome = self.flush_to(&mut io, target, Purpose::Commit).and_then(|()| self.sync(&mut io));
         drop(io);
         match outcome {
             Ok(()) => {
@@ -91,16 +91,23 @@ impl PartitionLog {
                 let mut state = self.state.lock();
                 state.in_flight = None;
                 // Known bytes stay in memory and are written again, to the same places.
-                state.disk_full = true;
+                state.stalled = true;
                 Err(fault)
             }
         }
     }
 
-    /// A retry of a commit that found the disk full: true if it went through now.
+    /// A retry of a commit that was stalled: true if it went through now.
     pub(crate) fn retry_direct(&self) -> Result<bool, DiskFault> {
-        self.state.lock().disk_full = false;
+        self.state.lock().stalled = false;
         self.commit_direct()
+    }
+
+    /// What is pending waits until it is retried; appends are refused meanwhile.
+    pub(crate) fn stall(&self) {
+        let mut state = self.state.lock();
+        state.queued = false;
+        state.stalled = true;
     }
 
     /// Notes that the commit in flight has made everything up to `target` durable.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use millrace_base::limits::{IO_ALIGNMENT, KIB};
-use millrace_disk::{AlignedBuffer, DiskFile};
+use millrace_disk::{AlignedBuffer, DiskFile, Need, is_passing};
 
 use super::PartitionLog;
 use super::state::{FlushPlan, LogPosition};
@@ -18,13 +18,21 @@ use crate::segment::{DiskFault, SegmentFile};
 /// Bytes of a gentle write: some 0.2 ms of a disk's time, which a commit that comes meanwhile has to wait.
 const GENTLE_BYTES: usize = 512 * KIB;
 
-/// How segments are written.
+/// What segments are written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pace {
-    /// Somebody waits for it.
-    Full,
-    /// Nobody does, but commits through the write-ahead log want the disk at the same time.
-    Gentle,
+pub(crate) enum Purpose {
+    /// A commit: somebody waits for it. It never spends the reserve.
+    Commit,
+    /// A checkpoint or retention, which make room.
+    Upkeep,
+    /// The same, and commits through the write-ahead log want the disk at the same time.
+    GentleUpkeep,
+}
+
+impl Purpose {
+    fn need(self) -> Option<Need> {
+        (self != Self::Commit).then_some(Need::Data)
+    }
 }
 
 /// How much of a partition's files is not durable. Its lock is held while segments are written.
@@ -78,9 +86,19 @@ pub(crate) struct Captured {
     pub target: LogPosition,
     pub version: u64,
     pub checkpoint: PartitionCheckpoint,
+    /// Bytes that no segment had when it was captured.
+    pub unwritten_bytes: u64,
     segment: Arc<SegmentFile>,
     mark_before: IndexMark,
     index_entries: Vec<u8>,
+}
+
+/// What writing a captured partition came to.
+pub(crate) struct Flushed {
+    /// How many of its files wait for their sync.
+    pub unsynced_files: usize,
+    /// How much of the active segment's index is written.
+    pub index: IndexMark,
 }
 
 impl PartitionLog {
@@ -90,18 +108,18 @@ impl PartitionLog {
         &self,
         io: &mut SegmentIo,
         target: LogPosition,
-        pace: Pace,
+        purpose: Purpose,
     ) -> Result<(), DiskFault> {
         self.engine.check_sound()?;
         loop {
             let Some(plan) = self.state.lock().plan_flush(target) else { break };
             if io.dir == DirState::Missing {
-                let made = self.engine.disk.create_dir_all(&self.dir);
+                let made = self.engine.in_room(purpose.need(), || self.engine.disk.create_dir_all(&self.dir));
                 made.map_err(DiskFault::of("make directory", &self.dir))?;
                 io.dir = DirState::Made;
             }
             io.names |= plan.first || plan.closes;
-            self.write(&plan, pace)?;
+            self.write(&plan, purpose)?;
             if !io.logs.iter().any(|log| Arc::ptr_eq(log, &plan.file)) {
                 io.logs.push(Arc::clone(&plan.file));
             }
@@ -119,12 +137,12 @@ impl PartitionLog {
 
     /// Whole blocks go to the disk from where they lie; the last, partial one is copied and padded with
     /// zeros. The next write repeats it, so its old bytes stay what they are.
-    fn write(&self, plan: &FlushPlan, pace: Pace) -> Result<(), DiskFault> {
+    fn write(&self, plan: &FlushPlan, purpose: Purpose) -> Result<(), DiskFault> {
         if plan.pieces.is_empty() {
             return Ok(());
         }
         let fault = || DiskFault::of("write segment", &plan.file.log_path);
-        let file = plan.file.log().map_err(fault())?;
+        let file = self.engine.in_room(purpose.need(), || plan.file.log()).map_err(fault())?;
         let whole_end = plan.end - plan.end % IO_ALIGNMENT as u32;
         let mut whole = Vec::with_capacity(plan.pieces.len() + 1);
         let mut last_block = AlignedBuffer::zeroed(IO_ALIGNMENT);
@@ -141,11 +159,12 @@ impl PartitionLog {
         if plan.end > whole_end {
             whole.push(last_block.as_slice());
         }
-        match pace {
-            Pace::Full => file.write_all_at(&whole, u64::from(plan.start)),
-            Pace::Gentle => self.write_gently(&*file, &whole, u64::from(plan.start)),
-        }
-        .map_err(fault())?;
+        let start = u64::from(plan.start);
+        let write = || match purpose {
+            Purpose::Commit | Purpose::Upkeep => file.write_all_at(&whole, start),
+            Purpose::GentleUpkeep => self.write_gently(&*file, &whole, start),
+        };
+        self.engine.in_room(purpose.need(), write).map_err(fault())?;
         let written: usize = whole.iter().map(|piece| piece.len()).sum();
         count(&self.engine.counters.segment_bytes, written as u64);
         Ok(())
@@ -229,39 +248,45 @@ impl PartitionLog {
             producers: appender.producers.clone(),
         };
         let segment = Arc::clone(&active.file);
-        Some(Captured { target, version, checkpoint, segment, mark_before, index_entries })
+        let unwritten_bytes = target.total.saturating_sub(state.flushed.total);
+        Some(Captured { target, version, checkpoint, unwritten_bytes, segment, mark_before, index_entries })
     }
 
-    /// Writes what `captured` describes to its files. Returns how many of them wait for their sync; `None`
-    /// if the partition has been deleted.
-    pub(crate) fn flush_captured(&self, captured: &Captured) -> Result<Option<usize>, DiskFault> {
+    /// Writes what `captured` describes to its files. `None` if the partition has been deleted.
+    pub(crate) fn flush_captured(&self, captured: &Captured) -> Result<Option<Flushed>, DiskFault> {
         let mut io = self.segment_io.lock();
         if self.state.lock().deleted {
             return Ok(None);
         }
         // A heavy partition's own commits wait for this lock, so it is not kept longer than need be.
-        let pace = if self.state.lock().heat.is_heavy() { Pace::Full } else { Pace::Gentle };
-        self.flush_to(&mut io, captured.target, pace)?;
+        let heavy = self.state.lock().heat.is_heavy();
+        let purpose = if heavy { Purpose::Upkeep } else { Purpose::GentleUpkeep };
+        self.flush_to(&mut io, captured.target, purpose)?;
+        let mut index = captured.checkpoint.index;
         if !captured.index_entries.is_empty() {
-            let index = captured
-                .segment
-                .append_index(captured.mark_before, &captured.index_entries)
-                .map_err(DiskFault::of("write index", &captured.segment.index_path))?;
-            io.names |= captured.mark_before.count == 0;
-            io.indexes.push(index);
+            match captured.segment.append_index(captured.mark_before, &captured.index_entries) {
+                Ok(written) => {
+                    io.names |= captured.mark_before.count == 0;
+                    io.indexes.push(written);
+                }
+                // Nobody vouches for entries that were not written. A restart does without them, or the next
+                // checkpoint writes them.
+                Err(error) if is_passing(&error) => index = captured.mark_before,
+                Err(error) => return Err(DiskFault::of("write index", &captured.segment.index_path)(error)),
+            }
         }
-        Ok(Some(io.unsynced_files()))
+        Ok(Some(Flushed { unsynced_files: io.unsynced_files(), index }))
     }
 
     /// Notes that a checkpoint with `captured` in it is durable.
-    pub(crate) fn checkpointed(&self, captured: &Captured) {
+    pub(crate) fn checkpointed(&self, captured: &Captured, index_mark: IndexMark) {
         self.checkpointed_version.store(captured.version, Ordering::Relaxed);
         self.checkpointed_segment.store(captured.target.segment, Ordering::Relaxed);
         let mut state = self.state.lock();
         let index = state.segment_index(captured.target.segment);
         let segment = &mut state.segments[index];
         if segment.base == captured.target.segment {
-            segment.index_mark = captured.checkpoint.index;
+            segment.index_mark = index_mark;
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::error::LogError;
 use crate::producer::Producer;
 pub(crate) use append::Appender;
 pub(crate) use commit::Fill;
-pub(crate) use flush::{Captured, DirState, SegmentIo};
+pub(crate) use flush::{Captured, DirState, Flushed, SegmentIo};
 pub(crate) use open::{Recovered, RecoveredSegment};
 pub(crate) use state::LogPosition;
 use state::State;
@@ -209,7 +209,7 @@ impl PartitionLog {
         }
         // Asked for again after a failure it is not durable yet.
         if let Err(error) = self.engine.persist_log_start(self) {
-            // On a full disk: what the last checkpoint does not need goes all the same, and may make the room.
+            // Without any room: what the last checkpoint does not need goes all the same, and may make some.
             if self.engine.failure().is_some() || self.remove_below_log_start().segments == 0 {
                 return Err(error);
             }
@@ -217,6 +217,11 @@ impl PartitionLog {
         }
         if before > start {
             if let Err(fault) = self.close_ended_segments() {
+                self.engine.report(&fault);
+            }
+            if self.removal_waits_for_checkpoint()
+                && let Err(fault) = self.engine.run_checkpoint(false)
+            {
                 self.engine.report(&fault);
             }
             self.remove_below_log_start();

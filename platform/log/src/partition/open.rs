@@ -48,6 +48,8 @@ pub(crate) struct Recovered {
     pub close_from: Option<Offset>,
     /// What was read but need not be durable yet, or was cut.
     pub unsynced: Vec<Arc<SegmentFile>>,
+    /// The checkpoint on disk needs the segments from here on.
+    pub needed_from: Option<Offset>,
 }
 
 /// Why entries of the write-ahead log do not fit a partition.
@@ -92,7 +94,7 @@ impl PartitionLog {
                 flushed,
                 in_flight: None,
                 queued: false,
-                disk_full: false,
+                stalled: false,
                 deleted: false,
                 evictable: false,
                 heat: Heat::default(),
@@ -124,7 +126,7 @@ impl PartitionLog {
                 high_watermark: AtomicI64::new(recovered.log_start),
                 leader_epoch: AtomicI32::new(latest.0),
                 checkpointed_version: AtomicU64::new(0),
-                checkpointed_segment: AtomicI64::new(-1),
+                checkpointed_segment: AtomicI64::new(recovered.needed_from.unwrap_or(-1)),
             }
         })
     }

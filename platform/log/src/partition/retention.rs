@@ -8,7 +8,7 @@ use millrace_base::Offset;
 use millrace_config::TopicConfig;
 
 use super::PartitionLog;
-use super::flush::Pace;
+use super::flush::Purpose;
 use super::state::{Segment, State};
 use crate::manager::RetentionReport;
 use crate::segment::{DiskFault, SegmentFile};
@@ -115,7 +115,7 @@ impl PartitionLog {
             state.end
         };
         let mut io = self.segment_io.lock();
-        self.flush_to(&mut io, end, Pace::Full)?;
+        self.flush_to(&mut io, end, Purpose::Upkeep)?;
         self.sync(&mut io)
     }
 
@@ -129,8 +129,16 @@ impl PartitionLog {
         self.state.lock().version += 1;
     }
 
-    /// Removes segments that lie below the log start, oldest first, if the last checkpoint does not need them. A crash leaves a log without holes:
-    /// each removal is durable before the next one begins.
+    /// Whether segments could be removed, were it not for the last checkpoint.
+    pub(crate) fn removal_waits_for_checkpoint(&self) -> bool {
+        let state = self.state.lock();
+        let removable = state.removable(self.log_start_offset());
+        let newest = removable.checked_sub(1).and_then(|newest| state.segments.get(newest));
+        newest.is_some_and(|newest| newest.base >= self.checkpointed_segment.load(Ordering::Relaxed))
+    }
+
+    /// Removes segments that lie below the log start, oldest first, if the last checkpoint does not need them. A
+    /// crash leaves a log without holes: each removal is durable before the next one begins.
     pub(crate) fn remove_below_log_start(&self) -> RetentionReport {
         let mut report = RetentionReport::default();
         let _io = self.segment_io.lock();

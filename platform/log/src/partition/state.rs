@@ -74,8 +74,8 @@ pub(crate) struct State {
     pub in_flight: Option<LogPosition>,
     /// The partition stands in one of the commit queues.
     pub queued: bool,
-    /// Its last direct commit found no room on the disk.
-    pub disk_full: bool,
+    /// Its last direct commit met an error that passes, most often a full disk.
+    pub stalled: bool,
     pub deleted: bool,
     /// Chunks may be evicted, and the eviction queue knows.
     pub evictable: bool,
@@ -119,7 +119,7 @@ impl State {
 
     /// The queue that the partition is to be put into now, if any; the caller does it.
     pub fn next_route(&mut self, wal_bytes_max: usize) -> Option<Route> {
-        let idle = self.in_flight.is_none() && !self.queued && !self.disk_full && !self.deleted;
+        let idle = self.in_flight.is_none() && !self.queued && !self.stalled && !self.deleted;
         if !idle || self.pending_bytes() == 0 {
             return None;
         }

@@ -39,7 +39,7 @@ pub(crate) struct MissingFile {
 
 impl MissingFile {
     pub fn make(&self, disk: &dyn Disk, dir: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let (file, _) = open_zeroed(disk, &self.path, self.len)?;
+        let file = open_zeroed(disk, &self.path, self.len)?;
         disk.sync_dir(dir)?;
         Ok(file)
     }
@@ -54,7 +54,9 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    fn new(limit: usize) -> Self {
+    /// As large as a log of `wal_bytes` takes.
+    pub fn new(wal_bytes: u64) -> Self {
+        let limit = GROUP_BYTES_MAX.min(file_bytes(wal_bytes) as usize);
         Self { buffer: AlignedBuffer::zeroed(limit), len: GROUP_HEADER_LEN, limit, entries: 0 }
     }
 
@@ -92,6 +94,14 @@ impl Group {
     }
 }
 
+/// Where the groups of a process begin. Its first checkpoint names the salt and the sequence.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WalStart {
+    pub salt: u128,
+    pub sequence: u64,
+    pub number: u64,
+}
+
 /// The files and the place of the next group.
 pub(crate) struct WalWriter {
     dir: PathBuf,
@@ -107,16 +117,9 @@ pub(crate) struct WalWriter {
 impl WalWriter {
     /// Opens the files, and makes the first where it is missing; the others are [`Self::missing`] then.
     /// Nothing in them is needed any more: recovery has put it into segments. Groups written from here on
-    /// have `sequence` or a larger one, and the `salt` that a durable checkpoint names.
-    pub fn create(
-        disk: &dyn Disk,
-        dir: &Path,
-        wal_bytes: u64,
-        salt: u128,
-        sequence: u64,
-        number: u64,
-    ) -> io::Result<Self> {
-        let file_bytes = (wal_bytes / FILES).next_multiple_of(IO_ALIGNMENT as u64).max(FILE_BYTES_MIN);
+    /// have the sequence of `start` or a larger one, and its salt, which a durable checkpoint names.
+    pub fn create(disk: &dyn Disk, dir: &Path, wal_bytes: u64, start: WalStart) -> io::Result<Self> {
+        let file_bytes = file_bytes(wal_bytes);
         let present = disk.list(dir)?;
         let mut files = Vec::new();
         for index in 0..FILES {
@@ -125,28 +128,22 @@ impl WalWriter {
                 files.push(WalFile { file: None, usage: Use::Missing });
                 continue;
             }
-            let (file, is_new) = open_zeroed(disk, &path, file_bytes)?;
-            if is_new {
-                disk.sync_dir(dir)?;
-            }
+            let file = open_zeroed(disk, &path, file_bytes)?;
             files.push(WalFile { file: Some(file), usage: Use::Free });
         }
-        files[0].usage = Use::Holds { sequence };
+        // Also of names that were there: whoever made them may not have come to it.
+        disk.sync_dir(dir)?;
+        files[0].usage = Use::Holds { sequence: start.sequence };
         Ok(Self {
             dir: dir.to_owned(),
             files,
             file_bytes,
             current: 0,
             position: 0,
-            salt,
-            next_number: number,
-            next_sequence: sequence + 1,
+            salt: start.salt,
+            next_number: start.number,
+            next_sequence: start.sequence + 1,
         })
-    }
-
-    /// A group as large as this log takes.
-    pub fn group(&self) -> Group {
-        Group::new(GROUP_BYTES_MAX.min(self.file_bytes as usize))
     }
 
     /// Bytes of one partition's batches that one group can always take, as two entries if need be.
@@ -164,7 +161,8 @@ impl WalWriter {
         self.rotate()
     }
 
-    /// Writes `group` durably where [`Self::make_room`] found room, and returns the bytes written.
+    /// Writes `group` durably where [`Self::make_room`] found room, and returns the bytes written. After an error
+    /// the same group may be written again: it goes to the same place, and nothing else there waits for a sync.
     pub fn write(&mut self, group: &mut Group) -> io::Result<u64> {
         let (len, padded) = (group.len, group.padded_len());
         let file = &self.files[self.current];
@@ -240,16 +238,20 @@ impl WalWriter {
     }
 }
 
+/// Length of one of the files that a log of `wal_bytes` consists of.
+fn file_bytes(wal_bytes: u64) -> u64 {
+    (wal_bytes / FILES).next_multiple_of(IO_ALIGNMENT as u64).max(FILE_BYTES_MIN)
+}
+
 pub(crate) fn file_path(dir: &Path, index: u64) -> PathBuf {
     dir.join(format!("{index:04}.wal"))
 }
 
 /// A file of `len` bytes that have all been written once: a commit into it moves no extent.
-fn open_zeroed(disk: &dyn Disk, path: &Path, len: u64) -> io::Result<(Arc<dyn DiskFile>, bool)> {
+fn open_zeroed(disk: &dyn Disk, path: &Path, len: u64) -> io::Result<Arc<dyn DiskFile>> {
     let in_place = OpenMode { create: true, direct: true, ..OpenMode::default() };
     let file = disk.open(path, in_place)?;
-    let is_new = file.len()? != len;
-    if is_new {
+    if file.len()? != len {
         file.truncate(0)?;
         let zeros = AlignedBuffer::zeroed((len as usize).min(MIB));
         let mut position = 0;
@@ -261,5 +263,5 @@ fn open_zeroed(disk: &dyn Disk, path: &Path, len: u64) -> io::Result<(Arc<dyn Di
         file.sync()?;
     }
     let durable = OpenMode { direct: true, durable: true, ..OpenMode::default() };
-    Ok((disk.open(path, durable)?, is_new))
+    disk.open(path, durable)
 }

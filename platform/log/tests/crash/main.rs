@@ -2,6 +2,7 @@
 //! afterwards, once, in order, byte for byte; what was not is there whole or not at all.
 #![allow(clippy::unwrap_used, reason = "a test says by a panic what went wrong")]
 
+mod shortage;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;

@@ -1,13 +1,16 @@
 //! A log on a simulated disk, and a model of what it must hold.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use millrace_base::ManualClock;
-use millrace_disk::Disk;
-use millrace_disk::sim::SimDisk;
-use millrace_log::{EngineStep, LogManager, LogOptions, OpenError, PartitionLog, Threading};
+use millrace_disk::sim::{Shortage, SimDisk};
+use millrace_disk::{Disk, Reserve};
+use millrace_log::{
+    AppendError, Appended, EngineStep, Health, LogManager, LogOptions, OpenError, PartitionLog, Threading,
+};
 use millrace_protocol::batch::Batch;
 
 use crate::support::*;
@@ -75,12 +78,61 @@ pub struct World {
     manager: Option<LogManager>,
     models: Vec<Model>,
     dice: Dice,
+    reserve_bytes: u64,
+    /// The disk runs short of something for a while: what is asked for then may be refused.
+    runs_short: Option<Shortage>,
+    /// The directory was opened before.
+    was_open: bool,
 }
 
 impl World {
     pub fn new(seed: u64) -> Self {
         let models = (0..PARTITIONS).map(|_| Model::default()).collect();
-        Self { disk: SimDisk::new(seed), clock: clock(), manager: None, models, dice: Dice(seed) }
+        Self {
+            disk: SimDisk::new(seed),
+            clock: clock(),
+            manager: None,
+            models,
+            dice: Dice(seed),
+            reserve_bytes: 0,
+            runs_short: None,
+            was_open: false,
+        }
+    }
+
+    /// Keeps a reserve of `bytes`.
+    pub fn with_reserve(self, bytes: u64) -> Self {
+        Self { reserve_bytes: bytes, ..self }
+    }
+
+    /// Has operations (or openings) of these numbers find too little of something.
+    pub fn run_short(&mut self, of: Shortage, during: Range<u64>) {
+        self.runs_short = Some(of);
+        self.disk.run_short(of, during);
+    }
+
+    /// There is enough of everything again; nothing is opened anew, and all goes on.
+    pub fn recover_from_shortage(&mut self) {
+        self.disk.run_short(Shortage::Room, 0..0);
+        if self.manager.is_none() {
+            self.open().expect("a sound disk");
+        }
+        self.manager().step(EngineStep::Checkpoint);
+        assert_eq!(self.manager().health(), Health::Ok, "the shortage is over");
+        self.runs_short = None;
+        for number in 0..PARTITIONS {
+            if self.manager().partition(&tp(number as i32)).is_none() {
+                self.create(number).expect("a sound disk");
+                self.models[number].deleted = false;
+            }
+        }
+    }
+
+    /// The power is lost and comes back, and nothing is short any more.
+    pub fn crash_and_restart(&mut self) {
+        self.disk.crash();
+        self.runs_short = None;
+        self.restart();
     }
 
     /// Opens the directory. `Err`: the disk crashed meanwhile.
@@ -90,17 +142,25 @@ impl World {
             wal_bytes: 64 * 1024,
             tail_bytes: 200 * 1024,
             threading: Threading::Stepped,
+            reserve: Reserve::open(Arc::clone(&disk), Path::new("/reserve"), self.reserve_bytes)
+                .map_err(|_| self.crashed())?,
             ..LogOptions::default()
         };
         match LogManager::open(disk, Path::new("/data"), options, self.clock.clone()) {
             Ok((manager, _)) => self.manager = Some(manager),
-            Err(OpenError::Io { .. }) if self.disk.has_crashed() => return Err(()),
+            Err(OpenError::Io { .. }) if self.disk.has_crashed() || self.may_not_open() => return Err(()),
             Err(error) => panic!("the directory does not open: {error}"),
         }
+        self.was_open = true;
         for number in 0..PARTITIONS {
             self.check(number)?;
         }
         Ok(())
+    }
+
+    /// A full disk is no reason for a directory that was there before.
+    fn may_not_open(&self) -> bool {
+        self.runs_short.is_some_and(|of| of != Shortage::Room || !self.was_open)
     }
 
     fn manager(&self) -> &LogManager {
@@ -118,9 +178,15 @@ impl World {
         Ok(log)
     }
 
-    /// An operation failed: that must be the crash.
+    /// An operation failed: that must be the crash, or the shortage.
     fn crashed(&self) {
-        assert!(self.disk.has_crashed(), "an operation failed on a sound disk");
+        if self.disk.has_crashed() {
+            return;
+        }
+        assert!(self.runs_short.is_some(), "an operation failed on a sound disk");
+        if let Some(Health::Failed(reason)) = self.manager.as_ref().map(LogManager::health) {
+            panic!("a shortage has ended the log: {reason}");
+        }
     }
 
     /// Compares a recovered partition with its model, and makes the model what was recovered.
@@ -159,8 +225,10 @@ impl World {
         found.retain(|(offset, _)| *offset >= start);
         assert!(found == expected, "partition {number} holds other records than were sent");
         if let Some(last) = model.sent.last() {
-            let again = append(&log, last.batch(100 + number as i64)).expect("a retry is a duplicate");
-            assert!(again.duplicate && again.base_offset == last.base_offset);
+            match append(&log, last.batch(100 + number as i64)) {
+                Ok(again) => assert!(again.duplicate && again.base_offset == last.base_offset),
+                refused => assert!(self.is_refused(&refused), "a retry is a duplicate, not {refused:?}"),
+            }
         }
         Ok(())
     }
@@ -176,16 +244,30 @@ impl World {
         let fill = dice.below(200) as u8;
         let values = (0..records).map(|record| vec![fill + record as u8; bytes as usize]).collect();
         let sent = Sent { base_offset: model.end(), values, sequence: model.next_sequence() };
-        let log = self.manager().partition(&tp(number as i32)).expect("created at opening");
-        let appended = append(&log, sent.batch(100 + number as i64)).expect("an append touches no disk");
+        let Some(log) = self.partition(number) else { return };
+        let appended = match append(&log, sent.batch(100 + number as i64)) {
+            Ok(appended) => appended,
+            refused => return assert!(self.is_refused(&refused), "an append touches no disk: {refused:?}"),
+        };
         assert!(!appended.duplicate);
         assert_eq!(appended.base_offset, sent.base_offset, "partition {number}");
         self.models[number].sent.push(sent);
     }
 
+    /// None while a shortage keeps it from being made.
+    fn partition(&self, number: usize) -> Option<Arc<PartitionLog>> {
+        let found = self.manager().partition(&tp(number as i32));
+        assert!(found.is_some() || self.runs_short.is_some(), "created at opening");
+        found
+    }
+
+    fn is_refused(&self, outcome: &Result<Appended, AppendError>) -> bool {
+        self.runs_short.is_some() && matches!(outcome, Err(AppendError::Stalled(_)))
+    }
+
     fn retain(&mut self) {
         self.manager().enforce_retention();
-        let sound = !self.disk.has_crashed();
+        let sound = !self.disk.has_crashed() && self.runs_short.is_none();
         for (number, model) in self.models.iter_mut().enumerate() {
             let manager = self.manager.as_ref().expect("open");
             let start = manager.partition(&tp(number as i32)).map_or(0, |log| log.log_start_offset());
@@ -197,7 +279,7 @@ impl World {
     }
 
     fn delete_records(&mut self, number: usize) {
-        let log = self.manager().partition(&tp(number as i32)).expect("created at opening");
+        let Some(log) = self.partition(number) else { return };
         let (start, end) = (log.log_start_offset(), log.high_watermark());
         let before = start + self.dice.below((end - start) as u64 + 1) as i64;
         let model = &mut self.models[number];
@@ -209,6 +291,9 @@ impl World {
     }
 
     fn delete_and_create(&mut self, number: usize) {
+        if self.partition(number).is_none() {
+            return;
+        }
         self.models[number] = Model { deleted: true, ..Model::default() };
         if self.manager().delete(&tp(number as i32)).is_err() {
             return self.crashed();
@@ -249,8 +334,10 @@ impl World {
             self.crashed();
         }
         drop(manager);
-        if !self.disk.has_crashed() {
-            let _ = self.open();
+        if !self.disk.has_crashed() && self.open().is_err() && !self.disk.has_crashed() {
+            // What was too little to open it has to come back; then it is another start.
+            self.manager = None;
+            self.recover_from_shortage();
         }
     }
 

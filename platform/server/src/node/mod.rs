@@ -406,10 +406,9 @@ fn readiness(
         }
         match log.health() {
             Health::Ok => Readiness::Ready,
-            Health::DiskFull => Readiness::NotReady(
-                "the data directory's disk is full, or there are no files or memory left: see the log"
-                    .to_owned(),
-            ),
+            Health::Stalled(reason) => {
+                Readiness::NotReady(format!("the log waits for this to pass: {reason}"))
+            }
             Health::Failed(reason) => Readiness::NotReady(format!("the log has failed: {reason}")),
         }
     })

@@ -1,0 +1,104 @@
+//! At every single operation of a random workload the disk is full, the process has no file left, or the system no
+//! memory: once, for some operations, or from there on. Nothing acknowledged is lost, the log says what it waits for
+//! and goes on by itself, and a start on a full disk comes to an end.
+
+use millrace_disk::sim::Shortage;
+
+use super::world::World;
+
+const ACTIONS: usize = 60;
+/// Held in every other seed; enough for what a few partitions write.
+const RESERVE_BYTES: u64 = 256 * 1024;
+
+/// Says which run failed.
+struct Run {
+    seed: u64,
+    of: Shortage,
+    from: u64,
+    len: u64,
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("seed {}, short of {:?} from {} for {}", self.seed, self.of, self.from, self.len);
+        }
+    }
+}
+
+fn world(seed: u64) -> World {
+    World::new(seed).with_reserve(if seed.is_multiple_of(2) { 0 } else { RESERVE_BYTES })
+}
+
+/// Operations and openings of the workload when nothing is short.
+fn undisturbed(seed: u64) -> (u64, u64) {
+    let mut world = world(seed);
+    world.open().unwrap();
+    world.run(ACTIONS);
+    world.settle();
+    (world.disk.operations(), world.disk.openings())
+}
+
+fn at_every_operation(of: Shortage, seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        let (operations, openings) = undisturbed(seed);
+        let last = if of == Shortage::Files { openings } else { operations };
+        for from in 0..last {
+            for len in [1, 20] {
+                let _run = Run { seed, of, from, len };
+                passes_by_itself(seed, of, from, len);
+            }
+            let _run = Run { seed, of, from, len: u64::MAX };
+            outlives_starts(seed, of, from);
+        }
+    }
+}
+
+fn passes_by_itself(seed: u64, of: Shortage, from: u64, len: u64) {
+    let mut world = world(seed);
+    world.run_short(of, from..from + len);
+    if world.open().is_ok() {
+        world.run(ACTIONS);
+    }
+    world.recover_from_shortage();
+    world.settle();
+    world.crash_and_restart();
+    world.open().expect("a sound disk");
+    world.settle();
+}
+
+/// The power is lost while something is short, which it still is at the next start.
+fn outlives_starts(seed: u64, of: Shortage, from: u64) {
+    let mut world = world(seed);
+    world.run_short(of, from..u64::MAX);
+    if world.open().is_ok() {
+        world.run(ACTIONS);
+    }
+    for _ in 0..2 {
+        world.crash_and_restart();
+        world.run_short(of, 0..u64::MAX);
+        if world.open().is_ok() {
+            world.run(ACTIONS / 4);
+        }
+    }
+    world.recover_from_shortage();
+    world.settle();
+    world.crash_and_restart();
+    world.open().expect("a sound disk");
+    world.settle();
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_passes() {
+    at_every_operation(Shortage::Room, 0..2);
+}
+
+#[test]
+fn too_little_memory_loses_nothing_and_passes() {
+    at_every_operation(Shortage::Memory, 0..2);
+}
+
+#[test]
+fn too_few_files_lose_nothing_and_pass() {
+    at_every_operation(Shortage::Files, 0..2);
+}
