@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use crate::error::SendError;
 use crate::producer::Shared;
-use crate::producer::partition::Partition;
 
 /// How often partitions that retry or have no leader are looked after.
 const WATCH_INTERVAL: Duration = Duration::from_millis(20);
@@ -68,30 +67,26 @@ impl Shared {
 
     /// Drives partitions that retry or have no leader; returns whether one has none.
     fn look_after(&self, now: Instant) -> bool {
-        let watched = std::mem::take(&mut *self.watched.lock());
+        // They stay in the list meanwhile: having them watched again must not wake this task, which would then
+        // never let another one run.
+        let watched = self.watched.lock().clone();
         let mut leaderless = false;
         for partition in watched {
-            let (commands, ill, homeless) = {
+            let commands = {
+                let mut list = self.watched.lock();
                 let mut state = partition.state.lock();
                 let commands = state.core.on_time(now);
                 let homeless = state.lane.is_none() && state.is_busy();
-                (commands, state.core.is_retrying() || homeless, homeless)
+                leaderless |= homeless;
+                if !homeless && !state.core.is_retrying() {
+                    list.retain(|known| !Arc::ptr_eq(known, &partition));
+                }
+                commands
             };
-            leaderless |= homeless;
             self.execute(&partition, commands, None);
-            if ill {
-                self.watch_quietly(&partition);
-            }
         }
         self.kick_all();
         leaderless
-    }
-
-    fn watch_quietly(&self, partition: &Arc<Partition>) {
-        let mut watched = self.watched.lock();
-        if !watched.iter().any(|known| Arc::ptr_eq(known, partition)) {
-            watched.push(Arc::clone(partition));
-        }
     }
 
     /// Follows the cluster, ends requests without answer and gives up batches that could not be sent.
