@@ -18,6 +18,7 @@ mod connection;
 mod dispatch;
 mod error_map;
 mod fetch_session;
+mod former_topics;
 mod handlers;
 pub mod local_partitions;
 mod metrics;

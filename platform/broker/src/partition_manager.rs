@@ -16,6 +16,7 @@ use parking_lot::RwLock;
 use tokio::sync::{Mutex, watch};
 
 use crate::broker::topic_defaults;
+use crate::former_topics::FormerTopics;
 use crate::metrics::Metrics;
 use crate::partition::{Partition, Role};
 
@@ -45,6 +46,7 @@ struct Shared {
     log: LogManager,
     metrics: Arc<Metrics>,
     open: RwLock<HashMap<TopicPartition, Arc<Partition>>>,
+    former: FormerTopics,
 }
 
 impl PartitionManager {
@@ -54,7 +56,8 @@ impl PartitionManager {
         log: LogManager,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let shared = Shared { local, config, log, metrics, open: RwLock::default() };
+        let shared =
+            Shared { local, config, log, metrics, open: RwLock::default(), former: FormerTopics::default() };
         Self { shared: Arc::new(shared), applied: Mutex::new(None), applied_index: watch::Sender::new(0) }
     }
 
@@ -159,6 +162,10 @@ impl Shared {
             }
             let failed = |source| ApplyError::Log { topic: topic.name.clone(), partition: index, source };
             let log = self.log.create(id, config.clone()).map_err(failed)?;
+            if self.former.had(&topic.name) {
+                // Producers go on numbering as if it were the same topic.
+                log.expect_continued_producers();
+            }
             let traffic = self.metrics.traffic(&topic.name);
             self.open.write().insert(id, Partition::open(id, self.local, log, traffic, role));
         }
@@ -170,6 +177,7 @@ impl Shared {
             self.remove(topic, index)?;
         }
         self.metrics.forget_topic(&topic.name);
+        self.former.note(&topic.name);
         Ok(())
     }
 

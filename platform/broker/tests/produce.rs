@@ -242,3 +242,25 @@ async fn transactions_are_refused_for_good() {
     let response = broker.client().call(4, request).await;
     assert_eq!(response.error_code, ErrorCode::UnsupportedVersion.code());
 }
+
+/// Its numbers go on, as its client knows nothing of the deletion; where nothing was deleted they begin at 0.
+#[tokio::test]
+async fn a_producer_goes_on_in_a_topic_that_is_made_again() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.client();
+    client.create_topic("t", 1, &[]).await;
+    let id = producer_id(&mut client).await;
+    let first = client.call(9, produce("t", 0, -1, idempotent(id, 0, 0, &["a", "b"]))).await;
+    assert_eq!(produced(&first).error_code, 0);
+    let deletion =
+        DeleteTopicsRequest::default().with_topic_names(vec![topic_name("t")]).with_timeout_ms(10_000);
+    assert_eq!(client.call(5, deletion).await.responses[0].error_code, 0);
+    client.create_topic("t", 1, &[]).await;
+    client.create_topic("u", 1, &[]).await;
+    let next = client.call(9, produce("t", 0, -1, idempotent(id, 0, 2, &["c"]))).await;
+    assert_eq!((produced(&next).error_code, produced(&next).base_offset), (0, 0));
+    let gap = client.call(9, produce("t", 0, -1, idempotent(id, 0, 4, &["e"]))).await;
+    assert_eq!(produced(&gap).error_code, ErrorCode::OutOfOrderSequenceNumber.code());
+    let elsewhere = client.call(9, produce("u", 0, -1, idempotent(id, 0, 2, &["c"]))).await;
+    assert_eq!(produced(&elsewhere).error_code, ErrorCode::OutOfOrderSequenceNumber.code());
+}

@@ -3,8 +3,9 @@
 //! A producer numbers its records a partition; a batch is taken if it follows the producer's last one,
 //! answered with its first offsets if it is one of the last five, refused otherwise. Its first number is 0:
 //! then nothing that follows a refused request of the same producer is ever stored in its place. Kafka takes
-//! any number of a producer that it does not know; here only of one that may have been forgotten. Ids are
-//! given out in ascending order, so that those are known by the highest that was.
+//! any number of a producer that it does not know; here only of one that may have been forgotten, or where a
+//! former topic of the name had the lower ones. Ids are given out in ascending order, so that those that were
+//! forgotten are known by the highest.
 //!
 //! The state follows from the log: recovery rebuilds it from a checkpoint and the batches after it.
 //!
@@ -181,7 +182,7 @@ impl Producers {
         });
     }
 
-    /// Records were deleted that nobody has looked into: any producer may be forgotten.
+    /// Any producer may be forgotten: records were deleted that nobody has looked into, or were in a former topic.
     pub fn forget_any(&mut self) {
         self.forgotten = i64::MAX;
     }

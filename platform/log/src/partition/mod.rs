@@ -124,6 +124,12 @@ impl PartitionLog {
         *self.config.write() = Some(config);
     }
 
+    /// Has producers that are not known go on wherever they are, as if they had been forgotten: their numbers began
+    /// in a former topic of this name. Until the next start only; a producer is known by what it has sent till then.
+    pub fn expect_continued_producers(&self) {
+        self.appender.lock().producers.forget_any();
+    }
+
     /// Sets who is told when the durable end moves; one listener a partition, the last one set.
     pub fn on_durable(&self, listener: DurableListener) {
         *self.listener.write() = Some(listener);
