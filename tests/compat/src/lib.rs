@@ -5,6 +5,10 @@
 //! Consumers are assigned their partitions by hand: groups are not served yet.
 
 pub mod control;
+mod java;
+pub mod stored;
+
+pub use java::java;
 
 /// The codecs of Kafka's record batches by the names that clients use.
 pub const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];

@@ -3,6 +3,7 @@
 // Test helpers are tests, too.
 #![allow(clippy::unwrap_used)]
 
+use millrace_compat_tests::stored::{self, Client::Librdkafka};
 use millrace_test_harness::{Broker, Program, tool};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/confluent_kafka_case.py");
@@ -53,4 +54,25 @@ fn records_are_deleted_up_to_an_offset() {
 #[test]
 fn partitions_are_added_to_a_live_topic() {
     check("partitions");
+}
+
+#[test]
+fn what_is_acknowledged_in_a_topic_being_made_is_stored() {
+    stored::creation(&Librdkafka, 200).unwrap();
+    stored::creation(&Librdkafka, 1).unwrap();
+}
+
+#[test]
+fn what_is_acknowledged_in_a_topic_made_again_is_stored() {
+    stored::recreation(&Librdkafka).unwrap();
+}
+
+#[test]
+fn what_is_acknowledged_in_a_growing_topic_is_stored() {
+    stored::growing(&Librdkafka).unwrap();
+}
+
+#[test]
+fn what_is_acknowledged_through_restarts_is_stored() {
+    stored::restart(&Librdkafka).unwrap();
 }

@@ -3,15 +3,12 @@
 // Test helpers are tests, too.
 #![allow(clippy::unwrap_used)]
 
+use millrace_compat_tests::stored::{self, Client::Java};
 use millrace_compat_tests::{CODECS, lines};
-use millrace_test_harness::{Broker, Program, tool};
+use millrace_test_harness::{Broker, Program};
 
 fn java(main_class: &str) -> Program {
-    let jars = tool("java").unwrap().join("*");
-    // The tests are many small programs: starting quickly is worth more than running fast.
-    Program::new("java")
-        .arguments(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-cp"])
-        .arguments([jars.as_os_str(), main_class.as_ref()])
+    Program::from(millrace_compat_tests::java(main_class).unwrap())
 }
 
 fn client_case(case: &str) {
@@ -173,4 +170,25 @@ fn the_load_generator_runs() {
         .succeed()
         .unwrap();
     assert!(report.contains("20000 records sent"), "{report}");
+}
+
+#[test]
+fn what_is_acknowledged_in_a_topic_being_made_is_stored() {
+    stored::creation(&Java, 200).unwrap();
+    stored::creation(&Java, 1).unwrap();
+}
+
+#[test]
+fn what_is_acknowledged_in_a_topic_made_again_is_stored() {
+    stored::recreation(&Java).unwrap();
+}
+
+#[test]
+fn what_is_acknowledged_in_a_growing_topic_is_stored() {
+    stored::growing(&Java).unwrap();
+}
+
+#[test]
+fn what_is_acknowledged_through_restarts_is_stored() {
+    stored::restart(&Java).unwrap();
 }

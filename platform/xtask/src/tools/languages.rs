@@ -37,20 +37,6 @@ pub fn install_javascript(workspace: &Workspace) -> anyhow::Result<()> {
     })
 }
 
-/// A Go that is as new as the plugin's module asks for, or fetches itself one that is.
-pub fn install_go(workspace: &Workspace) -> anyhow::Result<()> {
-    let is_new_enough = || {
-        let mut go = Command::new("go");
-        go.arg("version").current_dir(workspace.root.join("examples/plugins/go"));
-        process::quiet(&mut go)
-    };
-    if is_new_enough().is_ok() {
-        return Ok(());
-    }
-    system::install_packages(&["golang-go"])?;
-    is_new_enough().context("the distribution's Go is too old: install a newer one by hand")
-}
-
 fn languages(workspace: &Workspace) -> PathBuf {
     workspace.root.join("target/plugins/languages")
 }

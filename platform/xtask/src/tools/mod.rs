@@ -4,6 +4,7 @@
 //! needs it decides whether that fails or is reported as skipped. Nothing is skipped without a name.
 
 mod cargo;
+mod go;
 mod java;
 mod languages;
 mod postgresql;
@@ -36,13 +37,15 @@ pub enum Tool {
     ComponentizePy,
     ComponentizeJs,
     Go,
+    /// Producers that stand on franz-go, built.
+    FranzGo,
     Postgresql,
     CargoDeny,
     CargoFuzz,
 }
 
 impl Tool {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Components,
         Self::Kcat,
         Self::KafkaPython2,
@@ -53,6 +56,7 @@ impl Tool {
         Self::ComponentizePy,
         Self::ComponentizeJs,
         Self::Go,
+        Self::FranzGo,
         Self::Postgresql,
         Self::CargoDeny,
         Self::CargoFuzz,
@@ -70,6 +74,7 @@ impl Tool {
             Self::ComponentizePy => "componentize-py",
             Self::ComponentizeJs => "componentize-js",
             Self::Go => "go",
+            Self::FranzGo => "franz-go",
             Self::Postgresql => "postgresql",
             Self::CargoDeny => "cargo-deny",
             Self::CargoFuzz => "cargo-fuzz",
@@ -87,7 +92,8 @@ impl Tool {
             Self::WasmTargets => cargo::install_targets(workspace),
             Self::ComponentizePy => languages::install_python(workspace),
             Self::ComponentizeJs => languages::install_javascript(workspace),
-            Self::Go => languages::install_go(workspace),
+            Self::Go => go::install(workspace, "examples/plugins/go"),
+            Self::FranzGo => go::install_producers(workspace),
             Self::Postgresql => postgresql::install(),
             Self::CargoDeny => cargo::install_tool(workspace, "cargo-deny", "0.20.2"),
             Self::CargoFuzz => cargo::install_fuzz(workspace),

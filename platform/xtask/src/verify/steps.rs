@@ -42,6 +42,7 @@ const NEEDS: &[(&str, &str, &[Tool])] = &[
     (COMPAT, "kafka_python", &[Tool::KafkaPython2, Tool::KafkaPython3]),
     (COMPAT, "confluent_kafka", &[Tool::ConfluentKafka]),
     (COMPAT, "java", &[Tool::JavaClient]),
+    (COMPAT, "franz_go", &[Tool::FranzGo]),
     (LANGUAGES, "python", &[Tool::ComponentizePy]),
     (LANGUAGES, "javascript", &[Tool::ComponentizeJs]),
     (LANGUAGES, "go", &[Tool::Go]),
