@@ -37,6 +37,7 @@ pub use grants::{Grants, HttpTarget, NotATarget, Secret};
 pub use host::{HostError, HostOptions, HostStats, PluginHost};
 pub use imports::log::{LogLevel, LogLine, LogSink, LogSource};
 pub use imports::postgres::{Database, DatabaseError, Upsert, Value};
+pub use imports::resolve::resolve;
 pub use kinds::{Delivery, Partitioner, Sink, SinkFailure, SinkFault, Transform};
 pub use library::{CacheKey, LibraryStats, LoadError, ModuleStore};
 pub use limits::{CallLimits, HostLimits};

@@ -4,8 +4,11 @@
 //! time. The rows of a call are written in one transaction: all or none.
 //!
 //! With `sslmode=require` the connection is encrypted and the server's certificate is checked against the
-//! system's authorities; without it the connection is plain. Nothing that is said here names a password.
+//! system's authorities; without it the connection is plain. A server's name leads where the name of a granted
+//! host may lead, and nowhere else. Nothing that is said here names a password.
 
+mod decimal;
+mod servers;
 mod statement;
 mod tls;
 mod value;
@@ -68,7 +71,7 @@ impl PostgresDatabase {
     pub fn new(connection: &str) -> Result<Self, NotADatabase> {
         // The parser's own words may quote a part of the password.
         let mut config: Config = connection.parse().map_err(|_| NotADatabase)?;
-        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        if !servers::can_be_placed(&config) {
             return Err(NotADatabase);
         }
         if config.get_connect_timeout().is_none() {
@@ -106,14 +109,15 @@ impl PostgresDatabase {
 
     async fn connect(&self) -> Result<Connection, DatabaseError> {
         let unavailable = DatabaseError::Unavailable;
-        let client = if self.config.get_ssl_mode() == SslMode::Require {
+        let config = servers::placed(&self.config).await?;
+        let client = if config.get_ssl_mode() == SslMode::Require {
             let tls = tokio::task::spawn_blocking(Tls::of_system).await;
             let tls = tls.map_err(|error| unavailable(error.to_string()))?.map_err(unavailable)?;
-            let (client, connection) = self.config.connect(tls).await.map_err(|error| failed(&error))?;
+            let (client, connection) = config.connect(tls).await.map_err(|error| failed(&error))?;
             tokio::spawn(connection);
             client
         } else {
-            let (client, connection) = self.config.connect(NoTls).await.map_err(|error| failed(&error))?;
+            let (client, connection) = config.connect(NoTls).await.map_err(|error| failed(&error))?;
             tokio::spawn(connection);
             client
         };
@@ -181,10 +185,11 @@ fn text(said: &DbError) -> String {
     format!("{}{detail} [SQLSTATE {}]", said.message(), said.code().code())
 }
 
-/// Whether what the rows hold is to blame: data exceptions, violated constraints, a check of a view, and what a
-/// trigger raises. Whatever else a server refuses, it refuses for every row, and leaving rows out would lose them.
+/// Whether what the rows hold is to blame: two rows that only the database takes for one (a statement cannot write a
+/// row twice; alone each is taken), data exceptions, violated constraints, a check of a view, and what a trigger
+/// raises. Whatever else a server refuses, it refuses for every row, and leaving rows out would lose them.
 fn is_of_rows(code: &SqlState) -> bool {
-    ["22", "23", "44", "P0"].iter().any(|class| code.code().starts_with(class))
+    ["21", "22", "23", "44", "P0"].iter().any(|class| code.code().starts_with(class))
 }
 
 /// Whether the same statement may work later.
@@ -213,9 +218,14 @@ mod tests {
             PostgresDatabase::new("postgres://u:hunter2@db.example:5433/shop?sslmode=require").unwrap();
         assert_eq!(database.config.get_connect_timeout(), Some(&CONNECT_TIMEOUT));
         assert!(!format!("{database:?}").contains("hunter2"));
-        for wrong in
-            ["", "postgres://", "mysql://u:hunter2@h/d", "postgres://u:hunt%zzer2@h:x/d", "host=h port=x"]
-        {
+        for wrong in [
+            "",
+            "postgres://",
+            "mysql://u:hunter2@h/d",
+            "postgres://u:hunt%zzer2@h:x/d",
+            "host=h port=x",
+            "host=h,/run/postgresql",
+        ] {
             let error = PostgresDatabase::new(wrong).unwrap_err().to_string();
             assert!(!error.contains("hunt"), "{error}");
         }
@@ -229,7 +239,7 @@ mod tests {
         for lasting in ["23505", "23502", "42P01", "42703", "22P02", "28P01", "3D000", "42501"] {
             assert!(!is_passing(&SqlState::from_code(lasting)), "{lasting}");
         }
-        for of_rows in ["22003", "22P02", "23502", "23505", "P0001"] {
+        for of_rows in ["21000", "22003", "22P02", "23502", "23505", "P0001"] {
             assert!(is_of_rows(&SqlState::from_code(of_rows)), "{of_rows}");
         }
         for of_target in ["42P01", "42703", "42501", "28000", "28P01", "3D000"] {

@@ -32,28 +32,37 @@ struct Outcome {
 
 /// Whether every document has arrived. Those that a busy cluster pushed back make the batch come again, which
 /// is harmless to the others; one that it will never take is at fault itself, unless its status speaks of the
-/// index or of who asks.
-pub(crate) fn check(body: &[u8]) -> Result<(), DeliveryError> {
+/// index or of who asks. `places` has the place in the batch of each action's record: those before the first that
+/// has not arrived do not come again.
+pub(crate) fn check(body: &[u8], places: &[usize]) -> Result<(), DeliveryError> {
     let answer: Answer = serde_json::from_slice(body)
         .map_err(|error| DeliveryError::retryable(format!("the cluster's answer cannot be read: {error}")))?;
     if !answer.errors {
         return Ok(());
     }
+    let mut arrived = None;
     let mut pushed_back = None;
-    for item in answer.items {
+    for (index, item) in answer.items.into_iter().enumerate() {
         let (deletes, outcome) = match item {
             Item::Delete(outcome) => (true, outcome),
             Item::Index(outcome) | Item::Create(outcome) | Item::Update(outcome) => (false, outcome),
         };
-        match outcome.status {
-            0..300 => {}
-            404 if deletes => {}
-            429 | 500.. => pushed_back = pushed_back.or(Some(outcome)),
-            401 | 403 | 404 => return Err(DeliveryError::target(describe(&outcome))),
-            _ => return Err(DeliveryError::record(describe(&outcome))),
+        if matches!(outcome.status, 0..300) || deletes && outcome.status == 404 {
+            continue;
         }
+        let arrived = *arrived.get_or_insert(places.get(index).copied().unwrap_or(0));
+        let error = match outcome.status {
+            429 | 500.. => {
+                pushed_back =
+                    pushed_back.or(Some(DeliveryError::retryable(describe(&outcome)).delivered(arrived)));
+                continue;
+            }
+            401 | 403 | 404 => DeliveryError::target(describe(&outcome)),
+            _ => DeliveryError::record(describe(&outcome)),
+        };
+        return Err(error.delivered(arrived));
     }
-    pushed_back.map_or(Ok(()), |outcome| Err(DeliveryError::retryable(describe(&outcome))))
+    pushed_back.map_or(Ok(()), Err)
 }
 
 fn describe(outcome: &Outcome) -> String {

@@ -69,10 +69,16 @@ impl Sink for ElasticsearchBulk {
 
     fn deliver(&mut self, batch: &Batch<'_>, _: &str) -> Result<(), DeliveryError> {
         let mut body = Vec::with_capacity(batch.as_bytes().len() * 3 / 2);
-        for record in batch {
+        // Which of the records each action is for.
+        let mut places = Vec::with_capacity(batch.len());
+        for (place, record) in batch.into_iter().enumerate() {
+            let before = body.len();
             self.append(&record, &mut body).map_err(|error| {
                 DeliveryError::record(format!("record at offset {}: {error}", record.offset()))
             })?;
+            if body.len() > before {
+                places.push(place);
+            }
         }
         if body.is_empty() {
             return Ok(());
@@ -91,7 +97,7 @@ impl Sink for ElasticsearchBulk {
             let max = request.response_bytes_max;
             return Err(DeliveryError::target(format!("the cluster's answer exceeds {max} bytes")));
         }
-        answer::check(&answer.body)
+        answer::check(&answer.body, &places)
     }
 }
 

@@ -69,6 +69,25 @@ fn nothing_is_sent_for_nothing() {
 }
 
 #[test]
+fn what_arrived_before_the_first_failure_does_not_come_again() {
+    let arrived = r#"{"index":{"_id":"a","status":201}}"#;
+    let busy = r#"{"index":{"_id":"b","status":429}}"#;
+    let refused = r#"{"index":{"_id":"c","status":400}}"#;
+    // The second record is left out, so that the second action is for the third.
+    let records = [Input::value("{}"), Input::tombstone(), Input::value("{}"), Input::value("{}")];
+    for (items, retryable, delivered) in [
+        ([arrived, arrived, refused], false, 3),
+        ([arrived, busy, arrived], true, 2),
+        ([busy, arrived, busy], true, 0),
+        ([arrived, busy, refused], false, 2),
+    ] {
+        cluster(format!(r#"{{"errors":true,"items":[{}]}}"#, items.join(",")).leak());
+        let error = deliver(&setup(), &records).expect_err("not all");
+        assert_eq!((error.is_retryable(), error.delivered_records()), (retryable, delivered), "{items:?}");
+    }
+}
+
+#[test]
 fn answers_decide_what_follows() {
     let refused =
         r#"{"_id":"x","status":400,"error":{"type":"mapper_parsing_exception","reason":"no date"}}"#;

@@ -1,8 +1,10 @@
 //! A column, and its value in a record.
 
+use std::collections::HashMap;
+
 use millrace_plugin::postgres::Value;
 use millrace_plugin::{Error, Record, Result};
-use serde_json::Value as Json;
+use serde_json::value::RawValue;
 
 /// A column of the table.
 #[derive(Debug)]
@@ -71,17 +73,16 @@ impl Column {
         matches!(self.source, Source::Field(_))
     }
 
-    /// Its value for a record whose own value, read as JSON, is `fields`.
-    pub(crate) fn value(&self, record: &Record<'_>, fields: &Json) -> Result<Value> {
+    /// Its value for a record whose own value, read as JSON, has `fields`.
+    pub(crate) fn value(&self, record: &Record<'_>, fields: &Fields<'_>) -> Result<Value> {
         let value = match &self.source {
             Source::Key => self.read_bytes(record.key()),
             Source::Value => self.read_bytes(record.value()),
             Source::Header(name) => self.read_bytes(record.header(name)),
-            Source::Offset => self.read_json(&record.offset().into()),
-            Source::Timestamp => self.read_json(&record.timestamp_ms().into()),
+            Source::Offset => self.read_json(&record.offset().to_string()),
+            Source::Timestamp => self.read_json(&record.timestamp_ms().to_string()),
             Source::Field(path) => {
-                let field = path.iter().try_fold(fields, |json, name| json.get(name));
-                self.read_json(field.unwrap_or(&Json::Null))
+                find(fields, path).map_or(Some(Value::Null), |field| self.read_json(field.get()))
             }
         };
         value.ok_or_else(|| {
@@ -95,8 +96,10 @@ impl Column {
         let text = str::from_utf8(bytes).ok()?;
         Some(match self.kind {
             Kind::Text => Value::Text(text.to_owned()),
-            Kind::Int => Value::Int(text.parse().ok()?),
+            Kind::Int => integer(text)?,
             Kind::Timestamp => Value::Timestamp(text.parse().ok()?),
+            Kind::Float if is_number(text) => Value::Number(text.to_owned()),
+            // What JSON has no numbers for: infinity, for one.
             Kind::Float => Value::Float(text.parse().ok()?),
             Kind::Boolean => Value::Boolean(text.parse().ok()?),
             Kind::Json => {
@@ -106,17 +109,49 @@ impl Column {
         })
     }
 
-    fn read_json(&self, json: &Json) -> Option<Value> {
-        Some(match (self.kind, json) {
-            (_, Json::Null) => Value::Null,
-            (Kind::Json, json) => Value::Json(json.to_string()),
-            (Kind::Text, Json::String(text)) => Value::Text(text.clone()),
-            (Kind::Text, Json::Number(_) | Json::Bool(_)) => Value::Text(json.to_string()),
-            (Kind::Int, json) => Value::Int(json.as_i64()?),
-            (Kind::Timestamp, json) => Value::Timestamp(json.as_i64()?),
-            (Kind::Float, json) => Value::Float(json.as_f64()?),
-            (Kind::Boolean, json) => Value::Boolean(json.as_bool()?),
-            (Kind::Text, _) => return None,
+    /// Reads a JSON value from its text, so that a number loses no digit.
+    fn read_json(&self, json: &str) -> Option<Value> {
+        Some(match (self.kind, json.as_bytes().first()?) {
+            (_, b'n') => Value::Null,
+            (Kind::Json, _) => Value::Json(json.to_owned()),
+            (Kind::Text, b'"') => Value::Text(serde_json::from_str(json).ok()?),
+            (Kind::Text, b'{' | b'[') => return None,
+            (Kind::Text, _) => Value::Text(json.to_owned()),
+            (Kind::Int, _) => integer(json)?,
+            (Kind::Timestamp, _) => Value::Timestamp(json.parse().ok()?),
+            (Kind::Float, b'-' | b'0'..=b'9') => Value::Number(json.to_owned()),
+            (Kind::Float, _) => return None,
+            (Kind::Boolean, _) => Value::Boolean(json.parse().ok()?),
         })
     }
+}
+
+/// The fields of a JSON object, each as it is written.
+pub(crate) type Fields<'a> = HashMap<String, &'a RawValue>;
+
+/// What a path of names leads to.
+fn find<'a>(fields: &Fields<'a>, path: &[String]) -> Option<&'a RawValue> {
+    let (first, deeper) = path.split_first()?;
+    let mut field = *fields.get(first)?;
+    for name in deeper {
+        field = serde_json::from_str::<Fields<'a>>(field.get()).ok()?.remove(name)?;
+    }
+    Some(field)
+}
+
+/// An integer of any size.
+fn integer(text: &str) -> Option<Value> {
+    if let Ok(value) = text.parse() {
+        return Some(Value::Int(value));
+    }
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_integer = is_number(text) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_integer.then(|| Value::Number(text.to_owned()))
+}
+
+/// Whether JSON takes the text for a number.
+fn is_number(text: &str) -> bool {
+    text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+        && text.ends_with(|last: char| last.is_ascii_digit())
+        && serde_json::from_str::<&RawValue>(text).is_ok()
 }

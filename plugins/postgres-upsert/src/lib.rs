@@ -8,8 +8,8 @@
 //! | `key` | the columns by which rows are recognised, separated by commas; none: rows are only inserted |
 //! | `tombstones` | `skip`, the default, or `fail` |
 //!
-//! Types are `text`, `int`, `float`, `boolean`, `json` and `timestamp` (milliseconds since the Unix epoch). A
-//! source is a field of the record's JSON value, with dots for fields of fields (`customer.id`), by default the
+//! Types are `text`, `int`, `float`, `boolean`, `json` and `timestamp` (milliseconds since the Unix epoch). An `int`
+//! may have any number of digits, and of a `float` a column of type `numeric` gets every digit. A source is a field of the record's JSON value, with dots for fields of fields (`customer.id`), by default the
 //! column's name; or `@key`, `@value`, `@offset`, `@timestamp`, or `@header.<name>`. What is absent is null.
 //!
 //! ```text
@@ -26,7 +26,9 @@ use std::collections::HashMap;
 use millrace_plugin::postgres::{Upsert, Value, upsert};
 use millrace_plugin::{Batch, Context, DeliveryError, Error, Record, Result, Sink};
 
-use column::Column;
+use serde_json::value::RawValue;
+
+use column::{Column, Fields};
 
 /// The table and how its rows are made.
 #[derive(Debug)]
@@ -105,9 +107,11 @@ impl PostgresUpsert {
             return if self.skip_tombstones { Ok(None) } else { Err(Error::new("it is a tombstone")) };
         }
         let fields = if self.columns.iter().any(Column::reads_fields) {
-            serde_json::from_slice(record.value().unwrap_or_default())?
+            // Of a value that is no object, no field is there.
+            let json: &RawValue = serde_json::from_slice(record.value().unwrap_or_default())?;
+            if json.get().starts_with('{') { serde_json::from_str(json.get())? } else { Fields::new() }
         } else {
-            serde_json::Value::Null
+            Fields::new()
         };
         self.columns.iter().map(|column| column.value(record, &fields)).collect::<Result<_>>().map(Some)
     }

@@ -52,7 +52,7 @@ fn records_become_rows() {
         text("Ann"),
         Value::Int(120),
         Value::Boolean(true),
-        Value::Float(2.5),
+        Value::Number("2.5".to_owned()),
         Value::Timestamp(9),
         Value::Int(0),
         text("k"),
@@ -74,6 +74,31 @@ fn the_last_record_of_a_key_counts() {
     let upserts = upserts.borrow();
     assert_eq!(upserts[0].rows, [[Value::Int(1), Value::Int(3)], [Value::Int(2), Value::Int(2)]]);
     assert_eq!(upserts[1].rows.len(), 3);
+}
+
+#[test]
+fn numbers_keep_every_digit() {
+    let upserts = database();
+    let columns =
+        "big:int, price:float=line.price, text:text=line.price, raw:json=line, header:float=@header.h";
+    let records =
+        [Input::value(r#"{"big": 12345678901234567890123456789, "line": {"price": 19.990000000000000001}}"#)
+            .header("h", "1e-30")];
+    setup(columns).sink::<PostgresUpsert>().expect("it starts").deliver(&records, "t").expect("delivered");
+    let number = |text: &str| Value::Number(text.to_owned());
+    let expected = [
+        number("12345678901234567890123456789"),
+        number("19.990000000000000001"),
+        text("19.990000000000000001"),
+        Value::Json(r#"{"price": 19.990000000000000001}"#.to_owned()),
+        number("1e-30"),
+    ];
+    assert_eq!(upserts.borrow()[0].rows, [expected]);
+    for wrong in [r#"{"big": 1.5}"#, r#"{"big": true}"#, r#"{"big": 1, "line": {"price": "1"}}"#] {
+        let error =
+            setup(columns).sink::<PostgresUpsert>().expect("it starts").deliver(&[Input::value(wrong)], "t");
+        assert!(error.expect_err(wrong).message().contains("is no "), "{wrong}");
+    }
 }
 
 #[test]

@@ -13,6 +13,9 @@ pub enum Value {
     Int(i64),
     /// For `real`, `double precision` and `numeric`.
     Float(f64),
+    /// A number as JSON writes it, such as `-12.50` or `1e9`: to the last digit for `numeric`, and for other types of
+    /// numbers as near as they can be.
+    Number(String),
     /// For `text` and what PostgreSQL reads from text.
     Text(String),
     /// JSON text, for `json` and `jsonb`.
@@ -87,6 +90,7 @@ mod host {
             Value::Boolean(value) => wit::Value::Boolean(value),
             Value::Int(value) => wit::Value::Int(value),
             Value::Float(value) => wit::Value::Float(value),
+            Value::Number(value) => wit::Value::Number(value),
             Value::Text(value) => wit::Value::Text(value),
             Value::Json(value) => wit::Value::Json(value),
             Value::Bytes(value) => wit::Value::Bytes(value),

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -16,6 +17,7 @@ use millrace_plugin_host::{
 };
 use millrace_plugin_tests::{Bench, Setup, batch, orders, plugin};
 use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 struct Seen {
@@ -132,6 +134,43 @@ async fn nobody_listening_is_retryable() {
     let delivery = sink(&bench, "http-webhook", setup).await.deliver(&batch(0, &["{}"]), "t").await.result;
     assert!(
         matches!(delivery, Ok(Delivery::Failed(SinkFailure { kind: SinkFault::Retryable, .. }))),
+        "{delivery:?}"
+    );
+}
+
+/// A server that begins an answer and never goes on with it.
+async fn pausing_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let _ = connection.read(&mut request).await;
+            let begun = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"errors\"";
+            connection.write_all(begun).await.unwrap();
+            held.push(connection);
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_pause_within_the_answer_ends_with_the_timeout() {
+    let bench = Bench::new();
+    let address = pausing_server().await;
+    let setup = Setup::default()
+        .http(&address)
+        .secret("unused", "")
+        .config("url", &format!("http://{address}/"))
+        .config("timeout-ms", "300");
+    let mut sink = sink(&bench, "elasticsearch-bulk", setup).await;
+    let batch = batch(0, &["{}"]);
+    // Whatever the call's own limit, which is far longer.
+    let delivery = tokio::time::timeout(Duration::from_secs(20), sink.deliver(&batch, "t")).await;
+    let delivery = delivery.expect("the plugin gives up").result;
+    assert!(
+        matches!(&delivery, Ok(Delivery::Failed(SinkFailure { kind: SinkFault::Retryable, .. }))),
         "{delivery:?}"
     );
 }

@@ -5,7 +5,7 @@ pub(crate) mod http;
 pub(crate) mod log;
 mod output;
 pub(crate) mod postgres;
-mod resolve;
+pub(crate) mod resolve;
 mod secrets;
 mod time;
 

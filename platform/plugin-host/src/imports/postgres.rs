@@ -20,6 +20,9 @@ pub enum Value {
     Int(i64),
     #[component(name = "float")]
     Float(f64),
+    /// A number as JSON writes it, which is not checked here.
+    #[component(name = "number")]
+    Number(String),
     #[component(name = "text")]
     Text(String),
     /// JSON text.

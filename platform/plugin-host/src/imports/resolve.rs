@@ -5,7 +5,6 @@
 //! connected to, so that an answer that changes meanwhile changes nothing. Addresses that are granted by number
 //! are never resolved and so never looked at.
 
-use std::future::ready;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::{Context, Poll};
@@ -43,14 +42,18 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        if name.as_str().len() > 253 {
-            return Box::pin(ready(Err(io::Error::other("a host's name has no more than 253 bytes"))));
-        }
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            open(name.as_str(), found).map(Vec::into_iter).map_err(io::Error::other)
-        })
+        Box::pin(async move { resolve(name.as_str()).await.map(Vec::into_iter) })
     }
+}
+
+/// The addresses of a host that was granted by its name, without those that are closed; their port is 0. None left is
+/// [`io::ErrorKind::PermissionDenied`].
+pub async fn resolve(name: &str) -> io::Result<Vec<SocketAddr>> {
+    if name.len() > 253 {
+        return Err(io::Error::other("a host's name has no more than 253 bytes"));
+    }
+    let found = tokio::net::lookup_host((name, 0)).await?.collect();
+    open(name, found).map_err(|closed| io::Error::new(io::ErrorKind::PermissionDenied, closed))
 }
 
 /// Of the addresses that `name` has, those that may be connected to.

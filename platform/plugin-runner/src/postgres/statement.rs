@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use millrace_plugin_host::{DatabaseError, Upsert, Value};
 
+use super::decimal::Decimal;
+
 /// Parameters of one statement: the protocol counts them in 16 bits.
 const PARAMETERS_MAX: usize = u16::MAX as usize;
 
@@ -126,6 +128,7 @@ enum KeyForm<'a> {
     Boolean(bool),
     Number(i64),
     Float(u64),
+    Decimal(Decimal),
     Text(&'a str),
     Bytes(&'a [u8]),
 }
@@ -143,6 +146,11 @@ impl ToKeyForm for Value {
             Self::Int(value) | Self::Timestamp(value) => KeyForm::Number(*value),
             // Both zeros are one number.
             Self::Float(value) => KeyForm::Float((value + 0.0).to_bits()),
+            Self::Number(value) => match Decimal::parse(value) {
+                // The same number as one that was given as an int.
+                Some(number) => number.to_int().map_or(KeyForm::Decimal(number), KeyForm::Number),
+                None => KeyForm::Text(value),
+            },
             Self::Text(value) | Self::Json(value) => KeyForm::Text(value),
             Self::Bytes(value) => KeyForm::Bytes(value),
         })
@@ -208,6 +216,15 @@ mod tests {
         assert_eq!(numbers(&upsert), [2, 3, 4, 5]);
         upsert.key.clear();
         assert_eq!(numbers(&upsert), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn a_number_is_the_same_key_however_it_is_written() {
+        let rows = [Value::Int(100), Value::Number("100.0".into()), Value::Number("1e2".into())];
+        let rows = rows.into_iter().chain([Value::Number("100.5".into())]).map(|key| vec![key]).collect();
+        let rows = upsert("t", &["id"], &["id"], rows);
+        let kept: Vec<_> = last_of_each_key(&rows).into_iter().map(|row| row[0].clone()).collect();
+        assert_eq!(kept, [Value::Number("1e2".into()), Value::Number("100.5".into())]);
     }
 
     #[test]

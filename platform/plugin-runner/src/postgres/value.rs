@@ -5,6 +5,7 @@
 //! | boolean | boolean |
 //! | int | smallint, integer, bigint (within their range), real, double precision, numeric |
 //! | float | real, double precision, numeric |
+//! | number | smallint, integer, bigint (whole and within their range), real, double precision, numeric (exactly) |
 //! | text | text, varchar, char, uuid, json, jsonb, numeric, dates and times, and whatever else reads text |
 //! | json | json, jsonb, text, varchar |
 //! | bytes | bytea |
@@ -14,6 +15,7 @@
 
 use std::error::Error;
 
+use super::decimal::Decimal;
 use bytes::{BufMut, BytesMut};
 use millrace_plugin_host::{DatabaseError, Value};
 use tokio_postgres::types::{Format, IsNull, Kind, ToSql, Type, to_sql_checked};
@@ -71,6 +73,7 @@ fn fit<'a>(value: &'a Value, ty: &Type) -> Option<Parameter<'a>> {
             Type::NUMERIC => Parameter::Written(value.to_string()),
             _ => return None,
         },
+        Value::Number(value) => number(value, ty)?,
         Value::Text(value) => text(value, ty)?,
         Value::Json(value) if [Type::JSON, Type::JSONB, Type::TEXT, Type::VARCHAR].contains(ty) => {
             Parameter::Text(value)
@@ -89,6 +92,20 @@ fn int(value: i64, ty: &Type) -> Option<Parameter<'static>> {
         Type::FLOAT4 => Parameter::Float4(value as f32),
         Type::FLOAT8 => Parameter::Float8(value as f64),
         Type::NUMERIC => Parameter::Written(value.to_string()),
+        _ => return None,
+    })
+}
+
+/// A numeric column gets every digit, since the database reads the text itself.
+fn number<'a>(value: &'a str, ty: &Type) -> Option<Parameter<'a>> {
+    Decimal::parse(value)?;
+    Some(match *ty {
+        Type::INT2 => Parameter::Int2(value.parse().ok()?),
+        Type::INT4 => Parameter::Int4(value.parse().ok()?),
+        Type::INT8 => Parameter::Int8(value.parse().ok()?),
+        Type::FLOAT4 => Parameter::Float4(value.parse().ok().filter(|near: &f32| near.is_finite())?),
+        Type::FLOAT8 => Parameter::Float8(value.parse().ok().filter(|near: &f64| near.is_finite())?),
+        Type::NUMERIC => Parameter::Text(value),
         _ => return None,
     })
 }
@@ -124,6 +141,10 @@ fn shown(value: &Value) -> String {
         Value::Boolean(value) => format!("boolean {value}"),
         Value::Int(value) => format!("int {value}"),
         Value::Float(value) => format!("float {value}"),
+        Value::Number(value) if value.len() <= 40 && Decimal::parse(value).is_some() => {
+            format!("number {value}")
+        }
+        Value::Number(value) => format!("a number of {} bytes", value.len()),
         Value::Text(value) => format!("text of {} bytes", value.len()),
         Value::Json(value) => format!("json of {} bytes", value.len()),
         Value::Bytes(value) => format!("{} bytes", value.len()),
@@ -189,6 +210,26 @@ mod tests {
         let uuid = "67e55044-10b1-426f-9247-bb680e5fe0c8";
         assert_eq!(fits(Value::Text(uuid.into()), &Type::UUID).unwrap()[..2], [0x67, 0xe5]);
         assert_eq!(fits(Value::Null, &Type::INT4), Some(vec![]));
+    }
+
+    #[test]
+    fn a_number_keeps_every_digit_that_its_column_can_hold() {
+        let number = |text: &str, ty: &Type| fits(Value::Number(text.to_owned()), ty);
+        for exact in ["12345678901234567890123456789", "19.990000000000000001", "-1e-7"] {
+            assert_eq!(number(exact, &Type::NUMERIC), Some(exact.as_bytes().to_vec()));
+        }
+        assert_eq!(
+            number("9007199254740993", &Type::INT8),
+            Some(9_007_199_254_740_993_i64.to_be_bytes().to_vec())
+        );
+        assert_eq!(number("0.1", &Type::FLOAT8), Some(0.1_f64.to_be_bytes().to_vec()));
+        assert_eq!(number("1e400", &Type::FLOAT8), None);
+        assert_eq!(number("1.5", &Type::INT8), None);
+        assert_eq!(number("40000", &Type::INT2), None);
+        assert_eq!(number("1", &Type::TEXT), None);
+        for no_number in ["", "-", "1.", ".5", "+1", "0x10", "NaN", "1e", "1 ", "'1'"] {
+            assert_eq!(number(no_number, &Type::NUMERIC), None, "{no_number}");
+        }
     }
 
     #[test]

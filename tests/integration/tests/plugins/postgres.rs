@@ -17,6 +17,44 @@ async fn deploy(client: &Client, name: &str, database: &Database, columns: &str)
     client.plugins().deploy(name, sink, false).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_arrive_to_the_last_digit() {
+    let Some(database) = Database::start().await else {
+        return skipped("PostgreSQL is not installed: run `cargo xtask tools`");
+    };
+    let rows = database.client().await;
+    let table =
+        "create table orders (id numeric primary key, total numeric, at bigint, near double precision)";
+    rows.batch_execute(table).await.unwrap();
+    let broker = Broker::start().unwrap();
+    let client = broker.client(Transport::Quic).connect().await.unwrap();
+    create_topics(&client, &[("orders", 1)]).await;
+    deploy(&client, "rows", &database, "id:int, total:float, at:int, near:float").await;
+    let values = [
+        r#"{"id":12345678901234567890123456789,"total":19.990000000000000001,"at":9007199254740993,"near":0.1}"#,
+        // The same key, written in another way, and in the same batch.
+        r#"{"id":7,"total":1e-30,"at":1,"near":2}"#,
+        r#"{"id":7,"total":-0.10,"at":2,"near":1e300}"#,
+    ];
+    produce(&client, "orders", values.map(|value| ("k".to_owned(), value.to_owned()))).await;
+    caught_up(&client, "rows").await;
+    let query = "select id::text, total::text, at, near from orders order by at";
+    let found: Vec<(String, String, i64, f64)> = rows
+        .query(query, &[])
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| (row.get(0), row.get(1), row.get(2), row.get(3)))
+        .collect();
+    let big = (
+        "12345678901234567890123456789".to_owned(),
+        "19.990000000000000001".to_owned(),
+        9_007_199_254_740_993,
+        0.1,
+    );
+    assert_eq!(found, [("7".to_owned(), "-0.10".to_owned(), 2, 1e300), big]);
+}
+
 /// Orders whose numbers go on from `first`, each key several times.
 fn orders(first: usize, count: usize) -> impl Iterator<Item = (String, String)> {
     (first..first + count).map(|number| {
