@@ -236,6 +236,9 @@ async fn watch_health(state: Arc<State>, mut stopped: watch::Receiver<bool>) {
     }
 }
 
+/// How often retention is looked after while the log waits for room.
+const RETENTION_WHEN_STALLED: Duration = Duration::from_secs(2);
+
 /// Drops segments that retention no longer keeps, from time to time.
 async fn enforce_retention(state: Arc<State>, mut stopped: watch::Receiver<bool>) {
     let mut ticks =
@@ -243,8 +246,16 @@ async fn enforce_retention(state: Arc<State>, mut stopped: watch::Receiver<bool>
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks.tick().await;
     loop {
+        // On a full disk what retention removes is waited for, and so is a retention that was lowered for it.
+        let early = async {
+            while {
+                tokio::time::sleep(RETENTION_WHEN_STALLED).await;
+                !matches!(state.log.health(), Health::Stalled(_))
+            } {}
+        };
         tokio::select! {
             _ = ticks.tick() => {}
+            () = early => {}
             _ = stopped.wait_for(|stop| *stop) => return,
         }
         let log = state.log.clone();

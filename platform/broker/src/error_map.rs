@@ -59,6 +59,8 @@ impl ToErrorCode for SubmitError {
             // Retried by admin clients, against whoever is controller then.
             Self::NotLeader { .. } | Self::Shutdown { .. } => ErrorCode::NotController,
             Self::Timeout => ErrorCode::RequestTimedOut,
+            // Clients retry it, and it says what it is.
+            Self::Stalled { .. } => ErrorCode::KafkaStorageError,
         }
     }
 }

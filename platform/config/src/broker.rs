@@ -104,6 +104,8 @@ pub struct LogConfig {
     pub tail_bytes: u64,
     /// Memory for records that are not yet on disk; producers wait beyond it.
     pub pending_bytes: u64,
+    /// Room on the disk that is given up so that a full one can be emptied.
+    pub reserve_bytes: u64,
     pub retention_check_interval: Duration,
 }
 
@@ -158,6 +160,8 @@ impl BrokerConfig {
         config.node.data_dir = data_dir.to_owned();
         config.listen.address = listen;
         config.http.address = http;
+        // On a laptop less is kept back.
+        config.log.reserve_bytes = 16 << 20;
         config
     }
 
@@ -240,6 +244,7 @@ impl BrokerConfig {
                 wal_bytes: 0,
                 tail_bytes: 0,
                 pending_bytes: 0,
+                reserve_bytes: 0,
                 retention_check_interval: Duration::ZERO,
             },
             topics: TopicsConfig { num_partitions: 0, default_replication_factor: 0, auto_create: false },

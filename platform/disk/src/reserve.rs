@@ -47,26 +47,21 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// The reserve of `bytes` at `path`, made as far as there is room.
-    pub fn open(disk: Arc<dyn Disk>, path: &Path, bytes: u64) -> io::Result<Arc<Self>> {
-        let reserve = Self {
+    /// The reserve of `bytes` at `path`. Nothing is touched before it is [restored](Self::restore).
+    pub fn new(disk: Arc<dyn Disk>, path: &Path, bytes: u64) -> Arc<Self> {
+        Arc::new(Self {
             disk,
             path: path.to_owned(),
             bytes,
             held: AtomicU64::new(0),
             changing: Mutex::new(()),
             watcher: Mutex::new(None),
-        };
-        reserve.shrink_to_size()?;
-        reserve.restore()?;
-        Ok(Arc::new(reserve))
+        })
     }
 
     /// No reserve: it is whole, and there is nothing to give up.
     pub fn none() -> Arc<Self> {
-        let disk = Arc::new(RealDisk);
-        let (held, changing, watcher) = (AtomicU64::new(0), Mutex::new(()), Mutex::new(None));
-        Arc::new(Self { disk, path: PathBuf::new(), bytes: 0, held, changing, watcher })
+        Self::new(Arc::new(RealDisk), Path::new(""), 0)
     }
 
     /// Has `watcher` called whenever a part is given up; one watcher, the last one set.
@@ -104,6 +99,10 @@ impl Reserve {
             Err(error) if is_full(&error) => return Ok(false),
             file => file?,
         };
+        if file.len()? > self.bytes {
+            // The setting was larger before.
+            file.truncate(self.bytes)?;
+        }
         while self.held_bytes() < self.bytes {
             // In parts: of what does not fit as a whole, as much as does.
             let next = (self.held_bytes() + self.part()).min(self.bytes);
@@ -142,15 +141,6 @@ impl Reserve {
         self.disk.open(&self.path, OpenMode::default())?.truncate(rest)?;
         self.held.store(rest, Ordering::Release);
         Ok(())
-    }
-
-    /// One that was larger before.
-    fn shrink_to_size(&self) -> io::Result<()> {
-        match self.disk.open(&self.path, OpenMode::default()) {
-            Ok(file) if file.len()? > self.bytes => file.truncate(self.bytes),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
     }
 
     fn part(&self) -> u64 {

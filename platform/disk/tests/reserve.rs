@@ -11,6 +11,12 @@ use millrace_disk::{Disk, Need, OpenMode, RealDisk, Reserve};
 
 const BYTES: u64 = 160 * 1024;
 
+fn open(disk: Arc<dyn Disk>, path: &Path, bytes: u64) -> Arc<Reserve> {
+    let reserve = Reserve::new(disk, path, bytes);
+    reserve.restore().unwrap();
+    reserve
+}
+
 fn full() -> io::Error {
     io::ErrorKind::StorageFull.into()
 }
@@ -21,11 +27,11 @@ fn it_takes_its_room_on_every_disk_and_shrinks_to_a_smaller_setting() {
     let dirs = [tempfile::tempdir().unwrap()].into_iter().chain(tempfile::tempdir_in("/dev/shm"));
     for dir in dirs {
         let path = dir.path().join("reserve");
-        let reserve = Reserve::open(Arc::new(RealDisk), &path, BYTES).unwrap();
+        let reserve = open(Arc::new(RealDisk), &path, BYTES);
         assert!(reserve.is_whole());
         let blocks = |path: &Path| std::fs::metadata(path).unwrap().blocks() * 512;
         assert!(blocks(&path) >= BYTES, "blocks, not a length only");
-        let reserve = Reserve::open(Arc::new(RealDisk), &path, BYTES / 2).unwrap();
+        let reserve = open(Arc::new(RealDisk), &path, BYTES / 2);
         assert!(reserve.is_whole());
         assert_eq!(std::fs::metadata(&path).unwrap().len(), BYTES / 2);
     }
@@ -33,7 +39,7 @@ fn it_takes_its_room_on_every_disk_and_shrinks_to_a_smaller_setting() {
 
 #[test]
 fn it_is_given_up_in_parts_and_the_last_ones_for_control_alone() {
-    let reserve = Reserve::open(Arc::new(SimDisk::new(1)), Path::new("/reserve"), BYTES).unwrap();
+    let reserve = open(Arc::new(SimDisk::new(1)), Path::new("/reserve"), BYTES);
     let told = Arc::new(AtomicU32::new(0));
     let tell = Arc::clone(&told);
     reserve.watch(move || _ = tell.fetch_add(1, Ordering::SeqCst));
@@ -58,7 +64,7 @@ fn it_is_given_up_in_parts_and_the_last_ones_for_control_alone() {
 
 #[test]
 fn other_errors_cost_nothing() {
-    let reserve = Reserve::open(Arc::new(SimDisk::new(1)), Path::new("/reserve"), BYTES).unwrap();
+    let reserve = open(Arc::new(SimDisk::new(1)), Path::new("/reserve"), BYTES);
     let outcome: io::Result<()> = reserve.with_room(Need::Control, || Err(io::Error::other("damage")));
     assert!(outcome.is_err() && reserve.is_whole());
     let none = Reserve::none();
@@ -70,7 +76,7 @@ fn other_errors_cost_nothing() {
 fn on_a_full_disk_it_is_what_there_is_room_for_and_grows_with_it() {
     let disk = SimDisk::new(1);
     disk.set_capacity(Some(BYTES / 2));
-    let reserve = Reserve::open(Arc::new(disk.clone()), Path::new("/reserve"), BYTES).unwrap();
+    let reserve = open(Arc::new(disk.clone()), Path::new("/reserve"), BYTES);
     assert!(!reserve.is_whole() && reserve.held_bytes() > 0);
     assert_eq!(reserve.held_bytes(), disk.used_bytes(), "nothing is held that nobody knows of");
     let file = reserve.with_room(Need::Control, || {

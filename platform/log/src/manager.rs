@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use millrace_base::{Clock, TopicPartition};
 use millrace_config::TopicConfig;
-use millrace_disk::{Disk, Need};
+use millrace_disk::{Disk, Need, is_passing};
 use parking_lot::Mutex;
 
 use crate::commit::{Engine, Step, Trash, WalCommitter, spawn};
@@ -91,6 +91,13 @@ impl LogManager {
             }
             _ => OpenError::io("lock", &path)(error),
         })?;
+        match options.reserve.restore() {
+            Err(error) if !is_passing(&error) => {
+                return Err(OpenError::io("make the reserve for", dir)(error));
+            }
+            // Recovery goes on with what there is of it.
+            _ => {}
+        }
         let engine = Engine::new(disk, dir.to_owned(), options, clock);
         let mut inner = Inner {
             engine: Arc::clone(&engine),

@@ -225,7 +225,7 @@ fn a_start_on_a_full_disk_serves_and_makes_room() {
 #[test]
 fn the_reserve_lets_records_be_deleted_and_is_whole_before_new_ones_are_taken() {
     let disk = SimDisk::new(1);
-    let reserve = Reserve::open(Arc::new(disk.clone()), Path::new("/reserve"), 64 * 1024).unwrap();
+    let reserve = Reserve::new(Arc::new(disk.clone()), Path::new("/reserve"), 64 * 1024);
     let (manager, log) = open_with(&disk, Arc::clone(&reserve));
     // Makes the whole write-ahead log.
     manager.step(EngineStep::Checkpoint);

@@ -75,10 +75,19 @@ impl Member {
     /// The way into the cluster of a sole voter.
     pub(crate) async fn lead_alone(&self) -> Result<(), StartError> {
         self.node.lead_alone().await?;
-        self.register().await.map_err(|error| match error {
-            RegisterError::Final(error) => StartError::NotReady(error),
-            RegisterError::Retry(error) => ReadyError::Stopped { reason: error.to_string() }.into(),
-        })
+        loop {
+            return match self.register().await {
+                Ok(()) => Ok(()),
+                Err(RegisterError::Final(error)) => Err(StartError::NotReady(error)),
+                Err(RegisterError::Retry(SubmitError::Stalled { .. })) => {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                    continue;
+                }
+                Err(RegisterError::Retry(error)) => {
+                    Err(ReadyError::Stopped { reason: error.to_string() }.into())
+                }
+            };
+        }
     }
 
     /// The way into the cluster of everyone else, for as long as it takes.
@@ -190,10 +199,13 @@ impl Member {
     async fn attempt(&self, leader: Option<BrokerId>, command: &Command) -> Result<Attempt, SubmitError> {
         match leader {
             Some(leader) if leader != self.id() => self.forward(leader, command).await,
-            _ => match self.node.propose(command.clone()).await {
-                Ok(applied) => Ok(Attempt::Applied(applied)),
-                Err(ProposeError::NotLeader { leader }) => Ok(Attempt::Again { leader }),
-                Err(ProposeError::Stopped { reason }) => Err(SubmitError::Shutdown { reason }),
+            _ => tokio::select! {
+                proposed = self.node.propose(command.clone()) => match proposed {
+                    Ok(applied) => Ok(Attempt::Applied(applied)),
+                    Err(ProposeError::NotLeader { leader }) => Ok(Attempt::Again { leader }),
+                    Err(error) => Err(error.into()),
+                },
+                reason = self.node.stalled() => Err(SubmitError::Stalled { reason: reason.to_string() }),
             },
         }
     }
@@ -247,7 +259,9 @@ impl Member {
         match self.node.propose(command).await {
             Ok((index, answer)) => SubmitReply::Applied { index, answer },
             Err(ProposeError::NotLeader { leader }) => SubmitReply::NotLeader { leader },
-            Err(ProposeError::Stopped { .. }) => SubmitReply::NotLeader { leader: None },
+            Err(ProposeError::Stalled { .. } | ProposeError::Stopped { .. }) => {
+                SubmitReply::NotLeader { leader: None }
+            }
         }
     }
 
@@ -259,7 +273,9 @@ impl Member {
         match self.node.add_learner(broker).await {
             Ok(()) => JoinReply::Joined,
             Err(ProposeError::NotLeader { leader }) => JoinReply::NotLeader { leader },
-            Err(ProposeError::Stopped { reason }) => JoinReply::Refused(reason),
+            Err(ProposeError::Stalled { reason } | ProposeError::Stopped { reason }) => {
+                JoinReply::Refused(reason)
+            }
         }
     }
 }

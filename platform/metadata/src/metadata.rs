@@ -50,6 +50,9 @@ pub enum SubmitError {
     /// The command may have been, or may yet be carried out.
     #[error("the metadata quorum did not answer in time")]
     Timeout,
+    /// The metadata cannot be written for now, and go on by themselves. The command may yet be carried out.
+    #[error("the metadata wait for this to pass: {reason}")]
+    Stalled { reason: String },
     #[error("the metadata of this broker has stopped: {reason}")]
     Shutdown { reason: String },
 }
@@ -58,6 +61,7 @@ impl From<ProposeError> for SubmitError {
     fn from(error: ProposeError) -> Self {
         match error {
             ProposeError::NotLeader { leader } => Self::NotLeader { leader },
+            ProposeError::Stalled { reason } => Self::Stalled { reason },
             ProposeError::Stopped { reason } => Self::Shutdown { reason },
         }
     }
@@ -88,7 +92,9 @@ impl Metadata {
     /// broker's answers ([`Self::handle_peer`]) for it: see [`Self::ready`].
     pub async fn start(options: MetadataOptions, network: Arc<dyn PeerNetwork>) -> Result<Self, StartError> {
         let me = options.registration.id;
-        let node = Node::open(&options.dir, me, options.tuning, Arc::clone(&network)).await?;
+        let node =
+            Node::open(&options.dir, me, options.tuning, Arc::clone(&network), Arc::clone(&options.reserve))
+                .await?;
         if options.voters.contains(me) && !node.is_initialized().await? {
             node.initialize(options.voters.ids()).await?;
         }
@@ -112,6 +118,11 @@ impl Metadata {
     /// Why the metadata of this broker has stopped, if it has: a disk that failed, mostly.
     pub fn failure(&self) -> Option<String> {
         self.member.node().failure()
+    }
+
+    /// What the metadata wait for to pass before anything can be changed, if so.
+    pub fn stall(&self) -> Option<Arc<str>> {
+        self.member.node().stall()
     }
 
     /// The latest image; takes no lock.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use millrace_base::BrokerId;
+use millrace_disk::Reserve;
 
 use crate::command::BrokerRegistration;
 
@@ -70,6 +72,8 @@ pub struct MetadataOptions {
     /// The voters that a new cluster begins with, the same list on each of them. A broker that is not among
     /// them asks them to be sent the log, as a learner. Of no effect once the broker belongs to a cluster.
     pub voters: VoterSet,
+    /// What may be given up so that the metadata can be written on a full disk.
+    pub reserve: Arc<Reserve>,
     pub tuning: RaftTuning,
 }
 
@@ -77,6 +81,13 @@ impl MetadataOptions {
     /// A cluster of one, with a name of its own making.
     pub fn single(dir: PathBuf, registration: BrokerRegistration) -> Self {
         let voters = VoterSet::single(registration.id);
-        Self { dir, cluster_id: None, registration, voters, tuning: RaftTuning::default() }
+        Self {
+            dir,
+            cluster_id: None,
+            registration,
+            voters,
+            reserve: Reserve::none(),
+            tuning: RaftTuning::default(),
+        }
     }
 }

@@ -1,12 +1,17 @@
 //! A disk that fills up: writes are refused with an error that says so, reads go on, nothing acknowledged is
-//! lost, and when there is room again writes go on too, without a restart.
+//! lost, and when there is room again writes go on too, without a restart. Deletions make that room, also after a
+//! crash, since a reserve is kept for them.
 
 // Test helpers are tests, too.
 #![allow(clippy::unwrap_used)]
 
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use millrace_client::admin::OffsetSpec;
+use millrace_client::admin::{NewTopic, OffsetSpec};
 use millrace_client::{Client, StartAt, Transport};
 use millrace_integration_tests::raw::{Connection, batch};
 use millrace_protocol::ErrorCode;
@@ -39,27 +44,68 @@ fn small_disk(mount: &str, directory: &TempDir) -> Option<Vec<String>> {
     None
 }
 
-async fn check(mount: &str) {
-    let directory = TempDir::with_prefix("millrace-disk-").unwrap();
-    let Some(wrapper) = small_disk(mount, &directory) else {
+/// A broker on a disk of its own; `None` where that cannot be had.
+fn start(mount: &str, directory: &TempDir, reserve: &str) -> Option<Broker> {
+    let Some(wrapper) = small_disk(mount, directory) else {
         skipped("this user may not mount a file system in a namespace of its own");
-        return;
+        return None;
     };
     let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
-    let mut broker = Broker::builder()
+    let broker = Broker::builder()
         .setting("log", "wal_bytes = \"16MiB\"")
         .setting("log", "tail_bytes = \"8MiB\"")
+        .setting("log", format!("reserve_bytes = \"{reserve}\""))
         .data_dir(directory.path().join("data"))
         .wrapper(&wrapper)
         .start()
         .unwrap();
+    Some(broker)
+}
+
+/// Somebody else's file on the broker's disk, as only that process sees it.
+struct Filler(PathBuf);
+
+impl Filler {
+    /// Takes the room to its last byte.
+    fn take_all(broker: &Broker) -> Self {
+        let root = PathBuf::from(format!("/proc/{}/root", broker.pid().unwrap()));
+        let path = root.join(broker.data_dir().strip_prefix("/").unwrap()).join("somebody-elses");
+        let mut file = File::options().create(true).append(true).open(&path).unwrap();
+        for len in [1024 * 1024, 4096, 1] {
+            while file.write_all(&vec![1; len]).is_ok() {}
+        }
+        Self(path)
+    }
+
+    fn remove(&self) {
+        std::fs::remove_file(&self.0).unwrap();
+    }
+}
+
+fn readiness(broker: &Broker) -> String {
+    broker.http("/readyz").map(|(status, text)| format!("{status} {text}")).unwrap_or_default()
+}
+
+fn await_readiness(broker: &Broker, what: &str) {
+    eventually(&format!("/readyz says {what:?}"), Duration::from_secs(60), || {
+        readiness(broker).contains(what).then_some(())
+    });
+}
+
+async fn check(mount: &str) {
+    let directory = TempDir::with_prefix("millrace-disk-").unwrap();
+    let Some(mut broker) = start(mount, &directory, "8MiB") else { return };
     let mut connection = Connection::open(broker.address()).unwrap();
-    connection.create_topic("filler", &[("segment.bytes", "16777216")]);
-    connection.create_topic("kept", &[("file.delete.delay.ms", "0")]);
+    connection.create_topic("filler", &[("segment.bytes", "16777216"), ("retention.ms", "-1")]);
+    connection.create_topic("kept", &[("retention.ms", "-1")]);
     assert_eq!(connection.produce("kept", &batch(b"before", Codec::None)), (0, 0));
 
     let stored = fill(&mut connection);
     println!("{stored} records fit onto the disk");
+    let filler = Filler::take_all(&broker);
+    await_readiness(&broker, "the disk is full");
+    // The metadata have the reserve.
+    connection.create_topic("made-on-a-full-disk", &[]);
     assert!(broker.is_running().unwrap(), "a full disk ended the broker");
 
     if mount == MOUNT_EXT4 {
@@ -75,13 +121,23 @@ async fn check(mount: &str) {
                 .is_empty()
                 .then_some(())
         });
-        broker.restart().unwrap();
+        broker.restart_unready().unwrap();
+        await_readiness(&broker, "the log waits for this to pass");
+        let mut connection = Connection::open(broker.address()).unwrap();
+        let (error, _) = connection.produce("kept", &batch(b"refused", Codec::None));
+        assert_eq!(error, ErrorCode::KafkaStorageError.code());
     }
 
     let client = broker.client(Transport::Tcp).connect().await.unwrap();
-    assert_eq!(count(&client, "filler").await, stored, "what was acknowledged can be read from a full disk");
+    // What was acknowledged, and perhaps the record that was given up waiting for.
+    let found = count(&client, "filler").await;
+    assert!(
+        found == stored || found == stored + 1,
+        "{found} of {stored} records can be read from a full disk"
+    );
     assert_eq!(count(&client, "kept").await, 1);
 
+    // What somebody else has stays: the deletion makes the room.
     client.admin().delete_topic("filler").await.unwrap();
     let written = eventually_async("room for records", Duration::from_secs(60), || async {
         let mut connection = Connection::open(broker.address()).ok()?;
@@ -90,6 +146,8 @@ async fn check(mount: &str) {
     });
     assert!(written.await >= 1);
     assert!(count(&client, "kept").await >= 2);
+    await_readiness(&broker, "200");
+    drop(filler);
     assert!(broker.stop().unwrap().success(), "the broker does not stop in order:\n{}", broker.log());
 }
 
@@ -111,6 +169,32 @@ fn fill(connection: &mut Connection) -> usize {
         assert_eq!(usize::try_from(offset).unwrap(), stored);
     }
     panic!("more records were acknowledged than fit onto the disk");
+}
+
+/// Without a reserve nothing can be changed on a full disk; a refusal says so, and it passes without a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_go_on_when_a_full_disk_has_room_again() {
+    let directory = TempDir::with_prefix("millrace-disk-").unwrap();
+    let Some(mut broker) = start(MOUNT_TMPFS, &directory, "0") else { return };
+    let client = broker.client(Transport::Tcp).connect().await.unwrap();
+    let filler = Filler::take_all(&broker);
+    let refused = eventually_async("a refused topic", Duration::from_secs(60), || async {
+        // The first ones fit into what the file has.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let topic = format!("topic-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        client.admin().create_topic(NewTopic::new(&topic, 50)).await.err()
+    });
+    let refused = refused.await.to_string();
+    assert!(refused.contains("KAFKA_STORAGE_ERROR") || refused.contains("KafkaStorageError"), "{refused}");
+    await_readiness(&broker, "the metadata wait for this to pass: write the metadata's log: No space left");
+    filler.remove();
+    await_readiness(&broker, "200");
+    client.admin().create_topic(NewTopic::new("after", 1)).await.unwrap();
+    let mut connection = Connection::open(broker.address()).unwrap();
+    assert_eq!(connection.produce("after", &batch(b"written", Codec::None)), (0, 0));
+    assert!(broker.stop().unwrap().success(), "the broker does not stop in order:\n{}", broker.log());
+    // What was waiting may have been carried out or not; nothing is in the way of a start.
+    broker.restart().unwrap();
 }
 
 /// Reads all records of partition 0.

@@ -268,6 +268,17 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         },
     },
     Setting {
+        name: "log.reserve_bytes",
+        kind: Kind::Size,
+        default: "64MiB",
+        check: Check::Range(0, 64 << 30),
+        effect: Applied,
+        doc: "Room on the disk that is kept, preallocated, for the way back from a full one: checkpoints, metadata and retention take from it, so that deleted topics and records make room. New records are taken when it is whole again.",
+        assign: |c, v| {
+            c.log.reserve_bytes = v.unsigned();
+        },
+    },
+    Setting {
         name: "log.retention_check_interval",
         kind: Kind::Duration,
         default: "5m",

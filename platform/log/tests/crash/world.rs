@@ -142,8 +142,7 @@ impl World {
             wal_bytes: 64 * 1024,
             tail_bytes: 200 * 1024,
             threading: Threading::Stepped,
-            reserve: Reserve::open(Arc::clone(&disk), Path::new("/reserve"), self.reserve_bytes)
-                .map_err(|_| self.crashed())?,
+            reserve: Reserve::new(Arc::clone(&disk), Path::new("/reserve"), self.reserve_bytes),
             ..LogOptions::default()
         };
         match LogManager::open(disk, Path::new("/data"), options, self.clock.clone()) {

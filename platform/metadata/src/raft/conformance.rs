@@ -3,9 +3,11 @@
 use std::fs::File;
 use std::sync::Arc;
 
+use millrace_disk::{RealDisk, Reserve};
 use openraft::testing::{StoreBuilder, Suite};
 
 use super::log_store::LogStore;
+use super::patience::Patience;
 use super::state_machine::StateMachine;
 use super::{StorageError, TypeConfig};
 
@@ -14,9 +16,10 @@ struct Builder;
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, tempfile::TempDir> for Builder {
     async fn build(&self) -> Result<(tempfile::TempDir, LogStore, StateMachine), StorageError> {
         let dir = tempfile::tempdir().unwrap();
+        let patience = Patience::new(Reserve::none());
         let lock = Arc::new(File::create(dir.path().join("lock")).unwrap());
-        let (log, ..) = LogStore::open(dir.path(), 0, lock).unwrap();
-        let (state_machine, _) = StateMachine::open(dir.path().to_owned()).unwrap();
+        let (log, ..) = LogStore::open(Arc::new(RealDisk), dir.path(), 0, patience.clone(), lock).unwrap();
+        let (state_machine, _) = StateMachine::open(dir.path().to_owned(), patience).unwrap();
         Ok((dir, log, state_machine))
     }
 }

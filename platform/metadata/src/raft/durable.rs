@@ -1,4 +1,4 @@
-//! Small files that are replaced as a whole: the vote, the commit hint, snapshots.
+//! The form of small files that are replaced as a whole: the vote, the commit hint, snapshots.
 //!
 //! ```text
 //!  0  8  magic, another for each purpose
@@ -10,8 +10,7 @@
 //!
 //! Integers are little-endian. Version rule: a reader refuses a version that it does not know.
 
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 use millrace_protocol::crc::crc32c;
@@ -45,26 +44,6 @@ pub(crate) fn open_sealed(magic: [u8; 8], version: u32, sealed: &[u8]) -> Result
         return Err("its checksum does not match".into());
     }
     Ok(body)
-}
-
-/// Replaces the file: a crash leaves the old contents or the new, never a mixture.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut new_name = path.file_name().unwrap_or_default().to_owned();
-    new_name.push(".new");
-    let new_path = path.with_file_name(new_name);
-    let mut file = File::create(&new_path)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&new_path, path)?;
-    sync_parent(path)
-}
-
-/// Makes a file's name (created or renamed) survive a crash.
-pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
 }
 
 /// The file's contents, `None` if there is no such file.

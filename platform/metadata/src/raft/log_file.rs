@@ -34,15 +34,13 @@
 //! What is looked through for that frame holds clients' bytes. They cannot make one: its checksum takes in the
 //! salt, which no client learns.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use millrace_base::TopicId;
+use millrace_disk::{Disk, DiskFile, OpenMode, is_out_of_files, is_passing, replace};
 use millrace_protocol::crc::{crc32c, crc32c_append};
-
-use super::durable::{sync_parent, write_atomically};
 
 const MAGIC: &[u8; 8] = b"MILLRAFT";
 const VERSION: u32 = 2;
@@ -100,27 +98,41 @@ pub(crate) struct Recovered {
     pub(crate) torn_bytes: u64,
 }
 
-/// The open file. After a failed write it refuses all others: what the disk holds is then unknown.
-#[derive(Debug)]
+/// The open file. A write that met an error that [passes](is_passing) may be repeated: it is the only one that was
+/// not synced, and it is done again as a whole, at the same place. After any other error all writes are refused: what
+/// the disk holds is then unknown.
 pub(crate) struct LogFile {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
-    file: File,
+    file: Arc<dyn DiskFile>,
     node_id: u64,
     salt: Salt,
     end: u64,
     next_sequence: u64,
+    /// The file has taken another's place, and a crash may undo that.
+    is_new: bool,
     failed: bool,
 }
 
 impl LogFile {
     /// Opens the file, creating it if it is missing, and cuts off a torn tail.
-    pub(crate) fn open(path: &Path, node_id: u64) -> Result<(Self, Recovered), LogFileError> {
+    pub(crate) fn open(
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        node_id: u64,
+    ) -> Result<(Self, Recovered), LogFileError> {
         let io = |verb| move |source| LogFileError::Io { verb, path: path.to_owned(), source };
-        if !path.try_exists().map_err(io("look for"))? {
-            write_atomically(path, &header(node_id, random_salt())).map_err(io("create"))?;
-        }
-        let file = OpenOptions::new().read(true).write(true).open(path).map_err(io("open"))?;
-        let bytes = std::fs::read(path).map_err(io("read"))?;
+        let file = match disk.open(path, OpenMode::default()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                replace(&**disk, path, &header(node_id, random_salt())).map_err(io("create"))?;
+                disk.open(path, OpenMode::default())
+            }
+            opened => opened,
+        };
+        let file = file.map_err(io("open"))?;
+        let len = file.len().map_err(io("read"))?;
+        let mut bytes = vec![0; len as usize];
+        file.read_exact_at(&mut bytes, 0).map_err(io("read"))?;
         let salt = check_header(&bytes, node_id)
             .map_err(|reason| LogFileError::Foreign { path: path.to_owned(), reason })?;
 
@@ -141,17 +153,18 @@ impl LogFile {
                 return Err(LogFileError::Damaged { path: path.to_owned(), position: position as u64 });
             }
             recovered.torn_bytes = (bytes.len() - position) as u64;
-            file.set_len(position as u64)
-                .and_then(|()| file.sync_all())
-                .map_err(io("cut the torn tail of"))?;
+            file.truncate(position as u64).and_then(|()| file.sync()).map_err(io("cut the torn tail of"))?;
         }
         let log = Self {
+            disk: Arc::clone(disk),
             path: path.to_owned(),
             file,
             node_id,
             salt,
             end: position as u64,
             next_sequence: sequence,
+            // Whoever renamed it may not have come to making that durable.
+            is_new: true,
             failed: false,
         };
         Ok((log, recovered))
@@ -163,13 +176,19 @@ impl LogFile {
 
     /// Writes the records as one frame; when it returns they are on disk, all of them.
     pub(crate) fn append(&mut self, records: &[Record]) -> io::Result<()> {
-        if self.failed {
-            return Err(io::Error::other("the metadata log failed before; restart the broker"));
-        }
+        self.check_sound()?;
+        self.keep_name()?;
         let frame = encode_frame(records, self.salt, self.next_sequence)?;
-        let written = self.file.write_all_at(&frame, self.end).and_then(|()| self.file.sync_data());
-        self.failed = written.is_err();
-        written?;
+        let written = self.file.write_all_at(&[&frame], self.end).and_then(|()| self.file.sync());
+        if let Err(error) = written {
+            self.failed = !is_passing(&error);
+            if !self.failed {
+                // Half a frame is room that others may need. If it stays, the next frame is written over it, and to a
+                // restart it is a torn tail: no frame can begin within.
+                let _ = self.file.truncate(self.end);
+            }
+            return Err(error);
+        }
         self.end += frame.len() as u64;
         self.next_sequence += 1;
         Ok(())
@@ -177,26 +196,45 @@ impl LogFile {
 
     /// Replaces the whole contents with these records, or leaves the file as it was.
     pub(crate) fn rewrite(&mut self, records: &[Record]) -> io::Result<()> {
-        if self.failed {
-            return Err(io::Error::other("the metadata log failed before; restart the broker"));
-        }
+        self.check_sound()?;
         let new_path = self.path.with_extension("log.new");
         let salt = random_salt();
         let mut bytes = header(self.node_id, salt).to_vec();
         bytes.extend(encode_frame(records, salt, 1)?);
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&new_path)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&new_path, &self.path)?;
+        let made = || {
+            let file = self.disk.open(&new_path, OpenMode { create: true, ..OpenMode::default() })?;
+            file.truncate(0)?;
+            file.write_all_at(&[&bytes], 0)?;
+            file.sync()?;
+            self.disk.rename(&new_path, &self.path)?;
+            Ok(file)
+        };
+        let file = made().inspect_err(|_: &io::Error| _ = self.disk.remove_file(&new_path))?;
         // From here on the old file is no longer the one a restart finds.
         self.file = file;
         self.salt = salt;
         self.end = bytes.len() as u64;
         self.next_sequence = 2;
-        let synced = sync_parent(&self.path);
-        self.failed = synced.is_err();
-        synced
+        self.is_new = true;
+        self.keep_name()
+    }
+
+    /// Nothing is acknowledged in a file whose name a crash may take back.
+    fn keep_name(&mut self) -> io::Result<()> {
+        if self.is_new {
+            let synced = self.disk.sync_dir(self.path.parent().unwrap_or(Path::new(".")));
+            self.failed = synced.as_ref().is_err_and(|error| !is_out_of_files(error));
+            synced?;
+            self.is_new = false;
+        }
+        Ok(())
+    }
+
+    fn check_sound(&self) -> io::Result<()> {
+        if self.failed {
+            return Err(io::Error::other("the metadata log failed before; restart the broker"));
+        }
+        Ok(())
     }
 }
 

@@ -19,14 +19,16 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+use millrace_disk::{Disk, replace};
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{AnyError, LogState, OptionalSend, RaftLogReader, StorageIOError};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::codec::{EntryError, decode_entry, encode_entry, entry_id, log_id};
-use super::durable::{open_sealed, read_if_exists, seal, write_atomically};
+use super::durable::{open_sealed, read_if_exists, seal};
 use super::log_file::{LogFile, LogFileError, Record};
+use super::patience::Patience;
 use super::{Entry, LogId, StorageError, TypeConfig, Vote};
 
 const VOTE_MAGIC: [u8; 8] = *b"MRVOTE\0\0";
@@ -116,8 +118,10 @@ enum Op {
 impl LogStore {
     /// Recovers the log in `dir`. The thread ends, and lets go of `lock`, when the store is dropped.
     pub(super) fn open(
+        disk: Arc<dyn Disk>,
         dir: &Path,
         node_id: u64,
+        patience: Patience,
         lock: Arc<File>,
     ) -> Result<(Self, LogSize, JoinHandle<()>), LogStoreError> {
         let vote = read_vote(dir)?;
@@ -126,7 +130,7 @@ impl LogStore {
             let reason = "the vote is there, the log is not".to_owned();
             return Err(LogFileError::Foreign { path: log_path, reason }.into());
         }
-        let (file, recovered) = LogFile::open(&log_path, node_id)?;
+        let (file, recovered) = LogFile::open(&disk, &log_path, node_id)?;
         if recovered.torn_bytes > 0 {
             tracing::warn!(bytes = recovered.torn_bytes, "cut an unfinished write off the metadata log");
         }
@@ -144,7 +148,8 @@ impl LogStore {
 
         let state = Arc::new(Mutex::new(state));
         let (sender, ops) = mpsc::channel();
-        let writer = Writer { dir: dir.to_owned(), file, state: Arc::clone(&state), _lock: lock };
+        let (dir, state_of_writer) = (dir.to_owned(), Arc::clone(&state));
+        let writer = Writer { disk, dir, file, state: state_of_writer, patience, _lock: lock };
         let thread = std::thread::Builder::new()
             .name("metadata-log".into())
             .spawn(move || writer.run(&ops))
@@ -169,9 +174,11 @@ fn thread_gone() -> io::Error {
 }
 
 struct Writer {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     file: LogFile,
     state: Arc<Mutex<State>>,
+    patience: Patience,
     _lock: Arc<File>,
 }
 
@@ -180,9 +187,9 @@ impl Writer {
         let vote_path = self.dir.join("vote");
         while let Ok(op) = ops.recv() {
             match op {
-                Op::Append { records, flushed } => flushed.log_io_completed(self.file.append(&records)),
+                Op::Append { records, flushed } => flushed.log_io_completed(self.append(&records)),
                 Op::Write { records, done } => {
-                    let written = self.file.append(&records);
+                    let written = self.append(&records);
                     // What is dead only takes space; if the rewriting broke the file, the next write says so.
                     if let Err(error) = self.rewrite_if_mostly_dead() {
                         tracing::warn!(%error, "could not drop purged entries from the metadata log");
@@ -190,7 +197,8 @@ impl Writer {
                     let _ = done.send(written);
                 }
                 Op::Vote { sealed, done } => {
-                    let _ = done.send(write_atomically(&vote_path, &sealed));
+                    let write = || replace(&*self.disk, &vote_path, &sealed);
+                    let _ = done.send(self.patience.write("write the metadata's vote", write));
                 }
                 Op::Committed { sealed } => {
                     if let Err(error) = self.write_committed(&sealed) {
@@ -199,6 +207,10 @@ impl Writer {
                 }
             }
         }
+    }
+
+    fn append(&mut self, records: &[Record]) -> io::Result<()> {
+        self.patience.write("write the metadata's log", || self.file.append(records))
     }
 
     /// The state may be ahead of this operation; what follows then writes the same once more, which replays

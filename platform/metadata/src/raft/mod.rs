@@ -10,6 +10,7 @@ mod log_file;
 mod log_store;
 mod network;
 pub(crate) mod node;
+mod patience;
 mod proposer;
 mod snapshot_file;
 mod state_machine;

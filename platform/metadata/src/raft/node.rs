@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_base::BrokerId;
+use millrace_disk::{RealDisk, Reserve};
 use openraft::error::{Fatal, InitializeError, RaftError};
 use openraft::{Config, EmptyNode, Raft, SnapshotPolicy};
 use parking_lot::Mutex;
@@ -17,11 +19,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 use super::codec::EntryError;
 use super::log_file::LogFileError;
 use super::log_store::{LogSize, LogStore, LogStoreError};
 use super::network::{Connections, decode_snapshot};
+use super::patience::{Patience, Stall};
 use super::proposer::{self, Pending};
 use super::state_machine::{Files, Published, StateMachine, StateMachineError};
 use super::{NodeId, TypeConfig, broker_id, node_id};
@@ -37,6 +41,8 @@ const LOG_BYTES_MAX: u64 = 32 << 20;
 const SNAPSHOT_PIECE_BYTES: u64 = 1 << 20;
 /// For one piece of a snapshot to arrive, and for the whole to be written by who receives it.
 const SNAPSHOT_TIMEOUT_MS: u64 = 30_000;
+/// How long a write that cannot be done is waited for by who has a command in it.
+const STALL_BORNE: Duration = Duration::from_secs(2);
 /// Commands that wait for the one in flight; more wait in `submit`.
 const PROPOSALS_WAITING: usize = 1024;
 
@@ -78,6 +84,8 @@ impl From<LogStoreError> for NodeError {
 pub(crate) enum ProposeError {
     /// Certainly not carried out.
     NotLeader { leader: Option<BrokerId> },
+    /// Certainly not carried out: nothing can be written for now.
+    Stalled { reason: String },
     /// The node has stopped.
     Stopped { reason: String },
 }
@@ -92,6 +100,9 @@ pub(crate) struct Node {
     tasks: Vec<AbortHandle>,
     log_thread: Mutex<Option<JoinHandle<()>>>,
     files: Files,
+    /// Of votes and the log.
+    patience: Patience,
+    snapshot_patience: Patience,
     /// Of the directory, while anything may still be written there.
     lock: Mutex<Option<Arc<File>>>,
     runtime: tokio::runtime::Handle,
@@ -102,7 +113,7 @@ pub(crate) struct Node {
 impl Drop for Node {
     fn drop(&mut self) {
         if !self.stopped.swap(true, Ordering::AcqRel) {
-            self.tasks.iter().for_each(AbortHandle::abort);
+            self.stop_waiting();
             let (raft, files, lock) = (self.raft.clone(), self.files.clone(), self.lock.lock().take());
             self.runtime.spawn(async move {
                 let _ = raft.shutdown().await;
@@ -119,11 +130,14 @@ impl Node {
         id: BrokerId,
         tuning: RaftTuning,
         network: Arc<dyn PeerNetwork>,
+        reserve: Arc<Reserve>,
     ) -> Result<Self, NodeError> {
         let id = node_id(id).ok_or_else(|| NodeError::Other(format!("broker id {id} is negative")))?;
         let lock = Arc::new(lock_directory(dir)?);
-        let (log, size, log_thread) = LogStore::open(dir, id, Arc::clone(&lock))?;
-        let (state_machine, published) = StateMachine::open(dir.to_owned())?;
+        let (patience, snapshot_patience) = (Patience::new(Arc::clone(&reserve)), Patience::new(reserve));
+        let disk = Arc::new(RealDisk);
+        let (log, size, log_thread) = LogStore::open(disk, dir, id, patience.clone(), Arc::clone(&lock))?;
+        let (state_machine, published) = StateMachine::open(dir.to_owned(), snapshot_patience.clone())?;
         let files = state_machine.files();
         if log.purged_index() > state_machine.applied_index() {
             return Err(NodeError::SnapshotMissing { path: dir.join("snapshot") });
@@ -142,6 +156,8 @@ impl Node {
             tasks: vec![proposing.abort_handle(), bounding.abort_handle()],
             log_thread: Mutex::new(Some(log_thread)),
             files,
+            patience,
+            snapshot_patience,
             lock: Mutex::new(Some(lock)),
             runtime: tokio::runtime::Handle::current(),
             stopped: AtomicBool::new(false),
@@ -209,6 +225,9 @@ impl Node {
         let stopped = || ProposeError::Stopped {
             reason: self.failure().unwrap_or_else(|| "it was shut down".to_owned()),
         };
+        if let Some(reason) = &*self.patience.stall().borrow() {
+            return Err(ProposeError::Stalled { reason: reason.to_string() });
+        }
         let (answer, answered) = oneshot::channel();
         self.proposals.send(Pending { command, answer }).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
@@ -269,12 +288,37 @@ impl Node {
         encode(&reply).unwrap_or_default()
     }
 
+    fn stop_waiting(&self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+        self.patience.stop();
+        self.snapshot_patience.stop();
+    }
+
+    /// Why nothing can be written for now, if so.
+    pub(crate) fn stall(&self) -> Stall {
+        self.patience.stall().borrow().clone().or_else(|| self.snapshot_patience.stall().borrow().clone())
+    }
+
+    /// Returns when commands have not been written for a while, with the reason.
+    pub(crate) async fn stalled(&self) -> Arc<str> {
+        let mut stall = self.patience.stall();
+        loop {
+            // The sender lives as long as this node.
+            let Ok(Some(reason)) = stall.wait_for(Option::is_some).await.map(|reason| reason.clone()) else {
+                return std::future::pending().await;
+            };
+            if timeout(STALL_BORNE, stall.wait_for(Option::is_none)).await.is_err() {
+                return reason;
+            }
+        }
+    }
+
     /// Stops and waits until the files are closed.
     pub(crate) async fn shutdown(&self) {
         if self.stopped.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.tasks.iter().for_each(AbortHandle::abort);
+        self.stop_waiting();
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "the metadata's Raft node ended badly");
         }

@@ -1,4 +1,4 @@
-//! The file `snapshot`: the image up to some entry, sealed and replaced as [`super::durable`] says.
+//! The file `snapshot`: the image up to some entry, sealed as [`super::durable`] says.
 //!
 //! Its body, integers little-endian:
 //!
@@ -11,10 +11,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use millrace_disk::{RealDisk, replace};
 use serde::{Deserialize, Serialize};
 
 use super::codec::{MembershipForm, entry_id, log_id};
-use super::durable::{open_sealed, read_if_exists, seal, write_atomically};
+use super::durable::{open_sealed, read_if_exists, seal};
 use super::log_file::EntryId;
 use super::{LogId, SnapshotMeta, StoredMembership};
 
@@ -61,7 +62,7 @@ pub(super) fn write(dir: &Path, meta: &SnapshotMeta, image: &[u8]) -> io::Result
     })?;
     let len = u32::try_from(description.len()).map_err(|_| io::Error::other("a description over 4 GiB"))?;
     let body = [&len.to_le_bytes()[..], &description, image].concat();
-    write_atomically(&dir.join("snapshot"), &seal(MAGIC, VERSION, &body))
+    replace(&RealDisk, &dir.join("snapshot"), &seal(MAGIC, VERSION, &body))
 }
 
 /// The snapshot and the image's bytes.

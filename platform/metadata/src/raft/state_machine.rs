@@ -13,6 +13,7 @@ use openraft::{AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapsh
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::patience::Patience;
 use super::snapshot_file::{self, SnapshotFileError};
 use super::{Entry, LogId, SnapshotMeta, StorageError, StoredMembership, TypeConfig};
 use crate::apply::apply;
@@ -64,6 +65,7 @@ pub(crate) struct StateMachine {
 pub(crate) struct Files {
     dir: PathBuf,
     last: Arc<Mutex<LastSnapshot>>,
+    patience: Patience,
 }
 
 enum LastSnapshot {
@@ -82,7 +84,8 @@ impl Files {
                 LastSnapshot::At(last) if meta.last_log_id < last => return Ok(()),
                 LastSnapshot::At(_) => {}
             }
-            snapshot_file::write(&files.dir, &meta, &image)?;
+            let write = || snapshot_file::write(&files.dir, &meta, &image);
+            files.patience.write("write the metadata's snapshot", write)?;
             *last = LastSnapshot::At(meta.last_log_id);
             Ok(())
         });
@@ -108,7 +111,7 @@ impl Files {
 
 impl StateMachine {
     /// Starts from the snapshot in `dir`, or empty.
-    pub(crate) fn open(dir: PathBuf) -> Result<(Self, Published), StateMachineError> {
+    pub(crate) fn open(dir: PathBuf, patience: Patience) -> Result<(Self, Published), StateMachineError> {
         let state = match snapshot_file::read(&dir)? {
             Some((meta, image)) => State {
                 image: image_form::decode(&image)?,
@@ -121,7 +124,7 @@ impl StateMachine {
         };
         let image = Arc::new(ArcSwap::from_pointee(state.image.clone()));
         let published = Published { image, applied: watch::Sender::new(state.image.applied_index()) };
-        let files = Files { dir, last: Arc::new(Mutex::new(LastSnapshot::At(state.last_applied))) };
+        let files = Files { dir, last: Arc::new(Mutex::new(LastSnapshot::At(state.last_applied))), patience };
         Ok((Self { state, published: published.clone(), files }, published))
     }
 
@@ -228,12 +231,15 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
 #[cfg(test)]
 mod tests {
+    use millrace_disk::Reserve;
+
     use super::*;
 
     #[tokio::test]
     async fn a_snapshot_that_comes_after_the_shutdown_is_not_written() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut state_machine, _) = StateMachine::open(dir.path().to_owned()).unwrap();
+        let (mut state_machine, _) =
+            StateMachine::open(dir.path().to_owned(), Patience::new(Reserve::none())).unwrap();
         let mut late = state_machine.get_snapshot_builder().await;
         state_machine.files().close();
         assert!(late.build_snapshot().await.is_err());

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use millrace_base::{BrokerId, TopicId};
+use millrace_disk::Reserve;
 use millrace_metadata::{
     BrokerRegistration, Command, Image, Metadata, MetadataOptions, Outcome, PartitionAssignment, PeerError,
     PeerNetwork, RaftRpc, RaftTuning, SubmitError, VoterSet,
@@ -74,6 +75,7 @@ impl Cluster {
             cluster_id: None,
             registration: registration(id),
             voters: self.voters.clone(),
+            reserve: Reserve::none(),
             tuning: TUNING,
         };
         let network = Arc::clone(&self.hub) as Arc<dyn PeerNetwork>;

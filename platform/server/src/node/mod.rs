@@ -19,7 +19,7 @@ use millrace_base::{Clock, SystemClock};
 use millrace_broker::{Broker, BrokerOptions};
 use millrace_config::BrokerConfig;
 use millrace_config::broker as config;
-use millrace_disk::RealDisk;
+use millrace_disk::{RealDisk, Reserve};
 use millrace_log::{Health, LogManager, LogOptions, OpenError};
 use millrace_metadata::{
     BrokerRegistration, Metadata, MetadataOptions, NoPeers, ReadyError, StartError as StartFailure,
@@ -100,9 +100,11 @@ impl Node {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         process::keep_files_private();
         let descriptors = Descriptors::claim();
-        let (log, tls) = open_storage(&config, descriptors, clock.clone()).await?;
+        let disk = Arc::new(RealDisk);
+        let reserve = Reserve::new(disk, &config.node.data_dir.join("reserve"), config.log.reserve_bytes);
+        let (log, tls) = open_storage(&config, descriptors, Arc::clone(&reserve), clock.clone()).await?;
         descriptors.tell_if_low(log.partitions().len(), config.limits.max_connections as usize);
-        let started = Self::start_on(config, log.clone(), tls, descriptors, clock).await;
+        let started = Self::start_on(config, log.clone(), tls, descriptors, reserve, clock).await;
         // What was opened is closed in order, so that the next start has nothing to recover. Unless this one
         // had: leader epochs are begun after a recovery, and may not have been.
         if started.is_err() && log.was_closed_in_order() {
@@ -116,12 +118,13 @@ impl Node {
         log: LogManager,
         tls: TlsContext,
         descriptors: Descriptors,
+        reserve: Arc<Reserve>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
         let registry = Registry::new();
         let advertised = Advertised::of(&config.listen)?;
         refuse_lost_metadata(&config, &log)?;
-        let metadata = start_own_metadata(&config, &log, &advertised).await?;
+        let metadata = start_own_metadata(&config, &log, &advertised, reserve).await?;
         let options =
             BrokerOptions { node_id: config.node.id, data_dir: log_dir(&config), config: config.clone() };
         let broker = Broker::start(options, log.clone(), metadata.clone(), &registry, clock.clone()).await?;
@@ -216,11 +219,12 @@ fn tls_dir(config: &BrokerConfig) -> PathBuf {
 async fn open_storage(
     config: &Arc<BrokerConfig>,
     descriptors: Descriptors,
+    reserve: Arc<Reserve>,
     clock: Arc<dyn Clock>,
 ) -> Result<(LogManager, TlsContext), StartError> {
     let config = config.clone();
     tokio::task::spawn_blocking(move || {
-        let log = open_log(&config, descriptors, clock.clone())?;
+        let log = open_log(&config, descriptors, reserve, clock.clone())?;
         let tls = TlsContext::load(tls_options(&config), clock).inspect_err(|_| {
             if log.was_closed_in_order() {
                 log.close().ok();
@@ -234,6 +238,7 @@ async fn open_storage(
 fn open_log(
     config: &BrokerConfig,
     descriptors: Descriptors,
+    reserve: Arc<Reserve>,
     clock: Arc<dyn Clock>,
 ) -> Result<LogManager, StartError> {
     let options = LogOptions {
@@ -241,6 +246,7 @@ fn open_log(
         tail_bytes: config.log.tail_bytes,
         pending_bytes: config.log.pending_bytes,
         open_segments: descriptors.segments,
+        reserve,
         ..LogOptions::default()
     };
     let opened = LogManager::open(Arc::new(RealDisk), &log_dir(config), options, clock);
@@ -277,6 +283,7 @@ async fn start_own_metadata(
     config: &BrokerConfig,
     log: &LogManager,
     advertised: &Advertised,
+    reserve: Arc<Reserve>,
 ) -> Result<Metadata, StartError> {
     let partitions = log.partitions().len();
     let found = cluster_file::read(&log_dir(config))?;
@@ -296,13 +303,14 @@ async fn start_own_metadata(
     }
     let cluster_id = config.node.cluster_id.clone().or_else(|| bound.clone());
     // It checks the id before it has this broker registered.
-    let metadata =
-        start_metadata(config, advertised, cluster_id).await.map_err(|error| match (error, &bound) {
+    let metadata = start_metadata(config, advertised, cluster_id, reserve).await.map_err(|error| {
+        match (error, &bound) {
             (StartFailure::NotReady(ReadyError::WrongCluster { actual, .. }), Some(found)) => {
                 other(found, &actual)
             }
             (error, _) => StartError::Metadata(error),
-        })?;
+        }
+    })?;
     let actual = metadata.image().cluster_id().to_owned();
     if found.as_ref() != Some(&actual) {
         cluster_file::write(&log_dir(config), &actual)?;
@@ -314,6 +322,7 @@ async fn start_metadata(
     config: &BrokerConfig,
     advertised: &Advertised,
     cluster_id: Option<String>,
+    reserve: Arc<Reserve>,
 ) -> Result<Metadata, StartFailure> {
     let registration = BrokerRegistration {
         id: config.node.id,
@@ -321,8 +330,11 @@ async fn start_metadata(
         port: advertised.port,
         rack: config.node.rack.clone(),
     };
-    let options =
-        MetadataOptions { cluster_id, ..MetadataOptions::single(metadata_dir(config), registration) };
+    let options = MetadataOptions {
+        cluster_id,
+        reserve,
+        ..MetadataOptions::single(metadata_dir(config), registration)
+    };
     Metadata::start(options, Arc::new(NoPeers)).await
 }
 
@@ -403,6 +415,9 @@ fn readiness(
         }
         if let Some(reason) = metadata.failure() {
             return Readiness::NotReady(format!("the metadata has stopped: {reason}"));
+        }
+        if let Some(reason) = metadata.stall() {
+            return Readiness::NotReady(format!("the metadata wait for this to pass: {reason}"));
         }
         match log.health() {
             Health::Ok => Readiness::Ready,
