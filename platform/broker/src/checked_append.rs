@@ -55,9 +55,6 @@ pub(crate) fn append(
         let message = format!("{in_sync} replicas are in sync, and min.insync.replicas asks for {least}");
         return Err(Failure::because(ErrorCode::NotEnoughReplicas, message));
     }
-    if batches.is_empty() {
-        return Err(Failure::because(ErrorCode::InvalidRecord, "the request holds no record batch"));
-    }
     let checked = batches.iter().map(|batch| check::check(batch, &role.config, now_ms));
     let batches = checked.collect::<Result<Vec<Batch>, Failure>>()?;
     drop(role);

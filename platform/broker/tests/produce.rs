@@ -143,6 +143,31 @@ async fn records_that_are_wrong_are_refused_with_a_reason() {
 }
 
 #[tokio::test]
+async fn a_partition_s_records_are_one_batch_that_begins_at_zero() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.client();
+    client.create_topic("t", 1, &[]).await;
+    let good = batch(&["x"]);
+    let mut later = good.to_vec();
+    later[7] = 1;
+    let cases = [
+        ("two", [&good[..], &good[..]].concat()),
+        ("one and a half", [&good[..], &good[..50]].concat()),
+        ("a base offset", later),
+    ];
+    for (what, records) in cases {
+        for version in [3, 9, 12] {
+            let response = client.call(version, produce("t", 0, -1, Bytes::from(records.clone()))).await;
+            let answer = produced(&response);
+            assert_eq!(answer.error_code, ErrorCode::InvalidRecord.code(), "{what}");
+            assert_eq!(answer.error_message.is_some(), version >= 8, "{what} in words");
+        }
+    }
+    client.write("t", 0, &["y"]).await;
+    assert_eq!(client.read("t", 0, 0).await, ["y"], "nothing of what was refused is in the log");
+}
+
+#[tokio::test]
 async fn a_compacted_topic_names_the_records_without_a_key() {
     let broker = TestBroker::start().await;
     let mut client = broker.client();

@@ -16,13 +16,13 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The batch that `bytes` is, exactly.
+    /// The batch that `bytes` is, exactly. The checksum is not checked.
     pub fn parse(bytes: Bytes) -> Result<Self, BatchError> {
         let header = BatchHeader::parse(&bytes)?;
         match header.total_len() {
             len if len == bytes.len() => Ok(Self { header, bytes }),
             len if len > bytes.len() => Err(BatchError::Truncated { needed: len, available: bytes.len() }),
-            _ => Err(BatchError::Invalid("bytes follow the batch")),
+            _ => Err(BatchError::Invalid("more bytes follow the batch, which has to be the only one")),
         }
     }
 

@@ -217,22 +217,6 @@ pub const INTENDED: &[Intended] = &[
     intended(
         "Produce",
         "*",
-        ": a base offset",
-        ["*", "*"],
-        "not settled: Kafka refuses a base offset that is not 0, here it is written over",
-    ),
-    intended("ListOffsets", "*", "after a base offset", ["*", "*"], "as above"),
-    intended(
-        "Produce",
-        "*",
-        ": two batches",
-        ["*", "*"],
-        "not settled: Kafka refuses more than one batch of a partition, here all are taken",
-    ),
-    intended("ListOffsets", "*", "after two batches", ["*", "*"], "as above"),
-    intended(
-        "Produce",
-        "*",
         ": log append time",
         ["*", "*"],
         "a client does not stamp the time of appending where the topic has the time of creation",

@@ -7,7 +7,7 @@ use millrace_base::LeaderEpoch;
 use millrace_log::Appended;
 use millrace_metadata::Topic;
 use millrace_protocol::ErrorCode;
-use millrace_protocol::batch::{Batch, split_batches};
+use millrace_protocol::batch::{Batch, BatchError};
 use millrace_protocol::compression::Codec;
 
 use crate::checked_append::{self, Failure};
@@ -31,22 +31,36 @@ pub(super) fn append(
         return Err(Failure::because(ErrorCode::InvalidTopicException, message));
     }
     let partition = lookup::led_here(&call.state, topic, index, LeaderEpoch::UNKNOWN)?;
-    let max_bytes = partition.role().config.max_message_bytes as usize;
-    let batches = split_batches(records.unwrap_or_default(), max_bytes)?;
-    check_codecs(&batches, call.version)?;
-    let appended = checked_append::append(&partition, &batches, call.state.clock.now_ms(), replicated)?;
+    let batch = only_batch(records.unwrap_or_default(), call.version)?;
+    let max = partition.role().config.max_message_bytes as usize;
+    check_place_and_size(&batch, max)?;
+    let now_ms = call.state.clock.now_ms();
+    let appended = checked_append::append(&partition, &[batch], now_ms, replicated)?;
     Ok((partition, appended))
 }
 
-fn check_codecs(batches: &[Batch], version: i16) -> Result<(), Failure> {
-    if version >= ALLOWS_ZSTD {
-        return Ok(());
+/// The batch that a partition's records are, in a format that the request's version allows.
+fn only_batch(records: Bytes, version: i16) -> Result<Batch, Failure> {
+    if records.is_empty() {
+        return Err(Failure::because(ErrorCode::InvalidRecord, "the request holds no record batch"));
     }
-    for batch in batches {
-        if batch.header.attributes.codec()? == Codec::Zstd {
-            let message = format!("zstd needs Produce version {ALLOWS_ZSTD}, this is {version}");
-            return Err(Failure::because(ErrorCode::UnsupportedCompressionType, message));
-        }
+    let batch = Batch::parse(records)?;
+    if version < ALLOWS_ZSTD && batch.header.attributes.codec() == Ok(Codec::Zstd) {
+        let message = format!("zstd needs Produce version {ALLOWS_ZSTD}, this is {version}");
+        return Err(Failure::because(ErrorCode::UnsupportedCompressionType, message));
+    }
+    Ok(batch)
+}
+
+/// What is looked at before the records are.
+fn check_place_and_size(batch: &Batch, max: usize) -> Result<(), Failure> {
+    let (base_offset, len) = (batch.header.base_offset, batch.bytes.len());
+    if base_offset != 0 {
+        let message = format!("the batch's base offset is {base_offset}; a producer's batch begins at 0");
+        return Err(Failure::because(ErrorCode::InvalidRecord, message));
+    }
+    if len > max {
+        return Err(BatchError::TooLarge { len, max }.into());
     }
     Ok(())
 }

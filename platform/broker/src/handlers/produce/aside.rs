@@ -45,19 +45,16 @@ fn takes_long(call: &Call, request: &ProduceRequest) -> bool {
     let mut bytes = 0;
     for topic in &request.topic_data {
         for data in &topic.partition_data {
-            let Some(records) = &data.records else { continue };
-            let mut rest = &records[..];
-            while let Ok(header) = BatchHeader::parse(rest) {
-                let len = header.total_len().min(rest.len());
-                if header.attributes.codec() != Ok(Codec::None)
-                    || len >= ASIDE_BYTES_MIN && is_encoded_anew(call, &image, topic, data.index)
-                {
-                    bytes += len;
-                }
-                if bytes >= ASIDE_BYTES_MIN {
-                    return true;
-                }
-                rest = &rest[len..];
+            let records = data.records.as_deref().unwrap_or_default();
+            let Ok(header) = BatchHeader::parse(records) else { continue };
+            let len = records.len();
+            if header.attributes.codec() != Ok(Codec::None)
+                || len >= ASIDE_BYTES_MIN && is_encoded_anew(call, &image, topic, data.index)
+            {
+                bytes += len;
+            }
+            if bytes >= ASIDE_BYTES_MIN {
+                return true;
             }
         }
     }

@@ -10,8 +10,6 @@
 //! What a producer takes for "stored": error 0 of `acks=1` and `acks=all`, for records appended now or, as a
 //! duplicate of one of the producer's last five batches, before (then it waits for those).
 //! DUPLICATE_SEQUENCE_NUMBER, which clients count as stored as well, is never answered.
-//!
-//! Unlike Kafka, a partition's records may be several batches in one request; they are appended together.
 
 mod append;
 mod aside;
