@@ -3,6 +3,7 @@
 
 mod check;
 
+use millrace_base::Offset;
 use millrace_log::Appended;
 use millrace_protocol::ErrorCode;
 use millrace_protocol::batch::{Batch, BatchError};
@@ -17,11 +18,13 @@ pub(crate) struct Failure {
     pub(crate) message: Option<String>,
     /// The records that are to blame, by their index in the batch, each with the reason (KIP-467).
     pub(crate) records: Vec<(i32, &'static str)>,
+    /// Where the log starts; -1 if the producer is not told.
+    pub(crate) log_start_offset: Offset,
 }
 
 impl From<ErrorCode> for Failure {
     fn from(code: ErrorCode) -> Self {
-        Self { code, message: None, records: Vec::new() }
+        Self { code, message: None, records: Vec::new(), log_start_offset: -1 }
     }
 }
 

@@ -9,6 +9,7 @@ use common::requests::*;
 use millrace_protocol::ErrorCode;
 use millrace_protocol::batch::ProducerState;
 use millrace_protocol::compression::Codec;
+use millrace_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use millrace_protocol::messages::*;
 use millrace_transport::{CloseReason, Reply};
 
@@ -165,6 +166,34 @@ async fn a_partition_s_records_are_one_batch_that_begins_at_zero() {
     }
     client.write("t", 0, &["y"]).await;
     assert_eq!(client.read("t", 0, 0).await, ["y"], "nothing of what was refused is in the log");
+}
+
+#[tokio::test]
+async fn a_refusal_of_what_records_are_tells_where_the_log_starts() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.client();
+    client.create_topic("t", 1, &[("max.message.bytes", "1000")]).await;
+    client.write("t", 0, &["a", "b", "c"]).await;
+    let partition = DeleteRecordsPartition::default().with_offset(2);
+    let topic = DeleteRecordsTopic::default().with_name(topic_name("t")).with_partitions(vec![partition]);
+    let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+    assert_eq!(client.call(2, request).await.topics[0].partitions[0].low_watermark, 2);
+    let good = batch(&["x"]);
+    let (mut later, mut flipped) = (good.to_vec(), good.to_vec());
+    later[7] = 1;
+    *flipped.last_mut().unwrap() ^= 1;
+    let cases = [
+        ("a base offset", Bytes::from(later), 2),
+        ("a gap", idempotent(7, 0, 3, &["x"]), 2),
+        ("a checksum", Bytes::from(flipped), -1),
+        ("too much", batch(&["y".repeat(2000).as_str()]), -1),
+        ("nothing", Bytes::new(), -1),
+    ];
+    for (what, records, told) in cases {
+        let response = client.call(9, produce("t", 0, -1, records)).await;
+        assert_ne!(produced(&response).error_code, 0, "{what}");
+        assert_eq!(produced(&response).log_start_offset, told, "{what}");
+    }
 }
 
 #[tokio::test]

@@ -33,10 +33,29 @@ pub(super) fn append(
     let partition = lookup::led_here(&call.state, topic, index, LeaderEpoch::UNKNOWN)?;
     let batch = only_batch(records.unwrap_or_default(), call.version)?;
     let max = partition.role().config.max_message_bytes as usize;
-    check_place_and_size(&batch, max)?;
     let now_ms = call.state.clock.now_ms();
-    let appended = checked_append::append(&partition, &[batch], now_ms, replicated)?;
-    Ok((partition, appended))
+    let appended = check_place_and_size(&batch, max)
+        .and_then(|()| checked_append::append(&partition, &[batch], now_ms, replicated));
+    match appended {
+        Ok(appended) => Ok((partition, appended)),
+        Err(failure) if tells_log_start(failure.code) => {
+            Err(Failure { log_start_offset: partition.log().log_start_offset(), ..failure })
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Whether a log that refuses a batch also tells where it starts, as Kafka's does unless the batch is damaged or too
+/// large, or the log does not take any: a producer then sees whether what it wrote before was deleted.
+const fn tells_log_start(code: ErrorCode) -> bool {
+    !matches!(
+        code,
+        ErrorCode::CorruptMessage
+            | ErrorCode::MessageTooLarge
+            | ErrorCode::RecordListTooLarge
+            | ErrorCode::NotLeaderOrFollower
+            | ErrorCode::KafkaStorageError
+    )
 }
 
 /// The batch that a partition's records are, in a format that the request's version allows.

@@ -73,7 +73,7 @@ impl Answers {
             .with_error_code(self.call.fail(failure.code))
             .with_base_offset(-1)
             .with_log_append_time_ms(-1)
-            .with_log_start_offset(-1);
+            .with_log_start_offset(failure.log_start_offset);
         if self.call.version >= TELLS_LEADER
             && failure.code == ErrorCode::NotLeaderOrFollower
             && let Some(topic) = topic
