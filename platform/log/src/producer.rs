@@ -27,6 +27,9 @@ const BATCHES_MAX: usize = 5;
 /// Below every producer's id.
 const NO_ID: i64 = -1;
 
+/// That of a producer without epochs, and the lowest there is.
+const NO_EPOCH: i16 = -1;
+
 /// A batch that a producer sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SentBatch {
@@ -111,17 +114,18 @@ impl Producers {
         if !header.has_producer_id() {
             return Ok(Verdict::Append);
         }
+        let current = known.map_or(NO_EPOCH, |producer| producer.epoch);
+        if header.producer_epoch < current {
+            return Err(AppendError::InvalidProducerEpoch {
+                producer_id: ProducerId(header.producer_id),
+                epoch: header.producer_epoch,
+                current,
+            });
+        }
         let Some(producer) = known else {
             let begins = header.base_sequence == 0 || header.producer_id <= self.forgotten;
             return if begins { Ok(Verdict::Append) } else { Err(out_of_order(header, known)) };
         };
-        if header.producer_epoch < producer.epoch {
-            return Err(AppendError::InvalidProducerEpoch {
-                producer_id: ProducerId(header.producer_id),
-                epoch: header.producer_epoch,
-                current: producer.epoch,
-            });
-        }
         let Some(last) = producer.batches.back().filter(|_| header.producer_epoch == producer.epoch) else {
             let starts_anew = header.base_sequence == 0 || header.producer_epoch == producer.epoch;
             return if starts_anew { Ok(Verdict::Append) } else { Err(out_of_order(header, known)) };
@@ -328,6 +332,19 @@ mod tests {
             producers.check(&[batch(1, 4, 4, 1, 0)]),
             Err(AppendError::OutOfOrderSequence { .. })
         ));
+    }
+
+    #[test]
+    fn a_producer_without_epochs_has_the_lowest() {
+        let producers = having(&[(NO_EPOCH, 0, 1)]);
+        assert_eq!(producers.check(&[batch(2, NO_EPOCH, 0, 1, 0)]), Ok(Verdict::Append));
+        assert_eq!(producers.check(&[batch(1, NO_EPOCH, 1, 1, 0)]), Ok(Verdict::Append));
+        assert_eq!(producers.check(&[batch(1, 0, 0, 1, 0)]), Ok(Verdict::Append));
+        for id in [1, 2] {
+            let lower = producers.check(&[batch(id, -2, 0, 1, 0)]);
+            let fenced = matches!(lower, Err(AppendError::InvalidProducerEpoch { current: NO_EPOCH, .. }));
+            assert!(fenced, "{lower:?}");
+        }
     }
 
     /// Were it taken anywhere, a request that follows a refused first one would be stored in its place.

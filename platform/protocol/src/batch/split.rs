@@ -52,10 +52,8 @@ impl Batch {
         if header.attributes.is_control() {
             return Err(BatchError::Invalid("clients must not write control batches"));
         }
-        if header.has_producer_id() && (header.base_sequence < 0 || header.producer_epoch < 0) {
-            return Err(BatchError::Invalid(
-                "a batch with a producer id needs its epoch and a sequence number",
-            ));
+        if header.has_producer_id() && header.base_sequence < 0 {
+            return Err(BatchError::Invalid("a batch with a producer id needs a sequence number"));
         }
         if header.attributes.is_transactional() && !header.has_producer_id() {
             return Err(BatchError::Invalid("a transactional batch needs a producer id"));
