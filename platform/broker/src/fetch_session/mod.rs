@@ -8,7 +8,7 @@ mod session;
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use millrace_protocol::ErrorCode;
 use parking_lot::Mutex;
 use prometheus::IntGauge;
@@ -117,6 +117,7 @@ impl FetchSessions {
         forgotten: &[PartitionKey],
         now_ms: i64,
     ) -> Result<(FetchContext, Vec<FetchTarget>), ErrorCode> {
+        let targets = once(targets);
         let mut sessions = self.sessions.lock();
         let begun = Self::begin_locked(&mut sessions, request, targets, forgotten, now_ms);
         self.show(&sessions);
@@ -195,6 +196,26 @@ impl FetchSessions {
     }
 }
 
+/// Each partition once, in the place where it was named first and as it was named last, as in Kafka and in a session.
+fn once(targets: Vec<FetchTarget>) -> Vec<FetchTarget> {
+    let mut seen = HashSet::with_capacity(targets.len());
+    let repeated = targets.iter().any(|target| !seen.insert(&target.key));
+    drop(seen);
+    if !repeated {
+        return targets;
+    }
+    let mut places = HashMap::new();
+    let mut unique: Vec<FetchTarget> = Vec::new();
+    for target in targets {
+        let place = *places.entry(target.key.clone()).or_insert(unique.len());
+        match unique.get_mut(place) {
+            Some(named_before) => *named_before = target,
+            None => unique.push(target),
+        }
+    }
+    unique
+}
+
 #[cfg(test)]
 mod tests {
     use millrace_base::LeaderEpoch;
@@ -238,6 +259,18 @@ mod tests {
         assert_eq!(counts(&sessions), (0, 0));
         let gone = sessions.begin(request(id, 2), vec![], &[], 0).unwrap_err();
         assert_eq!(gone, ErrorCode::FetchSessionIdNotFound);
+    }
+
+    #[test]
+    fn a_partition_that_is_named_twice_is_read_once_from_where_it_was_named_last() {
+        let sessions = sessions(1);
+        let later = |partition| FetchTarget { fetch_offset: 7, ..target(partition) };
+        for epoch in [INITIAL_EPOCH, FINAL_EPOCH] {
+            let named = vec![target(0), target(1), later(0), later(2), target(2)];
+            let (_, targets) = sessions.begin(request(NO_SESSION, epoch), named, &[], 0).unwrap();
+            let read: Vec<_> = targets.iter().map(|target| (target.key.1, target.fetch_offset)).collect();
+            assert_eq!(read, [(0, 7), (1, 0), (2, 0)]);
+        }
     }
 
     #[test]
