@@ -121,7 +121,8 @@ async fn records_that_are_wrong_are_refused_with_a_reason() {
     let cases = [
         (Bytes::new(), ErrorCode::InvalidRecord),
         (Bytes::from(flipped), ErrorCode::CorruptMessage),
-        (good.slice(..good.len() - 1), ErrorCode::CorruptMessage),
+        (good.slice(..good.len() - 1), ErrorCode::InvalidRecord),
+        (good.slice(..20), ErrorCode::InvalidRecord),
         (batch(&["y".repeat(2000).as_str()]), ErrorCode::MessageTooLarge),
         (batch_at(transactional, now_ms(), None, &["t"]), ErrorCode::InvalidTxnState),
     ];

@@ -16,13 +16,6 @@ use super::Failure;
 pub(super) fn check(batch: &Batch, config: &TopicConfig, now_ms: i64) -> Result<Batch, Failure> {
     batch.verify()?;
     let attributes = batch.header.attributes;
-    if attributes.is_transactional() {
-        return Err(Failure::because(ErrorCode::InvalidTxnState, "transactions are not served here yet"));
-    }
-    if attributes.timestamp_type() == batch::TimestampType::LogAppendTime {
-        let message = "the batch's timestamp type is LogAppendTime, which only a broker may set";
-        return Err(Failure::because(ErrorCode::InvalidTimestamp, message));
-    }
     let create_time = config.message_timestamp_type == TimestampType::CreateTime;
     let timestamps = now_ms.saturating_sub(config.message_timestamp_before_max_ms)
         ..=now_ms.saturating_add(config.message_timestamp_after_max_ms);
@@ -32,6 +25,10 @@ pub(super) fn check(batch: &Batch, config: &TopicConfig, now_ms: i64) -> Result<
         keys: config.cleanup_policy.compact,
         timestamps: create_time.then_some(timestamps),
     })?;
+    if attributes.timestamp_type() == batch::TimestampType::LogAppendTime {
+        let message = "the batch's timestamp type is LogAppendTime, which only a broker may set";
+        return Err(Failure::because(ErrorCode::InvalidTimestamp, message));
+    }
     if found.fault_count > 0 {
         return Err(refused(&found, config, now_ms));
     }

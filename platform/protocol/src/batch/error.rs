@@ -36,18 +36,18 @@ impl BatchError {
     /// not, nor is an old format, for which Kafka's Produce answers `INVALID_RECORD` as well.
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::Truncated { .. } | Self::BadLength { .. } | Self::UnknownMagic(_) | Self::BadCrc { .. } => {
-                ErrorCode::CorruptMessage
-            }
+            Self::BadLength { .. } | Self::UnknownMagic(_) | Self::BadCrc { .. } => ErrorCode::CorruptMessage,
             // Producers halve such a batch and try again.
             Self::TooLarge { .. } | Self::Decompress(DecompressError::TooLarge { .. }) => {
                 ErrorCode::MessageTooLarge
             }
             Self::Compress(_) => ErrorCode::UnknownServerError,
             Self::UnknownCodec(_) => ErrorCode::UnsupportedCompressionType,
-            Self::OldMagic(_) | Self::Invalid(_) | Self::MalformedRecord { .. } | Self::Decompress(_) => {
-                ErrorCode::InvalidRecord
-            }
+            Self::Truncated { .. }
+            | Self::OldMagic(_)
+            | Self::Invalid(_)
+            | Self::MalformedRecord { .. }
+            | Self::Decompress(_) => ErrorCode::InvalidRecord,
         }
     }
 }

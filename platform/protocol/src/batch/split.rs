@@ -22,15 +22,15 @@ impl Batch {
         match header.total_len() {
             len if len == bytes.len() => Ok(Self { header, bytes }),
             len if len > bytes.len() => Err(BatchError::Truncated { needed: len, available: bytes.len() }),
-            _ => Err(BatchError::Invalid("more bytes follow the batch, which has to be the only one")),
+            _ => Err(BatchError::Invalid("bytes follow the batch")),
         }
     }
 
     /// Checks the checksum and what Kafka checks of a producer's batch before it is appended. The records
     /// themselves are not walked: [`Self::validate_records`].
     pub fn verify(&self) -> Result<(), BatchError> {
-        self.verify_header()?;
-        self.verify_crc()
+        self.verify_crc()?;
+        self.verify_header()
     }
 
     /// Checks the checksum alone: for batches that a leader has accepted before (replication, recovery).

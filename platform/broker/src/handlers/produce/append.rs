@@ -7,9 +7,10 @@ use millrace_base::LeaderEpoch;
 use millrace_log::Appended;
 use millrace_metadata::Topic;
 use millrace_protocol::ErrorCode;
-use millrace_protocol::batch::{Batch, BatchError};
+use millrace_protocol::batch::{Batch, BatchError, BatchHeader};
 use millrace_protocol::compression::Codec;
 
+use super::{ACKS_ALL, ACKS_LEADER, ACKS_NONE};
 use crate::checked_append::{self, Failure};
 use crate::dispatch::Call;
 use crate::handlers::lookup;
@@ -18,24 +19,28 @@ use crate::partition::Partition;
 /// From this version on zstd may be used (KIP-110).
 const ALLOWS_ZSTD: i16 = 7;
 
-/// Checks and appends `records`. `replicated` tells that the producer wants all replicas to have them.
+/// Checks and appends `records`. Of several faults the answer names the one that Kafka's names: that there is no such
+/// place, then what no batch is, `acks`, the topic, the batch.
 pub(super) fn append(
     call: &Call,
     topic: &Topic,
     index: i32,
     records: Option<Bytes>,
-    replicated: bool,
+    acks: i16,
 ) -> Result<(Arc<Partition>, Appended), Failure> {
+    let partition = lookup::led_here(&call.state, topic, index, LeaderEpoch::UNKNOWN)?;
+    let batch = only_batch(records.unwrap_or_default(), call.version)?;
+    if !matches!(acks, ACKS_NONE | ACKS_LEADER | ACKS_ALL) {
+        return Err(ErrorCode::InvalidRequiredAcks.into());
+    }
     if lookup::is_written_by_brokers_only(&topic.name) {
         let message = format!("topic '{}' is written by brokers only", topic.name);
         return Err(Failure::because(ErrorCode::InvalidTopicException, message));
     }
-    let partition = lookup::led_here(&call.state, topic, index, LeaderEpoch::UNKNOWN)?;
-    let batch = only_batch(records.unwrap_or_default(), call.version)?;
     let max = partition.role().config.max_message_bytes as usize;
     let now_ms = call.state.clock.now_ms();
     let appended = check_place_and_size(&batch, max)
-        .and_then(|()| checked_append::append(&partition, &[batch], now_ms, replicated));
+        .and_then(|()| checked_append::append(&partition, &[batch], now_ms, acks == ACKS_ALL));
     match appended {
         Ok(appended) => Ok((partition, appended)),
         Err(failure) if tells_log_start(failure.code) => {
@@ -63,12 +68,22 @@ fn only_batch(records: Bytes, version: i16) -> Result<Batch, Failure> {
     if records.is_empty() {
         return Err(Failure::because(ErrorCode::InvalidRecord, "the request holds no record batch"));
     }
-    let batch = Batch::parse(records)?;
-    if version < ALLOWS_ZSTD && batch.header.attributes.codec() == Ok(Codec::Zstd) {
+    let header = BatchHeader::parse(&records)?;
+    let (needed, available) = (header.total_len(), records.len());
+    if needed > available {
+        return Err(BatchError::Truncated { needed, available }.into());
+    }
+    if header.attributes.is_transactional() {
+        return Err(Failure::because(ErrorCode::InvalidTxnState, "transactions are not served here yet"));
+    }
+    if version < ALLOWS_ZSTD && header.attributes.codec()? == Codec::Zstd {
         let message = format!("zstd needs Produce version {ALLOWS_ZSTD}, this is {version}");
         return Err(Failure::because(ErrorCode::UnsupportedCompressionType, message));
     }
-    Ok(batch)
+    if needed < available {
+        return Err(BatchError::Invalid("more bytes follow the batch, which has to be the only one").into());
+    }
+    Ok(Batch { header, bytes: records })
 }
 
 /// What is looked at before the records are.

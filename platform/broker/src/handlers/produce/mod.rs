@@ -107,7 +107,6 @@ async fn answer_when_safe(
 fn append_all(call: &Call, request: ProduceRequest, answers: &mut Answers) -> Vec<Waiting> {
     let image = call.state.metadata.image();
     let mut waiting = Vec::with_capacity(1);
-    let acks_valid = matches!(request.acks, ACKS_NONE | ACKS_LEADER | ACKS_ALL);
     for data in request.topic_data {
         let topic = if call.version < NAMES_TOPICS_BY_ID {
             lookup::by_name(&image, &data.name)
@@ -118,9 +117,8 @@ fn append_all(call: &Call, request: ProduceRequest, answers: &mut Answers) -> Ve
         for data in data.partition_data {
             let index = data.index;
             let appended = match topic {
-                _ if !acks_valid => Err(Failure::from(ErrorCode::InvalidRequiredAcks)),
                 Err(error) => Err(Failure::from(error)),
-                Ok(topic) => append(call, topic, index, data.records, request.acks == ACKS_ALL),
+                Ok(topic) => append(call, topic, index, data.records, request.acks),
             };
             match appended {
                 Ok((partition, appended)) => {
