@@ -8,7 +8,7 @@ use millrace_protocol::crc::crc32c;
 use millrace_protocol::frame::encode_request;
 use millrace_protocol::{ApiKey, Decodable, Request};
 
-use super::intended::{self, INTENDED};
+use super::intended::{self, INTENDED, Intended};
 use super::peer::{Answer, Peer};
 use super::tree::Tree;
 
@@ -29,7 +29,7 @@ const COUNTED: [&str; 8] = [
 /// Lists whose order says something.
 const ORDERED: [&str; 1] = ["synonyms"];
 /// What names an element of any other list, the first of them that it has.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "resource_name",
     "name",
     "topic_id",
@@ -38,8 +38,12 @@ const KEYS: [&str; 9] = [
     "index",
     "partition",
     "api_key",
+    "key",
     "node_id",
 ];
+
+/// How the id of nothing is shown.
+const NO_ID: &str = "no id";
 
 /// A field in which two answers differ.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +54,15 @@ pub struct Difference {
     pub path: String,
     pub kafka: String,
     pub millrace: String,
+}
+
+/// What two answers had in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Compared {
+    /// All that is compared.
+    pub alike: bool,
+    /// Kafka did what it was asked for.
+    pub done: bool,
 }
 
 /// Both brokers, and what was found so far.
@@ -85,31 +98,55 @@ impl Pair {
         }
     }
 
-    /// The same in one version. False if that version cannot carry the request.
-    pub fn compare<R>(&mut self, what: &str, version: i16, request: impl Fn(&Peer, i16) -> R) -> bool
+    /// The same in one version, unless that cannot carry the request.
+    pub fn compare<R>(&mut self, what: &str, version: i16, request: impl Fn(&Peer, i16) -> R) -> Compared
     where
         R: Request,
         R::Response: Decodable + fmt::Debug,
     {
         let encode = |peer: &Peer| encode_request(7, Some("control"), version, &request(peer, version)).ok();
         let (Some(to_kafka), Some(to_millrace)) = (encode(&self.kafka), encode(&self.millrace)) else {
-            return false;
+            return Compared { alike: true, done: false };
         };
         let kafka = self.kafka.answer::<R>(version, &flat(to_kafka));
         let millrace = self.millrace.answer::<R>(version, &flat(to_millrace));
         self.compared += 1;
         let api = format!("{:?}", ApiKey::try_from(R::KEY).expect("a known API"));
         let (kafka, millrace) = (fields(&self.kafka, &kafka), fields(&self.millrace, &millrace));
-        let paths: BTreeSet<_> = kafka.keys().chain(millrace.keys()).cloned().collect();
-        for path in paths {
-            let value = |fields: &BTreeMap<String, String>| fields.get(&path).cloned();
-            let (kafka, millrace) = (value(&kafka), value(&millrace));
-            if kafka == millrace {
+        let paths: BTreeSet<_> = kafka.keys().chain(millrace.keys()).collect();
+        let value =
+            |fields: &BTreeMap<String, String>, path| fields.get(path).cloned().unwrap_or("-".to_owned());
+        let differences: Vec<Difference> = paths
+            .into_iter()
+            .map(|path| (path, value(&kafka, path), value(&millrace, path)))
+            .filter(|(_, kafka, millrace)| kafka != millrace)
+            .map(|(path, kafka, millrace)| Difference {
+                api: api.clone(),
+                version,
+                what: what.to_owned(),
+                path: path.clone(),
+                kafka,
+                millrace,
+            })
+            .collect();
+        let failed = |(path, value): (&String, &String)| path.ends_with("error_code") && value != "0";
+        let compared = Compared { alike: differences.is_empty(), done: !kafka.iter().any(failed) };
+        self.judge(differences);
+        compared
+    }
+
+    /// Sorts out what is meant. Of what was answered with another error nothing else is compared.
+    fn judge(&mut self, differences: Vec<Difference>) {
+        let errors =
+            differences.iter().filter_map(|it| it.path.strip_suffix("error_code").map(str::to_owned));
+        let errors: Vec<String> = errors.collect();
+        for difference in differences {
+            let follows = |error: &String| {
+                difference.path.strip_prefix(&**error).is_some_and(|field| field != "error_code")
+            };
+            if errors.iter().any(follows) {
                 continue;
             }
-            let (kafka, millrace) = (kafka.unwrap_or("-".to_owned()), millrace.unwrap_or("-".to_owned()));
-            let (api, what) = (api.clone(), what.to_owned());
-            let difference = Difference { api, version, what, path, kafka, millrace };
             match INTENDED.iter().position(|rule| intended::applies(rule, &difference)) {
                 Some(rule) => {
                     self.met.insert(rule);
@@ -117,7 +154,6 @@ impl Pair {
                 None => self.found.push(difference),
             }
         }
-        true
     }
 
     /// How many answers were compared.
@@ -143,9 +179,9 @@ impl Pair {
     }
 
     /// Intended differences that nothing showed: none may outlive its reason.
-    pub fn unmet(&self) -> Vec<&'static str> {
+    pub fn unmet(&self) -> Vec<&'static Intended> {
         let unmet = INTENDED.iter().enumerate().filter(|(index, _)| !self.met.contains(index));
-        unmet.map(|(_, rule)| rule.reason).collect()
+        unmet.map(|(_, rule)| rule).collect()
     }
 }
 
@@ -169,9 +205,12 @@ fn flatten(peer: &Peer, path: &str, name: &str, tree: &Tree, fields: &mut BTreeM
             }
         }
         Tree::List(items) => {
+            let items = joined(items);
             fields.insert(format!("{path}[]"), items.len().to_string());
             for (index, item) in items.iter().enumerate() {
-                let named = |key: &&str| item.field(key).map(|value| shown(peer, key, value));
+                let named = |key: &&str| {
+                    item.field(key).map(|value| shown(peer, key, value)).filter(|it| it != NO_ID)
+                };
                 let key = if ORDERED.contains(&name) { None } else { KEYS.iter().find_map(named) };
                 let mut path = format!("{path}[{}]", key.unwrap_or_else(|| index.to_string()));
                 while fields.keys().any(|known| known.starts_with(&format!("{path}."))) {
@@ -182,6 +221,22 @@ fn flatten(peer: &Peer, path: &str, name: &str, tree: &Tree, fields: &mut BTreeM
         }
         Tree::Atom(_) => drop(fields.insert(path.to_owned(), shown(peer, name, tree))),
     }
+}
+
+/// Topics with lists of partitions, each topic once: an answer may name one several times, as it likes.
+fn joined(items: &[Tree]) -> Vec<Tree> {
+    let mut joined: Vec<Tree> = Vec::new();
+    for item in items {
+        let is_same = |other: &&mut Tree| {
+            ["topic", "topic_id", "name"].iter().all(|key| other.field(key) == item.field(key))
+        };
+        let same = item.field("partitions").and_then(|_| joined.iter_mut().find(is_same));
+        match (same.and_then(|same| same.list("partitions")), item.field("partitions")) {
+            (Some(partitions), Some(Tree::List(more))) => partitions.extend_from_slice(more),
+            _ => joined.push(item.clone()),
+        }
+    }
+    joined
 }
 
 /// A single value as it is compared.
@@ -199,13 +254,52 @@ fn shown(peer: &Peer, name: &str, value: &Tree) -> String {
     if name == "topic_id" {
         return peer.topic_name(text).map_or_else(|| id(text), |name| format!("id of {name}"));
     }
-    if name == "records" && text != "None" {
-        return format!("{} bytes as text, checksum {:08x}", text.len(), crc32c(text.as_bytes()));
+    if name == "records"
+        && let Some(bytes) = bytes_of(text)
+    {
+        let whole = whole_batches(&bytes);
+        return format!("{} bytes, checksum {:08x}", whole.len(), crc32c(whole));
     }
     text.clone()
 }
 
+/// The bytes that are shown as `b"…"`.
+fn bytes_of(text: &str) -> Option<Vec<u8>> {
+    let mut characters = text.strip_prefix("b\"")?.bytes();
+    let mut bytes = Vec::new();
+    loop {
+        match characters.next()? {
+            b'"' => return Some(bytes),
+            b'\\' => bytes.push(match characters.next()? {
+                b'n' => b'\n',
+                b'r' => b'\r',
+                b't' => b'\t',
+                b'0' => 0,
+                b'x' => {
+                    let digit = |character: u8| char::from(character).to_digit(16);
+                    (digit(characters.next()?)? * 16 + digit(characters.next()?)?) as u8
+                }
+                other => other,
+            }),
+            other => bytes.push(other),
+        }
+    }
+}
+
+/// Batches without what there is of the next: Kafka's answers may end in the middle of one, ours never do.
+fn whole_batches(bytes: &[u8]) -> &[u8] {
+    let mut end = 0;
+    while let Some(length) = bytes.get(end + 8..end + 12) {
+        let next = end + 12 + u32::from_be_bytes(length.try_into().expect("four bytes")) as usize;
+        if next > bytes.len() {
+            break;
+        }
+        end = next;
+    }
+    &bytes[..end]
+}
+
 fn id(text: &str) -> String {
     let nil = uuid::Uuid::nil().to_string();
-    if *text == nil { "no id".to_owned() } else { "an id".to_owned() }
+    if *text == nil { NO_ID.to_owned() } else { "an id".to_owned() }
 }

@@ -7,6 +7,6 @@ mod kafka;
 mod peer;
 mod tree;
 
-pub use compare::{Difference, Pair};
+pub use compare::{Compared, Difference, Pair};
 pub use kafka::Kafka;
 pub use peer::{Answer, Peer};

@@ -24,6 +24,15 @@ impl Tree {
         let Self::Struct(fields) = self else { return None };
         fields.iter().find(|(field, _)| field == name).map(|(_, value)| value)
     }
+
+    /// A field that is a list, to be changed.
+    pub fn list(&mut self, name: &str) -> Option<&mut Vec<Self>> {
+        let Self::Struct(fields) = self else { return None };
+        match fields.iter_mut().find(|(field, _)| field == name) {
+            Some((_, Self::List(items))) => Some(items),
+            _ => None,
+        }
+    }
 }
 
 struct Parser<'a> {

@@ -10,7 +10,7 @@ use millrace_protocol::messages::{
 
 use crate::support::{create_in, text};
 
-const TOPIC: i8 = 2;
+pub const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 
 /// Good, bad and odd values of settings that both know.
@@ -99,7 +99,11 @@ fn describe(pair: &mut Pair) {
     pair.compare_all("describe nothing", |_, _| DescribeConfigsRequest::default());
 }
 
-fn change(kind: i8, name: &str, changes: &[(i8, &str, Option<&str>)]) -> incremental::AlterConfigsResource {
+pub fn change(
+    kind: i8,
+    name: &str,
+    changes: &[(i8, &str, Option<&str>)],
+) -> incremental::AlterConfigsResource {
     let one = |(operation, name, value): &(i8, &str, Option<&str>)| {
         incremental::AlterableConfig::default()
             .with_name(text(name))
@@ -153,7 +157,7 @@ fn change_one_by_one(pair: &mut Pair) {
     overrides(pair, "after all changes");
 }
 
-fn replacement(kind: i8, name: &str, values: &[(&str, Option<&str>)]) -> AlterConfigsResource {
+pub fn replacement(kind: i8, name: &str, values: &[(&str, Option<&str>)]) -> AlterConfigsResource {
     let one = |(name, value): &(&str, Option<&str>)| {
         AlterableConfig::default().with_name(text(name)).with_value(value.map(text))
     };

@@ -1,41 +1,97 @@
 //! Requests made of random choices among values that mean something, in random versions.
+//!
+//! Where a broker took what the other refused, on purpose, a partition is unlike in both from then on: a new one takes
+//! its place, so that every answer is still compared.
+
+use std::collections::BTreeMap;
 
 use millrace_compat_tests::control::Pair;
 use millrace_integration_tests::Random;
 use millrace_protocol::ApiKey;
-use millrace_protocol::batch::ProducerState;
-use millrace_protocol::compression::Codec;
 
-use crate::records::{Asked, batch, deletion, fetch_from, offsets, produce_to, with};
+use crate::batches::{Sent, described, flawed, good, one_of, producer};
+use crate::records::{Asked, KEPT, TIME, deletion, end_alike, fetch_from, offsets, produce_to};
 use crate::support::{create, create_in, new_topic};
+use crate::topics::grow;
 
 const TOPICS: [&str; 6] = ["gen-a", "gen-b", "gen-compacted", "missing", "", "bad name"];
-const NUMBERS: [i32; 9] = [-2, -1, 0, 1, 2, 3, 7, i32::MAX, i32::MIN];
+/// Places in each of the topics that there are.
+const PLACES: i32 = 8;
+/// A partition that no topic has.
+const NO_PARTITION: i32 = 100_000;
+const LATEST_TIME: i64 = -3;
+/// No new segment by what times records have: an answer of Kafka's ends with a segment, and it compacts what is in
+/// others than the last.
+const WHOLE: (&str, Option<&str>) = ("segment.ms", Some("9223372036854775807"));
 
-pub fn compare(pair: &mut Pair, random: &mut Random, count: usize) {
-    for peer in [&mut pair.kafka, &mut pair.millrace] {
-        create_in(
-            peer,
-            &[
-                ("gen-a", 8, &[]),
-                ("gen-b", 8, &[]),
-                ("gen-compacted", 8, &[("cleanup.policy", Some("compact"))]),
-            ],
-        );
-    }
-    for number in 0..count {
-        match random.below(6) {
-            0 | 1 => produced(pair, random, number),
-            2 => fetched(pair, random, number),
-            3 => looked_up(pair, random, number),
-            4 => deleted(pair, random, number),
-            _ => created(pair, random, number),
+/// One partition that requests go to.
+#[derive(Default)]
+struct Place {
+    index: i32,
+    sent: Sent,
+    /// Whether records of it were deleted.
+    trimmed: bool,
+}
+
+/// The partitions of topics that requests go to, by topic and place.
+struct Places {
+    places: BTreeMap<(&'static str, i32), Place>,
+    counts: BTreeMap<&'static str, i32>,
+}
+
+impl Places {
+    fn new(pair: &mut Pair) -> Self {
+        for peer in [&mut pair.kafka, &mut pair.millrace] {
+            create_in(
+                peer,
+                &[
+                    ("gen-a", PLACES, &[KEPT, WHOLE]),
+                    ("gen-b", PLACES, &[KEPT, WHOLE, ("max.message.bytes", Some("400"))]),
+                    ("gen-compacted", PLACES, &[WHOLE, ("cleanup.policy", Some("compact"))]),
+                ],
+            );
         }
+        let there = || TOPICS[..3].iter().copied();
+        let place = |topic, index| ((topic, index), Place { index, ..Place::default() });
+        Self {
+            places: there().flat_map(|topic| (0..PLACES).map(move |index| place(topic, index))).collect(),
+            counts: there().map(|topic| (topic, PLACES)).collect(),
+        }
+    }
+
+    /// The partition that is in a place; the place's number where there is none.
+    fn index(&self, topic: &'static str, place: i32) -> i32 {
+        self.places.get(&(topic, place)).map_or(place, |place| place.index)
+    }
+
+    fn is_trimmed(&self, topic: &'static str, place: i32) -> bool {
+        self.places.get(&(topic, place)).is_some_and(|place| place.trimmed)
+    }
+
+    /// Puts a new partition into a place.
+    fn renew(&mut self, pair: &mut Pair, topic: &'static str, place: i32) {
+        let count = self.counts.get_mut(topic).expect("a topic that there is");
+        *count += 1;
+        for peer in [&mut pair.kafka, &mut pair.millrace] {
+            let grown = peer.ask(3, &grow(vec![(topic, *count, None)], false)).unwrap();
+            assert_eq!(grown.results[0].error_code, 0, "{:?}", grown.results[0].error_message);
+            peer.await_leaders(topic, *count);
+        }
+        self.places.insert((topic, place), Place { index: *count - 1, ..Place::default() });
     }
 }
 
-fn one_of<T: Copy>(random: &mut Random, from: &[T]) -> T {
-    from[usize::try_from(random.below(from.len() as u64)).unwrap()]
+pub fn compare(pair: &mut Pair, random: &mut Random, count: usize) {
+    let mut places = Places::new(pair);
+    for number in 0..count {
+        match random.below(6) {
+            0 | 1 => produced(pair, random, &mut places, number),
+            2 => fetched(pair, random, &places, number),
+            3 => looked_up(pair, random, &places, number),
+            4 => deleted(pair, random, &mut places, number),
+            _ => created(pair, random, number),
+        }
+    }
 }
 
 fn version(pair: &Pair, random: &mut Random, api: ApiKey) -> i16 {
@@ -43,55 +99,49 @@ fn version(pair: &Pair, random: &mut Random, api: ApiKey) -> i16 {
     one_of(random, &versions)
 }
 
-/// A batch that is good or has up to two of its header's fields replaced.
-fn produced(pair: &mut Pair, random: &mut Random, number: usize) {
-    let codec = one_of(random, &[Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd]);
-    let producer = if random.below(2) == 0 {
-        ProducerState::NONE
+/// A batch that is good or has up to two flaws.
+fn produced(pair: &mut Pair, random: &mut Random, places: &mut Places, number: usize) {
+    let (topic, place) = if random.below(10) == 0 {
+        (one_of(random, &TOPICS), one_of(random, &[0, -1, NO_PARTITION]))
     } else {
-        ProducerState {
-            producer_id: one_of(random, &[5_000_001, 5_000_002, 0, -2]),
-            producer_epoch: one_of(random, &[0, 1]),
-            // Kafka takes a producer that begins at another number; here it is refused on purpose.
-            base_sequence: 0,
-            transactional: false,
-        }
+        (one_of(random, &TOPICS[..3]), random.below(PLACES as u64) as i32)
     };
-    let mut records = batch(codec, producer, 1 + usize::try_from(random.below(4)).unwrap());
-    // Places of the header: magic, last offset delta, count. What else may be wrong, and is answered otherwise on
-    // purpose, has cases of its own: here each difference would make all that follow differ.
-    for _ in 0..random.below(3) {
-        let at = one_of(random, &[16, 23, 57]);
-        let number = one_of(random, &NUMBERS);
-        records = match at {
-            16 => with(records, at, &[one_of(random, &[0, 1, 2, 3])]),
-            _ => with(records, at, &number.to_be_bytes()),
-        };
+    let count = 1 + usize::try_from(random.below(4)).unwrap();
+    let mut nowhere = Sent::default();
+    let sent = places.places.get_mut(&(topic, place)).map_or(&mut nowhere, |place| &mut place.sent);
+    let state = producer(random, sent, count);
+    let records = good(random, state, count);
+    let (records, flaws) = flawed(random, records);
+    let described = described(&records, sent);
+    let acks = one_of(random, &[-1, -1, -1, -1, 1, 3]);
+    let (index, version) = (places.index(topic, place), version(pair, random, ApiKey::Produce));
+    let what = format!("produce {number} to '{topic}' {index} with acks {acks} {described}{flaws}");
+    let compared = pair.compare(&what, version, |peer, version| {
+        produce_to(peer, version, topic, index, Some(records.clone())).with_acks(acks)
+    });
+    let Some(there) = places.places.get_mut(&(topic, place)) else { return };
+    if compared.done {
+        there.sent.took(&records);
     }
-    // Of a batch that is none and a topic that is none, Kafka answers the batch and Millrace the topic.
-    let (topic, index) = (one_of(random, &TOPICS[..3]), one_of(random, &[0, 1, 2, 3, 4, 5, 6, 7]));
-    let version = version(pair, random, ApiKey::Produce);
-    let hex: String = records[..61].iter().map(|byte| format!("{byte:02x}")).collect();
-    pair.compare(&format!("produce {number} to '{topic}' {index} {hex}"), version, |peer, version| {
-        produce_to(peer, version, topic, index, Some(records.clone()))
-    });
-    pair.compare(&format!("end of '{topic}' {index} after {number}"), 5, |_, _| {
-        offsets(&[(topic, index, -1, -1)], 5)
-    });
+    let what = format!("end of '{topic}' {index} after {number}");
+    if !end_alike(pair, topic, index, compared.alike, &what) {
+        places.renew(pair, topic, place);
+    }
 }
 
-fn fetched(pair: &mut Pair, random: &mut Random, number: usize) {
-    let mut asked: Vec<_> = (0..random.below(3))
-        .map(|_| Asked {
-            topic: one_of(random, &TOPICS),
-            index: one_of(random, &[0, 0, 1, 2, 99, -1]),
-            offset: one_of(random, &[0, 0, 1, 5, 1000, -1]),
-            epoch: one_of(random, &[-1, -1, 0, 3]),
-            max_bytes: one_of(random, &[1 << 20, 1, 0, 200, i32::MAX]),
+fn fetched(pair: &mut Pair, random: &mut Random, places: &Places, number: usize) {
+    let asked: Vec<_> = (0..random.below(4))
+        .map(|_| {
+            let topic = one_of(random, &TOPICS);
+            Asked {
+                topic,
+                index: places.index(topic, one_of(random, &[0, 0, 1, 2, 3, NO_PARTITION, -1])),
+                offset: one_of(random, &[0, 0, 1, 5, 12, 1000, -1]),
+                epoch: one_of(random, &[-1, -1, 0, 3]),
+                max_bytes: one_of(random, &[1 << 20, 1, 0, 200, 700, i32::MAX]),
+            }
         })
         .collect();
-    // Named twice, one is answered otherwise on purpose.
-    asked.dedup_by_key(|asked| (asked.topic, asked.index));
     let version = version(pair, random, ApiKey::Fetch);
     let shown: Vec<_> =
         asked.iter().map(|it| (it.topic, it.index, it.offset, it.epoch, it.max_bytes)).collect();
@@ -100,24 +150,31 @@ fn fetched(pair: &mut Pair, random: &mut Random, number: usize) {
     });
 }
 
-fn looked_up(pair: &mut Pair, random: &mut Random, number: usize) {
+fn looked_up(pair: &mut Pair, random: &mut Random, places: &Places, number: usize) {
     let asked: Vec<_> = (0..1 + random.below(2))
         .map(|_| {
-            let time = one_of(random, &[-1, -2, -3, -4, -5, 0, 1_790_000_000_001, i64::MAX]);
-            (one_of(random, &TOPICS), one_of(random, &[0, 1, 99, -1]), time, one_of(random, &[-1, 0, 5]))
+            let (topic, place) = (one_of(random, &TOPICS), one_of(random, &[0, 1, 2, NO_PARTITION, -1]));
+            let time = one_of(random, &[-1, -2, LATEST_TIME, -4, -5, 0, 1, TIME, TIME + 1, i64::MAX]);
+            // Kafka names records that were deleted, which has a case of its own.
+            let time = if places.is_trimmed(topic, place) && time == LATEST_TIME { -1 } else { time };
+            (topic, places.index(topic, place), time, one_of(random, &[-1, 0, 5]))
         })
         .collect();
     let version = version(pair, random, ApiKey::ListOffsets);
     pair.compare(&format!("offsets {number} of {asked:?}"), version, |_, version| offsets(&asked, version));
 }
 
-fn deleted(pair: &mut Pair, random: &mut Random, number: usize) {
-    let (topic, index) = (one_of(random, &TOPICS), one_of(random, &[0, 1, 9]));
+fn deleted(pair: &mut Pair, random: &mut Random, places: &mut Places, number: usize) {
+    let (topic, place) = (one_of(random, &TOPICS), one_of(random, &[0, 1, 2, 3, NO_PARTITION]));
     let offset = one_of(random, &[-1, -2, 0, 1, 2, 5, 1_000_000]);
+    let index = places.index(topic, place);
     let version = version(pair, random, ApiKey::DeleteRecords);
     pair.compare(&format!("delete {number} of '{topic}' {index} below {offset}"), version, |_, _| {
         deletion(topic, index, offset)
     });
+    if let Some(place) = places.places.get_mut(&(topic, place)) {
+        place.trimmed = true;
+    }
 }
 
 fn created(pair: &mut Pair, random: &mut Random, number: usize) {

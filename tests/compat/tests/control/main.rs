@@ -6,9 +6,12 @@
 // Tables of cases.
 #![allow(clippy::type_complexity)]
 
+mod batches;
 mod cluster;
+mod combined;
 mod configs;
 mod generated;
+mod internal;
 mod records;
 mod support;
 mod topics;
@@ -29,11 +32,13 @@ fn answers_are_those_of_kafka() {
     let millrace = Broker::builder().setting("topics", "num_partitions = 1").start().unwrap();
     let mut pair = Pair::new(Peer::new(kafka.address()), Peer::new(millrace.address()));
     pair.kafka.await_producer_ids();
-    let parts: [(&str, fn(&mut Pair)); 4] = [
+    let parts: [(&str, fn(&mut Pair)); 6] = [
         ("cluster", cluster::compare),
         ("topics", topics::compare),
         ("configs", configs::compare),
         ("records", records::compare),
+        ("combined", combined::compare),
+        ("internal", internal::compare),
     ];
     for (part, compare) in parts {
         let started = Instant::now();

@@ -20,30 +20,33 @@ use millrace_protocol::messages::{
 
 use crate::support::{create_in, text, topic_name};
 
-/// Any time that is neither old nor to come.
-const TIME: i64 = 1_790_000_000_000;
+/// Any time that has passed.
+pub const TIME: i64 = 1_600_000_000_000;
+/// What is in the past by [`TIME`] stays: both brokers delete by time when it suits them.
+pub const KEPT: (&str, Option<&str>) = ("retention.ms", Some("-1"));
 /// Partitions of the topics that batches with a flaw are sent to.
 const FLAWED: i32 = 40;
 /// The first, those between which the answer changes, and the first that names topics by their ids.
 const PRODUCE_VERSIONS: [i16; 5] = [3, 7, 8, 10, 13];
-const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
+pub const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
 
 pub fn compare(pair: &mut Pair) {
     for peer in [&mut pair.kafka, &mut pair.millrace] {
         create_in(
             peer,
             &[
-                ("log", FLAWED, &[]),
+                ("log", FLAWED, &[KEPT]),
                 ("compacted", FLAWED, &[("cleanup.policy", Some("compact"))]),
-                ("small", FLAWED, &[("max.message.bytes", Some("300"))]),
+                ("small", FLAWED, &[KEPT, ("max.message.bytes", Some("300"))]),
                 ("stamped", FLAWED, &[("message.timestamp.type", Some("LogAppendTime"))]),
                 ("recent", FLAWED, &[("message.timestamp.before.max.ms", Some("1000"))]),
-                ("read", 1, &[]),
+                ("read", 1, &[KEPT]),
             ],
         );
     }
     produce(pair);
     sequences(pair);
+    deleted_sequences(pair);
     look_up(pair);
     fetch(pair);
     delete(pair);
@@ -106,6 +109,7 @@ fn flaws() -> Vec<(&'static str, Option<Vec<u8>>)> {
         ("zipped, count and last offset too far", Some(with(with(zipped(), 57, &int(9)), 23, &int(8)))),
         ("zipped, count and last offset short", Some(with(with(zipped(), 57, &int(2)), 23, &int(1)))),
         ("zipped garbage", Some(with(zipped(), 61, &[9; 8]))),
+        ("records with gaps", Some(with(good(), 64, &[4]))),
         ("a base offset", Some(with(good(), 0, &77i64.to_be_bytes()))),
         ("a leader epoch", Some(with(good(), 12, &int(5)))),
         ("a later timestamp than its records", Some(with(good(), 35, &(TIME + 500).to_be_bytes()))),
@@ -148,12 +152,15 @@ fn produce(pair: &mut Pair) {
     for topic in ["log", "compacted", "small", "stamped", "recent"] {
         // Each in a partition of its own, which nothing before it has touched.
         for (index, (flaw, records)) in (1..).zip(flaws()) {
+            let mut alike = true;
             for version in PRODUCE_VERSIONS {
-                pair.compare(&format!("produce to {topic}: {flaw}"), version, |peer, version| {
+                let what = format!("produce to {topic}: {flaw}");
+                let compared = pair.compare(&what, version, |peer, version| {
                     produce_to(peer, version, topic, index, records.clone())
                 });
+                alike &= compared.alike;
             }
-            end(pair, topic, index, &format!("end of {topic} after {flaw}"));
+            end_alike(pair, topic, index, alike, &format!("end of {topic} after {flaw}"));
         }
         let mut builder = BatchBuilder::default();
         builder.append(TIME, None, Some(b"no key"), &[]);
@@ -168,6 +175,13 @@ fn produce(pair: &mut Pair) {
             produce_to(peer, version, topic, index, Some(good.clone()))
         });
     }
+    let damaged = with(good.clone(), 16, &[3]);
+    pair.compare_all("produce of no batch to no topic", |peer, version| {
+        produce_to(peer, version, "missing", 0, Some(damaged.clone()))
+    });
+    pair.compare_all("produce of no batch with acks 2", |peer, version| {
+        produce_to(peer, version, "log", 1, Some(damaged.clone())).with_acks(2)
+    });
     for acks in [1, 2, -2] {
         pair.compare_all(&format!("produce with acks {acks}"), |peer, version| {
             produce_to(peer, version, "log", 1, Some(good.clone())).with_acks(acks)
@@ -179,10 +193,14 @@ fn produce(pair: &mut Pair) {
     });
 }
 
-/// What idempotent producers may and may not send. That one begins late is left out: Kafka takes it, and with it
-/// what follows a refused first request; here it is refused, and every offset after it would differ.
+/// What idempotent producers may and may not send.
 fn sequences(pair: &mut Pair) {
-    let steps: [(&str, i16, i32, usize); 13] = [
+    let steps: [(&str, i16, i32, usize); 20] = [
+        ("has an epoch before the first", -2, 0, 1),
+        ("begins without an epoch", -1, 0, 1),
+        ("goes on without an epoch", -1, 1, 1),
+        ("repeats itself without an epoch", -1, 0, 1),
+        ("begins without a number", 0, -1, 1),
         ("begins", 0, 0, 1),
         ("goes on", 0, 1, 2),
         ("leaves a gap", 0, 9, 1),
@@ -196,6 +214,8 @@ fn sequences(pair: &mut Pair) {
         ("repeats what is long ago", 0, 0, 1),
         ("begins a new epoch late", 1, 3, 1),
         ("begins a new epoch", 1, 0, 1),
+        ("leaves its epoch out", -1, 0, 1),
+        ("has an older epoch", 0, 11, 1),
     ];
     for version in [3, 7, 12, 13] {
         let producer_id = 900_000 + i64::from(version);
@@ -206,19 +226,52 @@ fn sequences(pair: &mut Pair) {
                 produce_to(peer, version, "log", 0, Some(records.clone()))
             });
         }
-        let old = ProducerState { producer_id, producer_epoch: 0, base_sequence: 11, transactional: false };
-        let records = batch(Codec::None, old, 1);
-        pair.compare("a producer of an old epoch", version, |peer, version| {
-            produce_to(peer, version, "log", 0, Some(records.clone()))
-        });
     }
-    end(pair, "log", 0, "end after sequences");
+    end_alike(pair, "log", 0, true, "end after sequences");
+    // Each in a partition of its own, which the brokers then have unlike.
+    for (index, what, producer_epoch) in
+        [(FLAWED - 1, "begins late", 0), (FLAWED - 2, "begins late without an epoch", -1)]
+    {
+        for producer_id in [800_001, 800_002] {
+            let producer =
+                ProducerState { producer_id, producer_epoch, base_sequence: 5, transactional: false };
+            let records = batch(Codec::None, producer, 1);
+            pair.compare(&format!("a producer {what}"), 12, |peer, version| {
+                produce_to(peer, version, "log", index, Some(records.clone()))
+            });
+        }
+    }
 }
 
-fn end(pair: &mut Pair, topic: &str, index: i32, what: &str) {
-    for time in [-1, -2] {
-        pair.compare(what, 5, |_, _| offsets(&[(topic, index, time, -1)], 5));
+/// Producers whose records are deleted are still known.
+fn deleted_sequences(pair: &mut Pair) {
+    for (what, base_sequence, offset) in [("begins", 0, 1), ("goes on", 1, -1), ("repeats itself", 1, -1)] {
+        let producer =
+            ProducerState { producer_id: 800_003, producer_epoch: 0, base_sequence, transactional: false };
+        let records = batch(Codec::None, producer, 1);
+        pair.compare(&format!("a producer whose records are deleted {what}"), 12, |peer, version| {
+            produce_to(peer, version, "log", FLAWED - 3, Some(records.clone()))
+        });
+        pair.compare("deletion of producers' records", 2, |_, _| deletion("log", FLAWED - 3, offset));
     }
+    let gap =
+        ProducerState { producer_id: 800_003, producer_epoch: 0, base_sequence: 7, transactional: false };
+    let records = batch(Codec::None, gap, 1);
+    pair.compare("a producer whose records are deleted leaves a gap", 12, |peer, version| {
+        produce_to(peer, version, "log", FLAWED - 3, Some(records.clone()))
+    });
+}
+
+/// Compares where a partition ends, unless one broker took what the other refused, which the comparison of their
+/// answers to that, not `alike` then, has judged: false, since what follows would differ, too.
+pub fn end_alike(pair: &mut Pair, topic: &str, index: i32, alike: bool, what: &str) -> bool {
+    let asked = || offsets(&[(topic, index, -1, -1)], 5);
+    let end = |peer: &mut Peer| peer.ask(5, &asked()).map(|response| response.topics[0].partitions[0].offset);
+    if !alike && end(&mut pair.kafka) != end(&mut pair.millrace) {
+        return false;
+    }
+    pair.compare(what, 5, |_, _| asked());
+    true
 }
 
 /// Asks for offsets by topic, partition, time and epoch; neighbours of one topic share its entry.
@@ -343,6 +396,7 @@ fn fetch(pair: &mut Pair) {
         ("of no topic", Asked { topic: "missing", ..read }),
         ("of one byte", Asked { max_bytes: 1, ..read }),
         ("of no byte", Asked { max_bytes: 0, ..read }),
+        ("of less than no byte", Asked { max_bytes: -1, ..read }),
         ("of some bytes", Asked { max_bytes: 700, ..read }),
     ];
     for (what, asked) in cases {

@@ -166,7 +166,7 @@ fn create_partitions(pair: &mut Pair) {
     pair.compare_all("grow nothing", |_, _| grow(Vec::new(), false));
 }
 
-fn grow(topics: Vec<(&str, i32, Option<&[&[i32]]>)>, validate_only: bool) -> CreatePartitionsRequest {
+pub fn grow(topics: Vec<(&str, i32, Option<&[&[i32]]>)>, validate_only: bool) -> CreatePartitionsRequest {
     let topic = |(name, count, assignments): (&str, i32, Option<&[&[i32]]>)| {
         let assignment = |brokers: &&[i32]| {
             CreatePartitionsAssignment::default()
@@ -233,7 +233,7 @@ fn delete_topics(pair: &mut Pair) {
     });
 }
 
-fn delete(version: i16, names: &[&str]) -> DeleteTopicsRequest {
+pub fn delete(version: i16, names: &[&str]) -> DeleteTopicsRequest {
     let request = DeleteTopicsRequest::default().with_timeout_ms(10_000);
     if version < 6 {
         return request.with_topic_names(names.iter().map(|name| topic_name(name)).collect());
