@@ -47,6 +47,9 @@ pub(crate) async fn handle(call: &Call, request: DeleteRecordsRequest) -> Delete
 fn find(call: &Call, image: &Image, topic: &str, index: i32) -> Result<Arc<Partition>, ErrorCode> {
     let topic = lookup::by_name(image, topic)?;
     let partition = lookup::led_here(&call.state, topic, index, LeaderEpoch::UNKNOWN)?;
+    if lookup::is_written_by_brokers_only(&topic.name) {
+        return Err(ErrorCode::InvalidTopicException);
+    }
     // A compacted topic is a state, of which a part cannot be forgotten.
     if !partition.role().config.cleanup_policy.delete {
         return Err(ErrorCode::PolicyViolation);
