@@ -17,6 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use millrace_disk::{RealDisk, publish};
 use millrace_plugin_host::limits::MODULE_BYTES_MAX;
 use millrace_plugin_host::{ModuleDigest, ModuleInfo, ModuleStore, inspect};
 use millrace_protocol::plugins::{ModuleChunk, PluginError, UploadReply};
@@ -247,8 +248,7 @@ impl Store {
         }
         let info = inspect(&bytes).map_err(|error| PluginError::invalid(error.to_string()))?;
         file.sync_all().map_err(failed)?;
-        fs::rename(&path, self.path(digest)).map_err(failed)?;
-        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+        publish(&RealDisk, &path, &self.path(digest)).map_err(failed)?;
         Ok(Some(info))
     }
 

@@ -13,16 +13,17 @@
 //! | 8..40 | HMAC-SHA256, under the cache's key, of `engine`, `digest` and what stands before |
 //! | 40..44 | `MRC2` |
 //!
-//! A file is written under another name, synced and renamed. One that is cut short, damaged, another module's or
+//! A file is [replaced](millrace_disk::replace) as a whole. One that is cut short, damaged, another module's or
 //! not written with this key is as good as none, and one of an earlier form (`MRC1`) too. What runs are the very
 //! bytes that were checked: compiled code is never mapped from a file, which somebody might write to later.
 
-use std::fs::{self, File};
+use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::{constant_time, hmac};
+use millrace_disk::{RealDisk, replace};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -90,12 +91,7 @@ impl CompiledCache {
 
     /// Keeps the compiled module.
     pub fn store(&self, digest: ModuleDigest, compiled: &[u8]) -> io::Result<()> {
-        let temporary = self.dir.join(format!("{digest}.tmp"));
-        let mut file = File::create(&temporary)?;
-        file.write_all(compiled)?;
-        file.write_all(&self.trailer(digest, compiled))?;
-        file.sync_all()?;
-        fs::rename(&temporary, self.path(digest))
+        replace(&RealDisk, &self.path(digest), &[compiled, &self.trailer(digest, compiled)].concat())
     }
 
     /// Forgets the compiled module.

@@ -3,12 +3,13 @@
 //! Written durably at the first start and compared at each one. Metadata of another cluster knows none of these
 //! partitions and would have them removed as those of deleted topics.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use millrace_disk::{RealDisk, replace};
+
 const NAME: &str = "cluster";
-const NAME_NEW: &str = "cluster.new";
 
 /// A cluster id that could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -40,15 +41,8 @@ pub(super) fn read(log_dir: &Path) -> Result<Option<String>, ClusterFileError> {
 
 /// Gives the directory to a cluster; durable when it returns.
 pub(super) fn write(log_dir: &Path, cluster_id: &str) -> Result<(), ClusterFileError> {
-    let (path, new) = (path(log_dir), log_dir.join(NAME_NEW));
-    let write = || {
-        let mut file = File::create(&new)?;
-        writeln!(file, "{cluster_id}")?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
-        File::open(log_dir)?.sync_all()
-    };
-    write().map_err(error("write", &path))
+    let path = path(log_dir);
+    replace(&RealDisk, &path, format!("{cluster_id}\n").as_bytes()).map_err(error("write", &path))
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! The broker's own authority and server certificate, as PEM files in one directory.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use millrace_base::Clock;
+use millrace_disk::{RealDisk, replace};
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -61,8 +61,8 @@ pub(super) fn ensure(dir: &Path, hosts: &[String], clock: &dyn Clock) -> Result<
     if !serves(&files, &hosts, now) {
         let key = KeyPair::generate()?;
         let certificate = server_params(&hosts, now)?.signed_by(&key, &authority)?;
-        write(&files.server_key, &key.serialize_pem(), 0o600)?;
-        write(&files.server, &certificate.pem(), 0o644)?;
+        write(&files.server_key, &key.serialize_pem())?;
+        write(&files.server, &certificate.pem())?;
         tracing::info!(path = %files.server.display(), days = SERVER_DAYS, "made a server certificate");
     }
     Ok(files)
@@ -122,8 +122,8 @@ fn authority(files: &Files, now: OffsetDateTime) -> Result<Issuer<'static, KeyPa
     let params = ca_params(now);
     let certificate = params.self_signed(&key)?;
     // The certificate last: its presence says that the key is there.
-    write(&files.ca_key, &key.serialize_pem(), 0o600)?;
-    write(&files.ca, &certificate.pem(), 0o644)?;
+    write(&files.ca_key, &key.serialize_pem())?;
+    write(&files.ca, &certificate.pem())?;
     Ok(Issuer::new(params, key))
 }
 
@@ -180,20 +180,9 @@ fn server_params(hosts: &[&str], now: OffsetDateTime) -> Result<CertificateParam
     Ok(params)
 }
 
-/// Replaces `path` as a whole, so that a reader sees the old file or the new one.
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
-    let temporary = path.with_extension("tmp");
-    let write = || {
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    write().map_err(file_error("write", path))
+/// Replaces `path` as a whole, durably: a client may already have been given the authority's certificate.
+fn write(path: &Path, text: &str) -> Result<(), TlsError> {
+    replace(&RealDisk, path, text.as_bytes()).map_err(file_error("write", path))
 }
 
 pub(super) fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TlsError {

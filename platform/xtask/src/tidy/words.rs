@@ -1,4 +1,5 @@
-//! Words that mark unfinished work or name somebody's machine, and tests that wait on time.
+//! Words that mark unfinished work or name somebody's machine, tests that wait on time, and files that are replaced
+//! in another way than durably.
 
 use super::Source;
 
@@ -13,6 +14,11 @@ const SLEEPS: [(&str, &str); 2] = [("thread::", "sleep("), ("time::", "sleep(")]
 /// The one place where tests may sleep: between two looks at a condition.
 const WAITS_ON_CONDITIONS: &str = "tests/harness/src/wait.rs";
 
+const RENAMES: [(&str, &str); 1] = [("fs::re", "name(")];
+
+/// Where a file is replaced for everybody.
+const REPLACES: &str = "platform/disk";
+
 pub fn check(sources: &[Source]) -> Vec<String> {
     let mut findings = Vec::new();
     for source in sources {
@@ -25,6 +31,15 @@ pub fn check(sources: &[Source]) -> Vec<String> {
         for (index, line) in source.text.lines().enumerate() {
             for word in found(line, &UNFINISHED) {
                 findings.push(source.finding_at(index + 1, format!("'{word}' marks unfinished work")));
+            }
+            if source.is_rust()
+                && source.path.starts_with("platform")
+                && source.path.iter().any(|part| part == "src")
+                && !source.path.starts_with(REPLACES)
+                && let Some(word) = found(line, &RENAMES).first()
+            {
+                let what = format!("'{word}': files are replaced by `millrace_disk::replace`, durably");
+                findings.push(source.finding_at(index + 1, what));
             }
             for word in found(line, &MACHINE_PATHS) {
                 findings
