@@ -1,6 +1,7 @@
 //! Records whose batch cannot go where it was meant to go: a refused batch that is too large goes as two halves, and
-//! what was never sent to a partition that is gone goes to one that is there. Deliveries follow.
+//! what a partition that is gone has not stored goes to one that is there. Deliveries follow.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use crate::producer::Shared;
 use crate::producer::core::Stamp;
 use crate::producer::delivery::{BatchPlace, BatchState};
 use crate::producer::lane::Part;
-use crate::producer::partition::{Partition, Pending, Sent};
+use crate::producer::partition::{Orphan, Partition, Sent};
 use crate::producer::record::WireRecord;
 use crate::producer::shared::Topic;
 
@@ -55,6 +56,12 @@ impl Shared {
         });
         let largest = builders.iter().map(BatchBuilder::len_bytes).max().unwrap_or_default();
         let mut reserved = [part.sent.reserved / 2, part.sent.reserved - part.sent.reserved / 2].into_iter();
+        let within = |from: u32, to: u32| {
+            let cut =
+                |range: &Range<u32>| range.start.clamp(from, to) - from..range.end.clamp(from, to) - from;
+            part.sent.named.iter().map(cut).filter(|range| !range.is_empty()).collect::<Vec<_>>()
+        };
+        let mut named = [within(0, first), within(first, count)].into_iter();
         let halves: Result<Vec<_>, _> = builders
             .into_iter()
             .map(|builder| {
@@ -62,7 +69,9 @@ impl Shared {
                 // Numbered when it is sent.
                 let stamp = Stamp { identity: None, base_sequence: -1 };
                 let bytes = builder.finish(self.compression, ProducerState::NONE)?;
+                let named = named.next().unwrap_or_default();
                 let sent = Sent {
+                    named,
                     delivery: BatchState::new(part.partition.index),
                     reserved: reserved.next().unwrap_or_default(),
                     wire: Mutex::new(Some((stamp, bytes))),
@@ -87,18 +96,18 @@ impl Shared {
         true
     }
 
-    /// Places what was never sent to partitions that the topic has not any more; records that named theirs fail.
+    /// Places what waits for partitions that the topic has not any more; records that named theirs fail.
     pub(crate) fn place_orphans(&self, name: &str, topic: &Topic) {
         for partition in topic.gone() {
-            let orphans = partition.state.lock().take_unsent();
+            let orphans = partition.state.lock().take_orphans(self.pace);
             for orphan in orphans {
                 self.place_orphan(name, topic, partition, orphan);
             }
         }
     }
 
-    fn place_orphan(&self, name: &str, topic: &Topic, from: &Arc<Partition>, orphan: Pending) {
-        let Pending { builder, delivery, since, reserved, named, .. } = orphan;
+    fn place_orphan(&self, name: &str, topic: &Topic, from: &Arc<Partition>, orphan: Orphan) {
+        let Orphan { bytes, delivery, since, reserved, named } = orphan;
         let refusal = || {
             SendError::Request(RequestError::NoSuchPartition {
                 topic: name.to_owned(),
@@ -110,8 +119,7 @@ impl Shared {
         refused.complete(Err(refusal()));
         let mut places: Vec<BatchPlace> = Vec::new();
         let mut touched: Vec<Arc<Partition>> = Vec::new();
-        let bytes = builder.finish(millrace_protocol::compression::Codec::None, ProducerState::NONE);
-        let unpacked = bytes.is_ok_and(|bytes| {
+        let unpacked = bytes.is_some_and(|bytes| {
             unpack(&bytes, |index, record| {
                 let size = record.size();
                 let chosen = if named.iter().any(|range| range.contains(&index)) {

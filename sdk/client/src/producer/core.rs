@@ -281,6 +281,18 @@ impl<B: Clone> Core<B> {
         Some(commands)
     }
 
+    /// Takes what was sent and is to go elsewhere, oldest first, each with its deadline; nothing while anything is in
+    /// flight. Only where none of it can be stored any more: its numbers are not used again.
+    pub(crate) fn take_sent(&mut self) -> Vec<(B, Instant)> {
+        if self.flights.is_empty() || self.flights.iter().any(|flight| flight.in_flight) {
+            return Vec::new();
+        }
+        self.broken |= self.identity.is_some();
+        self.retrying = false;
+        self.retry_at = None;
+        self.flights.drain(..).map(|flight| (flight.batch, flight.deadline)).collect()
+    }
+
     fn on_rejected(&mut self, index: usize, commands: &mut Vec<Command<B>>) {
         let flight = &self.flights[index];
         if self.identity.is_some() {

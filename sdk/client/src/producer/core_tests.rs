@@ -255,6 +255,22 @@ fn out_of_order_behind_an_unanswered_batch_is_no_reason_for_a_new_epoch() {
 }
 
 #[test]
+fn what_was_sent_is_taken_once_all_is_answered_and_its_numbers_are_not_used_again() {
+    let mut bench = Bench::new();
+    let deadline = bench.now + Duration::from_secs(10);
+    let (first, second) = (bench.send(1, 1).0, bench.send(2, 1).0);
+    bench.answer(first, again());
+    assert_eq!(bench.core.take_sent(), [], "the second is in flight");
+    bench.answer(second, again());
+    assert_eq!(bench.core.take_sent(), [(1, deadline), (2, deadline)]);
+    assert!(bench.core.is_idle() && !bench.core.can_admit());
+    assert!(asks_identity(&bench.core.on_time(bench.now)));
+    bench.identity = Some(Identity { epoch: 1, ..IDENTITY });
+    bench.core.on_identity(Identity { epoch: 1, ..IDENTITY });
+    assert_eq!(bench.send(3, 1).1, Stamp { identity: bench.identity, base_sequence: 0 });
+}
+
+#[test]
 fn a_duplicate_is_stored_only_if_an_earlier_attempt_may_have_stored_it() {
     let mut bench = Bench::new();
     let duplicate = || Answer::Duplicate { reason: "duplicate".to_owned() };

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use millrace_base::TopicId;
 use millrace_protocol::StrBytes;
-use millrace_protocol::batch::{BatchBuilder, HEADER_LEN};
+use millrace_protocol::batch::{BatchBuilder, HEADER_LEN, ProducerState};
+use millrace_protocol::compression::Codec;
 use parking_lot::Mutex;
 
 use crate::error::SendError;
@@ -30,6 +31,8 @@ pub(crate) struct Partition {
 
 pub(crate) struct PartitionState {
     pub(crate) topic_id: TopicId,
+    /// The topic was made again without this partition: what was sent here is gone with the former one.
+    outlived: bool,
     open: Option<Pending>,
     full: VecDeque<Pending>,
     pub(crate) core: Core<Arc<Sent>>,
@@ -62,6 +65,18 @@ pub(crate) struct Sent {
     pub(crate) reserved: usize,
     /// The bytes as last sent, with what they say of the producer.
     pub(crate) wire: Mutex<Option<(Stamp, Bytes)>>,
+    /// As [`Pending::named`].
+    pub(crate) named: Vec<Range<u32>>,
+}
+
+/// Records whose partition is gone, to be placed again.
+pub(crate) struct Orphan {
+    /// A batch; None if it could not be built.
+    pub(crate) bytes: Option<Bytes>,
+    pub(crate) delivery: Arc<BatchState>,
+    pub(crate) since: Instant,
+    pub(crate) reserved: usize,
+    pub(crate) named: Vec<Range<u32>>,
 }
 
 /// What a lane is to send next for this partition.
@@ -90,6 +105,7 @@ impl Partition {
     pub(crate) fn new(topic: StrBytes, topic_id: TopicId, index: i32, core: Core<Arc<Sent>>) -> Arc<Self> {
         let state = PartitionState {
             topic_id,
+            outlived: false,
             open: None,
             full: VecDeque::new(),
             core,
@@ -152,9 +168,39 @@ impl PartitionState {
         self.batch_bytes_max = self.batch_bytes_max.min(bytes);
     }
 
-    /// Takes everything that was never sent.
-    pub(crate) fn take_unsent(&mut self) -> Vec<Pending> {
-        self.full.drain(..).chain(self.open.take()).collect()
+    /// The topic, by its id, and whether it has this partition.
+    pub(crate) fn follow(&mut self, topic_id: TopicId, exists: bool) {
+        self.outlived = !exists && (self.outlived || self.topic_id != topic_id);
+        self.topic_id = topic_id;
+    }
+
+    /// Takes what can be placed elsewhere, in order: what was never sent, and where the topic was made again what
+    /// was sent as well; then nothing while a request is unanswered, since that was sent before the rest.
+    pub(crate) fn take_orphans(&mut self, pace: Pace) -> Vec<Orphan> {
+        let mut orphans = Vec::new();
+        if self.outlived {
+            for (sent, deadline) in self.core.take_sent() {
+                orphans.push(Orphan {
+                    bytes: sent.wire.lock().take().map(|(_, bytes)| bytes),
+                    delivery: Arc::clone(&sent.delivery),
+                    since: deadline.checked_sub(pace.delivery_timeout).unwrap_or(deadline),
+                    reserved: sent.reserved,
+                    named: sent.named.clone(),
+                });
+            }
+            if !self.core.is_idle() {
+                return orphans;
+            }
+        }
+        let unsent = self.full.drain(..).chain(self.open.take());
+        orphans.extend(unsent.map(|Pending { builder, delivery, since, reserved, named, .. }| Orphan {
+            bytes: builder.finish(Codec::None, ProducerState::NONE).ok(),
+            delivery,
+            since,
+            reserved,
+            named,
+        }));
+        orphans
     }
 
     /// Lets no further record into the open batch.
@@ -214,8 +260,12 @@ impl PartitionState {
             self.flushing = false;
         }
         let pending = self.full.pop_front()?;
-        let sent =
-            Arc::new(Sent { delivery: pending.delivery, reserved: pending.reserved, wire: Mutex::new(None) });
+        let sent = Arc::new(Sent {
+            delivery: pending.delivery,
+            reserved: pending.reserved,
+            wire: Mutex::new(None),
+            named: pending.named,
+        });
         let deadline = pending.since + pace.delivery_timeout;
         let count = pending.builder.record_count();
         let (id, stamp) = self.core.on_send(Arc::clone(&sent), count, deadline, identity);

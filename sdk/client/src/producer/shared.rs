@@ -174,7 +174,7 @@ impl Shared {
             let leader = image.partitions.get(index).and_then(|now| now.leader);
             let lane = leader.and_then(|id| self.lane_to(id));
             let mut state = partition.state.lock();
-            state.topic_id = image.id;
+            state.follow(image.id, index < image.partitions.len());
             state.lane = lane;
         }
         let sticky = before
