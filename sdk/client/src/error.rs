@@ -21,6 +21,9 @@ pub enum ConnectError {
     Tls { what: String, reason: String },
     #[error("connect to {address} over {transport}: {reason}")]
     Connect { address: String, transport: &'static str, reason: String },
+    /// One side does not accept the other's certificate, or has none to accept.
+    #[error("{address}: {reason}")]
+    Certificate { address: String, reason: String },
     #[error(
         "connect to {address} over {transport}: no answer within {after:?}; is the broker listening there?"
     )]
@@ -35,7 +38,11 @@ impl ConnectError {
     /// Whether the same call can succeed later without a change by the caller.
     pub const fn is_retriable(&self) -> bool {
         match self {
-            Self::BadAddress { .. } | Self::NoBootstrap | Self::Tls { .. } | Self::Handshake { .. } => false,
+            Self::BadAddress { .. }
+            | Self::NoBootstrap
+            | Self::Tls { .. }
+            | Self::Certificate { .. }
+            | Self::Handshake { .. } => false,
             Self::Resolve { .. } | Self::Connect { .. } | Self::Timeout { .. } => true,
             Self::NoneAnswered { last } => last.is_retriable(),
         }

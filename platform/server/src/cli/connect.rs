@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Args, ValueEnum};
-use millrace_client::{Client, Transport};
+use millrace_client::{Client, ConnectError, Transport};
 
 /// Where `millrace dev` leaves its authority's certificate, relative to where it was started.
 const DEV_CA: &str = "./millrace-data/tls/ca.pem";
@@ -75,8 +75,26 @@ impl ConnectArgs {
         if let (Some(cert), Some(key)) = (&self.client_cert, &self.client_key) {
             builder = builder.client_certificate_files(cert, key);
         }
-        let hint = "is a broker running there? `millrace dev` starts one; --bootstrap names another";
-        builder.connect().await.with_context(|| format!("cannot reach {} ({hint})", self.bootstrap))
+        builder.connect().await.map_err(|error| self.explained(error))
+    }
+
+    /// The error with what may help against it.
+    fn explained(&self, error: ConnectError) -> anyhow::Error {
+        let last = match &error {
+            ConnectError::NoneAnswered { last } => last,
+            error => error,
+        };
+        let help = match last {
+            ConnectError::Certificate { .. } => {
+                "--ca names the authority that signed the brokers' certificate, --client-cert and --client-key what \
+                 is shown to brokers that ask for a certificate"
+            }
+            ConnectError::Connect { .. } | ConnectError::Timeout { .. } | ConnectError::Resolve { .. } => {
+                "is a broker running there? `millrace dev` starts one; --bootstrap names another"
+            }
+            _ => return anyhow::Error::new(error).context(format!("cannot connect to {}", self.bootstrap)),
+        };
+        anyhow::Error::new(error).context(format!("cannot reach {} ({help})", self.bootstrap))
     }
 
     /// The given file, or the one that a broker started here with `millrace dev` has made.

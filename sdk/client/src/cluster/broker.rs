@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::admin::BrokerInfo;
 use crate::client::ClientBuilder;
 use crate::cluster::Versions;
-use crate::error::{RequestError, api_name, refused};
+use crate::error::{ConnectError, RequestError, api_name, refused};
 use crate::net::{Dialer, Lane, LaneError, Link};
 
 /// The version of ApiVersions that is tried first; every Kafka since 2.4 knows it.
@@ -193,7 +193,16 @@ impl Broker {
     }
 
     pub(crate) fn disconnected(&self, api: &'static str, error: &LaneError) -> RequestError {
-        RequestError::Disconnected { api, broker: self.name.clone(), reason: Arc::clone(&error.0) }
+        RequestError::Disconnected { api, broker: self.name.clone(), reason: Arc::clone(&error.reason) }
+    }
+
+    /// A lane that ended with its first request: the broker may not take the client's certificate.
+    fn turned_away(&self, api: &'static str, error: &LaneError) -> RequestError {
+        if !error.of_certificate {
+            return self.disconnected(api, error);
+        }
+        let (address, reason) = (self.name.clone(), error.reason.to_string());
+        ConnectError::Certificate { address, reason }.into()
     }
 
     /// Learns what the broker serves. One that does not know our version answers in version 0.
@@ -225,7 +234,7 @@ impl Broker {
         let frame = timeout(self.request_timeout, reply)
             .await
             .map_err(|_| self.timed_out(api))?
-            .map_err(|error| self.disconnected(api, &error))?;
+            .map_err(|error| self.turned_away(api, &error))?;
         // An answer in version 0 to a request of version 3 says that version 3 is not known.
         let answer = self.decode::<ApiVersionsRequest>(frame.clone(), version);
         answer.or_else(|error| self.decode::<ApiVersionsRequest>(frame, 0).map_err(|_| error))

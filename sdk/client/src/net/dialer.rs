@@ -1,5 +1,6 @@
 //! Connecting to brokers by the transport that the client was told to use.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::client::{ClientBuilder, Transport};
 use crate::error::ConnectError;
+use crate::net::certificates;
 use crate::net::eyeballs::{HEAD_START, interleaved, race};
 use crate::net::lane::Lane;
 use crate::net::pool::BufferPool;
@@ -93,7 +95,7 @@ impl Dialer {
                 let connection = timeout(self.connect_timeout, connecting)
                     .await
                     .map_err(|_| self.timed_out(name))?
-                    .map_err(|reason| self.failed(name, reason))?;
+                    .map_err(|error| self.failed(name, &error))?;
                 Link::Quic(connection)
             }
         };
@@ -106,27 +108,26 @@ impl Dialer {
         let halves = timeout(self.connect_timeout, self.halves(link, host))
             .await
             .map_err(|_| self.timed_out(name))?
-            .map_err(|reason| self.failed(name, reason))?;
+            .map_err(|error| self.failed(name, &error))?;
         Ok(Lane::start(halves.0, halves.1, Arc::clone(&self.pool)))
     }
 
-    async fn halves(&self, link: &Link, host: &str) -> Result<(Outbound, Inbound), String> {
+    async fn halves(&self, link: &Link, host: &str) -> Result<(Outbound, Inbound), io::Error> {
         match link {
             Link::Quic(connection) => {
-                let (send, receive) = connection.open_bi().await.map_err(|error| error.to_string())?;
+                let (send, receive) = connection.open_bi().await?;
                 Ok((Outbound::Quic(send), Inbound::Quic(receive)))
             }
             Link::Address(address) => {
-                let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
-                stream.set_nodelay(true).map_err(|error| error.to_string())?;
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
                 let Kind::Tls(connector) = &self.kind else {
                     let (read, write) = stream.into_split();
                     return Ok((Outbound::Tcp(write), Inbound::Tcp(read)));
                 };
                 let server_name = self.server_name.as_deref().unwrap_or(host).to_owned();
-                let server_name = ServerName::try_from(server_name).map_err(|error| error.to_string())?;
-                let stream =
-                    connector.connect(server_name, stream).await.map_err(|error| error.to_string())?;
+                let server_name = ServerName::try_from(server_name).map_err(io::Error::other)?;
+                let stream = connector.connect(server_name, stream).await?;
                 let (read, write) = tokio::io::split(stream);
                 Ok((Outbound::Tls(write), Inbound::Tls(read)))
             }
@@ -140,8 +141,15 @@ impl Dialer {
         }
     }
 
-    fn failed(&self, name: &str, reason: String) -> ConnectError {
-        ConnectError::Connect { address: name.to_owned(), transport: self.transport.name(), reason }
+    fn failed(&self, name: &str, error: &io::Error) -> ConnectError {
+        let address = name.to_owned();
+        match certificates::trouble(error) {
+            Some(reason) => ConnectError::Certificate { address, reason },
+            None => {
+                let (transport, reason) = (self.transport.name(), error.to_string());
+                ConnectError::Connect { address, transport, reason }
+            }
+        }
     }
 
     fn timed_out(&self, name: &str) -> ConnectError {

@@ -17,14 +17,35 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+use crate::net::certificates;
 use crate::net::frames::FrameReader;
 use crate::net::pool::BufferPool;
 use crate::net::wire::{Inbound, Outbound};
 
 /// The lane is gone, and with it every response that had not arrived.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct LaneError(pub(crate) Arc<str>);
+#[error("{reason}")]
+pub(crate) struct LaneError {
+    pub reason: Arc<str>,
+    /// The reason is a certificate.
+    pub of_certificate: bool,
+}
+
+impl From<&str> for LaneError {
+    fn from(reason: &str) -> Self {
+        Self { reason: reason.into(), of_certificate: false }
+    }
+}
+
+impl LaneError {
+    /// A lane that ended while it was `doing` something.
+    fn new(doing: &str, error: &std::io::Error) -> Self {
+        match certificates::trouble(error) {
+            Some(reason) => Self { reason: reason.into(), of_certificate: true },
+            None => format!("{doing}: {error}").as_str().into(),
+        }
+    }
+}
 
 /// What becomes of a request: the response frame without its length prefix, or the lane's end.
 pub(crate) type OnReply = Box<dyn FnOnce(Result<Bytes, LaneError>) + Send>;
@@ -37,7 +58,7 @@ struct Guard(Arc<Shared>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.0.close("closed by the client");
+        self.0.close("closed by the client".into());
     }
 }
 
@@ -120,7 +141,7 @@ impl Lane {
     ) -> impl Future<Output = Result<Bytes, LaneError>> + Send + use<> {
         let (sender, receiver) = oneshot::channel();
         self.send(pieces, correlation, Box::new(move |reply| _ = sender.send(reply)));
-        async move { receiver.await.unwrap_or_else(|_| Err(LaneError("the runtime shut down".into()))) }
+        async move { receiver.await.unwrap_or_else(|_| Err("the runtime shut down".into())) }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -129,7 +150,7 @@ impl Lane {
 
     /// Ends the lane; everything that waits fails with `reason`.
     pub(crate) fn close(&self, reason: &str) {
-        self.0.0.close(reason);
+        self.0.0.close(reason.into());
     }
 
     /// How long the oldest request has been waiting.
@@ -174,12 +195,12 @@ impl Shared {
     }
 
     fn error(&self) -> LaneError {
-        self.closed.get().cloned().unwrap_or_else(|| LaneError("closed".into()))
+        self.closed.get().cloned().unwrap_or_else(|| "closed".into())
     }
 
-    fn close(&self, reason: &str) {
+    fn close(&self, error: LaneError) {
         // The first reason is the one that explains.
-        let _ = self.closed.set(LaneError(reason.into()));
+        let _ = self.closed.set(error);
         let unwritten = {
             let mut outgoing = self.outgoing.lock();
             outgoing.half = None;
@@ -206,7 +227,7 @@ impl Shared {
         let correlation = (frame.len() >= 4).then(|| (&frame[..4]).get_i32());
         if correlation.is_none() || waiting.correlation.is_some_and(|expected| correlation != Some(expected))
         {
-            (waiting.on_reply)(Err(LaneError("the broker's response belongs to another request".into())));
+            (waiting.on_reply)(Err("the broker's response belongs to another request".into()));
             return Err("the broker's responses are out of order");
         }
         (waiting.on_reply)(Ok(frame));
@@ -227,18 +248,18 @@ impl Outgoing {
 }
 
 async fn read(shared: Arc<Shared>, mut frames: FrameReader) {
-    let reason = loop {
+    let error = loop {
         match frames.next().await {
             Ok(Some(frame)) => {
                 if let Err(reason) = shared.deliver(frame) {
-                    break reason.to_owned();
+                    break reason.into();
                 }
             }
-            Ok(None) => break "the broker closed the connection".to_owned(),
-            Err(error) => break format!("read: {error}"),
+            Ok(None) => break "the broker closed the connection".into(),
+            Err(error) => break LaneError::new("read", &error),
         }
     };
-    shared.close(&reason);
+    shared.close(error);
 }
 
 async fn write(shared: Arc<Shared>) {
@@ -260,5 +281,5 @@ async fn write(shared: Arc<Shared>) {
         Poll::Pending
     });
     let error = ended.await;
-    shared.close(&format!("write: {error}"));
+    shared.close(LaneError::new("write", &error));
 }

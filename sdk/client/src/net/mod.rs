@@ -1,5 +1,6 @@
 //! Bytes to and from brokers: sockets, TLS, frames and lanes. Knows nothing of topics or requests.
 
+mod certificates;
 mod dialer;
 mod eyeballs;
 mod frames;

@@ -42,12 +42,13 @@ impl QuicDialer {
         &self,
         address: SocketAddr,
         server_name: &str,
-    ) -> Result<quinn::Connection, String> {
-        let endpoint = self.endpoint(address).map_err(|error| format!("open a UDP socket: {error}"))?;
-        let connecting = endpoint
-            .connect_with(self.config.clone(), address, server_name)
-            .map_err(|error| error.to_string())?;
-        connecting.await.map_err(|error| error.to_string())
+    ) -> io::Result<quinn::Connection> {
+        let endpoint = self
+            .endpoint(address)
+            .map_err(|error| io::Error::new(error.kind(), format!("open a UDP socket: {error}")))?;
+        let connecting =
+            endpoint.connect_with(self.config.clone(), address, server_name).map_err(io::Error::other)?;
+        Ok(connecting.await?)
     }
 
     fn endpoint(&self, to: SocketAddr) -> io::Result<Endpoint> {
