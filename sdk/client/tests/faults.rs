@@ -117,6 +117,23 @@ async fn a_record_that_cannot_be_stored_in_time_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_record_behind_batches_without_an_answer_says_what_it_waited_for() {
+    let broker = Loopback::start(1).await;
+    let client = client(&broker).await;
+    let producer = small_batches(&client).delivery_timeout(Duration::from_millis(300)).build().await.unwrap();
+    producer.warm_up(TOPIC).await.unwrap();
+    broker.fail([Fault::Silence; 200]);
+    // More batches than may be on their way at once.
+    let mut deliveries = Vec::new();
+    for _ in 0..40 {
+        deliveries.push(producer.send(TOPIC, Record::value(&[b'x'; 150])).await.unwrap());
+    }
+    let error = deliveries.pop().unwrap().await.unwrap_err();
+    let SendError::Expired { reason, .. } = error else { panic!("{error}") };
+    assert_eq!(reason, "no answer yet to the batches before it");
+}
+
+#[tokio::test]
 async fn a_full_buffer_makes_senders_wait_or_say_so() {
     let broker = Loopback::start(1).await;
     let client = client(&broker).await;

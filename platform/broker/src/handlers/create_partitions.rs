@@ -56,7 +56,8 @@ async fn grow(call: &Call, asked: CreatePartitionsTopic, validate_only: bool) ->
     let current = topic.partition_count();
     if !(current + 1..=PARTITIONS_PER_TOPIC_MAX).contains(&asked.count) {
         let message = format!(
-            "the topic has {current} partitions, {} were asked for: allowed are {} to {PARTITIONS_PER_TOPIC_MAX}",
+            "the topic has {current} partition{}, {} were asked for: allowed are {} to {PARTITIONS_PER_TOPIC_MAX}",
+            if current == 1 { "" } else { "s" },
             asked.count,
             current + 1
         );
@@ -66,8 +67,10 @@ async fn grow(call: &Call, asked: CreatePartitionsTopic, validate_only: bool) ->
     let new = match asked.assignments {
         Some(assignments) => {
             if assignments.len() as i64 != i64::from(count) {
-                let message =
-                    format!("{count} new partitions need as many assignments, not {}", assignments.len());
+                let message = format!(
+                    "new partitions need an assignment each: {count} were added, with {} assignments",
+                    assignments.len()
+                );
                 return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
             }
             let replicas =

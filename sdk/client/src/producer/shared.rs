@@ -238,8 +238,11 @@ impl Shared {
         self.upkeep.notify_one();
     }
 
+    /// Why batches wait. Where nothing went wrong, it is because a broker takes its time, as one does whose disk is
+    /// full.
     pub(crate) fn last_trouble(&self) -> String {
-        self.last_trouble.lock().clone()
+        let trouble = self.last_trouble.lock();
+        if trouble.is_empty() { "no answer yet to the batches before it".to_owned() } else { trouble.clone() }
     }
 
     /// Fetches metadata in the background, unless that is under way, and sends partitions to their leaders.
