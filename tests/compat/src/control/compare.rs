@@ -108,8 +108,11 @@ impl Pair {
         let (Some(to_kafka), Some(to_millrace)) = (encode(&self.kafka), encode(&self.millrace)) else {
             return Compared { alike: true, done: false };
         };
-        let kafka = self.kafka.answer::<R>(version, &flat(to_kafka));
-        let millrace = self.millrace.answer::<R>(version, &flat(to_millrace));
+        // Both work on it at the same time.
+        self.kafka.send(&flat(to_kafka));
+        self.millrace.send(&flat(to_millrace));
+        let kafka = self.kafka.answer::<R>(version);
+        let millrace = self.millrace.answer::<R>(version);
         self.compared += 1;
         let api = format!("{:?}", ApiKey::try_from(R::KEY).expect("a known API"));
         let (kafka, millrace) = (fields(&self.kafka, &kafka), fields(&self.millrace, &millrace));

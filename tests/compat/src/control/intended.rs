@@ -126,6 +126,14 @@ pub const INTENDED: &[Intended] = &[
         "fewer than no bytes is none, and the first batch is sent all the same; Kafka answers UNKNOWN_SERVER_ERROR",
     ),
     intended(
+        "Fetch",
+        ".aborted_transactions",
+        "",
+        ["None", "-"],
+        "of no transaction there is an empty list, also where not even a batch fits",
+    ),
+    intended("Fetch", ".aborted_transactions[*]", "", ["-", "0"], "as above"),
+    intended(
         "Metadata",
         "error_code",
         "metadata of the id of no id",
@@ -233,7 +241,7 @@ pub const INTENDED: &[Intended] = &[
         "Produce",
         ".error_code",
         "log append time",
-        ["0", "32"],
+        ["*", "32"],
         "a client does not stamp the time of appending, whatever the topic's times are",
     ),
     intended(
@@ -297,13 +305,6 @@ pub const INTENDED: &[Intended] = &[
     intended(
         "Produce",
         ".error_code",
-        "log append time",
-        ["87", "32"],
-        "a client does not stamp the time of appending, whatever else is wrong",
-    ),
-    intended(
-        "Produce",
-        ".error_code",
         " at 8",
         ["-1", "2"],
         "a length that does not cover a header is CORRUPT_MESSAGE; Kafka reads what it can of it",
@@ -329,6 +330,30 @@ pub const INTENDED: &[Intended] = &[
         "as above",
     ),
     intended("Produce", ".error_code", " at 8", ["2", "87"], "as above, whatever else is wrong"),
+    intended(
+        "Produce",
+        ".error_code",
+        "and to another",
+        ["2", "*"],
+        "what is wrong with one partition's records is no other's fault; Kafka fails the request",
+    ),
+    intended("Produce", ".error_code", "and to another", ["-1", "*"], "as above"),
+    intended("Produce", ".error_code", "and to another", ["53", "*"], "as above"),
+    intended(
+        "Produce",
+        ".error_code",
+        "with a length below -1",
+        ["*", "87"],
+        "nothing is null whose length is not -1; Kafka takes any that is negative",
+    ),
+    intended(
+        "Produce",
+        "partition_responses[*]",
+        "produce to one twice",
+        ["1", "2"],
+        "a partition that is named twice has both stored, and an answer for each; Kafka drops the first without a word",
+    ),
+    intended("Produce", "partition_responses[*]'.error_code", "produce to one twice", ["-", "0"], "as above"),
     intended("Produce", ".error_message", "", ["None", "a text"], "an error says why"),
     intended(
         "Produce",

@@ -99,18 +99,18 @@ impl Peer {
     where
         R::Response: Decodable,
     {
-        let frame = flat(encode_request(7, Some("control"), version, request).expect("encode a request"));
-        let mut body = self.exchange(&frame, ApiKey::try_from(R::KEY).expect("a known API"), version)?;
+        self.send(&flat(encode_request(7, Some("control"), version, request).expect("encode a request")));
+        let mut body = self.receive(ApiKey::try_from(R::KEY).expect("a known API"), version)?;
         R::Response::decode(&mut body, version).ok()
     }
 
-    /// What this broker does with a request.
-    pub fn answer<R: Request>(&mut self, version: i16, frame: &Bytes) -> Answer
+    /// What this broker does with the request that was sent.
+    pub fn answer<R: Request>(&mut self, version: i16) -> Answer
     where
         R::Response: Decodable + std::fmt::Debug,
     {
         let key = ApiKey::try_from(R::KEY).expect("a known API");
-        let Some(mut body) = self.exchange(frame, key, version) else { return Answer::None };
+        let Some(mut body) = self.receive(key, version) else { return Answer::None };
         match R::Response::decode(&mut body, version) {
             Ok(_) if !body.is_empty() => Answer::Undecodable(format!("{} bytes are left over", body.len())),
             Ok(response) => Answer::Response(Tree::of(&response)),
@@ -118,13 +118,15 @@ impl Peer {
         }
     }
 
-    /// The body of the response to `frame`; None if there was none.
-    fn exchange(&mut self, frame: &Bytes, key: ApiKey, version: i16) -> Option<Bytes> {
-        let mut connection = self
-            .connection
-            .take()
-            .unwrap_or_else(|| Connection::open(self.address).expect("connect to a broker"));
-        connection.send(frame);
+    /// Sends a request, whose answer is to be received before the next.
+    pub(super) fn send(&mut self, frame: &Bytes) {
+        let connect = || Connection::open(self.address).expect("connect to a broker");
+        self.connection.get_or_insert_with(connect).send(frame);
+    }
+
+    /// The body of the response; None if there was none, and the connection is at its end.
+    fn receive(&mut self, key: ApiKey, version: i16) -> Option<Bytes> {
+        let mut connection = self.connection.take()?;
         let response = connection.receive().ok().flatten()?;
         self.connection = Some(connection);
         let (_, body) = decode_response_header(response, key, version).ok()?;

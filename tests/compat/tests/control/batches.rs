@@ -93,16 +93,58 @@ pub fn described(batch: &[u8], sent: &Sent) -> String {
 fn described_records(batch: &Batch) -> &'static str {
     let Ok(records) = batch.records(1 << 20) else { return "" };
     let base = batch.header.base_offset;
-    let deltas = records.iter().map_while(Result::ok).map(|record| record.offset.wrapping_sub(base));
+    let read = || records.iter().map_while(Result::ok);
+    let deltas = read().map(|record| record.offset.wrapping_sub(base));
     if (0..).zip(deltas).any(|(expected, delta)| expected != delta) {
         return ", with gaps";
     }
     let is_zipped = batch.header.attributes.codec() != Ok(Codec::None);
-    if is_zipped && batch.validate_records(1 << 20).is_err() {
-        ", with zipped records that are none"
-    } else {
-        ""
+    match batch.validate_records(1 << 20) {
+        Err(_) if is_zipped => ", with zipped records that are none",
+        Err(_) if has_length_below_null(&batch.bytes[HEADER_LEN as usize..]).is_some() => {
+            ", with a length below -1"
+        }
+        _ => "",
     }
+}
+
+/// Whether a key, a value or a header's value of uncompressed records has a length that is negative and not -1.
+fn has_length_below_null(mut bytes: &[u8]) -> Option<()> {
+    loop {
+        let len = number(&mut bytes)?;
+        let (mut record, rest) = bytes.split_at_checked(usize::try_from(len).ok()?)?;
+        bytes = rest;
+        record = record.get(1..)?;
+        // The deltas of time and offset.
+        number(&mut record)?;
+        number(&mut record)?;
+        let mut lengths = 2;
+        while lengths > 0 {
+            let len = number(&mut record)?;
+            if len < -1 {
+                return Some(());
+            }
+            record = record.get(usize::try_from(len.max(0)).ok()?..)?;
+            lengths -= 1;
+            if lengths == 0 && !record.is_empty() {
+                // Of headers; their keys' lengths count as well.
+                lengths = 2 * number(&mut record)?;
+            }
+        }
+    }
+}
+
+fn number(bytes: &mut &[u8]) -> Option<i64> {
+    let mut number = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number |= i64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(number >> 1 ^ -(number & 1));
+        }
+    }
+    None
 }
 
 /// A producer that most often goes on where it was.

@@ -5,12 +5,12 @@ use millrace_compat_tests::control::Pair;
 use millrace_protocol::batch::{BatchBuilder, ProducerState};
 use millrace_protocol::compression::{Codec, compress};
 
-use crate::records::{KEPT, batch, produce_to, with};
+use crate::records::{KEPT, and_to, batch, produce_to, with};
 use crate::support::create_in;
 
 const TOPIC: &str = "combined";
 const COMPACTED: &str = "combined-compacted";
-const PARTITIONS: i32 = 20;
+const PARTITIONS: i32 = 40;
 
 fn good(codec: Codec) -> Vec<u8> {
     batch(codec, ProducerState::NONE, 3)
@@ -21,6 +21,13 @@ fn keyless() -> Vec<u8> {
     for time in [1, 2] {
         builder.append(time, None, Some(b"no key"), &[]);
     }
+    builder.finish(Codec::None, ProducerState::NONE).unwrap().to_vec()
+}
+
+/// The length of its value stands at 69.
+fn valueless() -> Vec<u8> {
+    let mut builder = BatchBuilder::default();
+    builder.append(1, Some(b"key"), None, &[]);
     builder.finish(Codec::None, ProducerState::NONE).unwrap().to_vec()
 }
 
@@ -55,6 +62,7 @@ pub fn compare(pair: &mut Pair) {
         ("no keys, log append time", COMPACTED, 12, with(keyless(), 21, &[0, 8])),
         ("zipped, with zipped records that are none", TOPIC, 12, zipped_lie(one())),
         ("no keys, with zipped records that are none", COMPACTED, 12, zipped_lie(keyless())),
+        ("with a length below -1", TOPIC, 7, with(valueless(), 69, &[0x7b])),
         ("16 at 8", TOPIC, 7, with(good(Codec::None), 8, &int(16))),
         ("a producer, 16 at 8", TOPIC, 7, with(batch(Codec::None, producer, 3), 8, &int(16))),
         ("3 at 8, 0 at 16", TOPIC, 7, with(with(good(Codec::None), 16, &[0]), 8, &int(3))),
@@ -65,6 +73,19 @@ pub fn compare(pair: &mut Pair) {
         ("transactional", "missing", 12, transactional(good(Codec::None))),
         ("transactional", "missing", 13, transactional(good(Codec::None))),
     ];
+    for (index, (what, records)) in (PARTITIONS / 2..).zip([
+        ("magic 3", with(good(Codec::None), 16, &[3])),
+        ("a producer, 16 at 8", with(batch(Codec::None, producer, 3), 8, &int(16))),
+        ("transactional", transactional(good(Codec::None))),
+    ]) {
+        pair.compare(&format!("produce to {TOPIC}: {what}, and to another"), 7, |peer, version| {
+            let request = produce_to(peer, version, TOPIC, index, Some(records.clone()));
+            and_to(request, index + 5, one())
+        });
+    }
+    pair.compare("produce to one twice", 7, |peer, version| {
+        and_to(produce_to(peer, version, TOPIC, PARTITIONS - 1, Some(one())), PARTITIONS - 1, one())
+    });
     for (index, (what, topic, version, records)) in (0..).zip(cases) {
         pair.compare(&format!("produce to {topic}: {what}"), version, |peer, version| {
             produce_to(peer, version, topic, index, Some(records.clone()))

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use millrace_compat_tests::control::Pair;
 use millrace_integration_tests::Random;
 use millrace_protocol::ApiKey;
+use millrace_protocol::batch::ProducerState;
 
 use crate::batches::{Sent, described, flawed, good, one_of, producer};
-use crate::records::{Asked, KEPT, TIME, deletion, end_alike, fetch_from, offsets, produce_to};
+use crate::records::{Asked, KEPT, TIME, and_to, deletion, end_alike, fetch_from, offsets, produce_to};
 use crate::support::{create, create_in, new_topic};
 use crate::topics::grow;
 
@@ -115,17 +116,33 @@ fn produced(pair: &mut Pair, random: &mut Random, places: &mut Places, number: u
     let described = described(&records, sent);
     let acks = one_of(random, &[-1, -1, -1, -1, 1, 3]);
     let (index, version) = (places.index(topic, place), version(pair, random, ApiKey::Produce));
-    let what = format!("produce {number} to '{topic}' {index} with acks {acks} {described}{flaws}");
+    // Some go to a second partition, too.
+    let next = (place + 1) % PLACES;
+    let beside = (random.below(6) == 0).then(|| good(random, ProducerState::NONE, 1));
+    let what = format!(
+        "produce {number} to '{topic}' {index} with acks {acks} {described}{flaws}{}",
+        if beside.is_some() { ", and to another" } else { "" }
+    );
     let compared = pair.compare(&what, version, |peer, version| {
-        produce_to(peer, version, topic, index, Some(records.clone())).with_acks(acks)
+        let request = produce_to(peer, version, topic, index, Some(records.clone())).with_acks(acks);
+        match beside.clone() {
+            Some(beside) => and_to(request, places.index(topic, next), beside),
+            None => request,
+        }
     });
-    let Some(there) = places.places.get_mut(&(topic, place)) else { return };
-    if compared.done {
+    if let Some(there) = places.places.get_mut(&(topic, place))
+        && compared.done
+    {
         there.sent.took(&records);
     }
-    let what = format!("end of '{topic}' {index} after {number}");
-    if !end_alike(pair, topic, index, compared.alike, &what) {
-        places.renew(pair, topic, place);
+    for place in [place, next] {
+        let index = places.index(topic, place);
+        let what = format!("end of '{topic}' {index} after {number}");
+        if places.places.contains_key(&(topic, place))
+            && !end_alike(pair, topic, index, compared.alike, &what)
+        {
+            places.renew(pair, topic, place);
+        }
     }
 }
 
@@ -145,8 +162,10 @@ fn fetched(pair: &mut Pair, random: &mut Random, places: &Places, number: usize)
     let version = version(pair, random, ApiKey::Fetch);
     let shown: Vec<_> =
         asked.iter().map(|it| (it.topic, it.index, it.offset, it.epoch, it.max_bytes)).collect();
-    pair.compare(&format!("fetch {number} of {shown:?}"), version, |peer, version| {
-        fetch_from(peer, version, &asked)
+    let (isolation, max_bytes) = (one_of(random, &[0, 1]), one_of(random, &[1 << 20, 1 << 20, 0, 1]));
+    let what = format!("fetch {number} of at most {max_bytes} of {shown:?}, isolation {isolation}");
+    pair.compare(&what, version, |peer, version| {
+        fetch_from(peer, version, &asked).with_isolation_level(isolation).with_max_bytes(max_bytes)
     });
 }
 

@@ -71,6 +71,13 @@ pub fn with(mut batch: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
     batch
 }
 
+/// `request` and records for one more partition of its topic.
+pub fn and_to(mut request: ProduceRequest, index: i32, records: Vec<u8>) -> ProduceRequest {
+    let partition = PartitionProduceData::default().with_index(index).with_records(Some(records.into()));
+    request.topic_data[0].partition_data.push(partition);
+    request
+}
+
 pub fn produce_to(
     peer: &Peer,
     version: i16,
@@ -411,6 +418,11 @@ fn fetch(pair: &mut Pair) {
     });
     pair.compare_all("fetch of one twice", |peer, version| {
         fetch_from(peer, version, &[read, Asked { offset: 20, ..read }])
+    });
+    let one_batch = batch(Codec::None, ProducerState::NONE, 10).len() as i32;
+    pair.compare_all("fetch of two, of which one fits", |peer, version| {
+        let asked = [Asked { max_bytes: one_batch, ..read }, Asked { topic: "log", ..read }];
+        fetch_from(peer, version, &asked).with_isolation_level(1).with_max_bytes(one_batch + 20)
     });
     pair.compare_all("fetch of nothing", |peer, version| fetch_from(peer, version, &[]));
     for (session, epoch) in [(0, 0), (0, 1), (77, 0), (77, 1), (77, -1), (-5, 3)] {
