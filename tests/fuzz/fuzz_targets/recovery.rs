@@ -2,7 +2,8 @@
 //!
 //! A directory as a crash leaves it is damaged at the places that the input names, and opened. It opens or is
 //! refused; what it opens with can be read, appended to and opened again. Checksums of the engine's own files
-//! are taken for right in a fuzzer's build, so that what they guard is reached too.
+//! are taken for right in a fuzzer's build, so that what they guard is reached too. Some inputs have it opened on a
+//! full disk, which gets room afterwards.
 //!
 //! Or nothing is damaged, and the input is what clients wrote: heads of groups of the write-ahead log, frames of
 //! batches, anything, put where structure of ours is looked for after a crash. Then the directory opens, with
@@ -18,13 +19,15 @@ use millrace_base::{LeaderEpoch, ManualClock, Offset, TopicId, TopicPartition};
 use millrace_config::TopicConfig;
 use millrace_disk::sim::SimDisk;
 use millrace_disk::{Disk, OpenMode};
-use millrace_log::{AppendOrigin, EngineStep, LogManager, LogOptions, PartitionLog, Threading};
+use millrace_log::{AppendOrigin, EngineStep, Health, LogManager, LogOptions, PartitionLog, Threading};
 use millrace_protocol::batch::{Batch, BatchBuilder, ProducerState};
 use millrace_protocol::compression::Codec;
 
 const NOW_MS: i64 = 1_700_000_000_000;
 const ROOT: &str = "/data";
 const PARTITIONS: i32 = 2;
+/// Bit of an input's first byte: the directory is opened on a full disk.
+const FULL: u8 = 0x40;
 
 /// A file of the directory: its name, and what it holds.
 type Image = Vec<(PathBuf, Vec<u8>)>;
@@ -55,10 +58,25 @@ fuzz_target!(|data: &[u8]| {
             }
         }
     }
-    let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(1));
+    let sim = SimDisk::new(1);
+    let disk: Arc<dyn Disk> = Arc::new(sim.clone());
     restore(&*disk, &image);
     for _ in 0..2 {
-        let Ok((manager, _)) = open(&disk) else { return };
+        if which & FULL != 0 {
+            sim.set_capacity(Some(sim.used_bytes()));
+        }
+        let opened = open(&disk);
+        let is_full = matches!(&opened, Ok((manager, _)) if manager.health() != Health::Ok);
+        sim.set_capacity(None);
+        let Ok((manager, _)) = opened else { return };
+        if is_full {
+            assert!(which & FULL != 0, "{:?}", manager.health());
+            if !manager.step(EngineStep::Checkpoint) {
+                let health = manager.health();
+                assert!(matches!(health, Health::Failed(_)), "there is room, and it still waits: {health:?}");
+                return;
+            }
+        }
         for number in 0..PARTITIONS {
             use_partition(&manager, number);
         }
