@@ -4,7 +4,7 @@
 
 use millrace_disk::sim::Shortage;
 
-use super::world::World;
+use super::world::{Dice, World};
 
 const ACTIONS: usize = 60;
 /// Held in every other seed; enough for what a few partitions write.
@@ -71,6 +71,8 @@ fn passes_by_itself(seed: u64, of: Shortage, from: u64, len: u64) {
 fn outlives_starts(seed: u64, of: Shortage, from: u64) {
     let mut world = world(seed);
     world.run_short(of, from..u64::MAX);
+    // In some runs in the middle of it.
+    world.disk.crash_at(if from.is_multiple_of(3) { from + from % 23 } else { u64::MAX });
     if world.open().is_ok() {
         world.run(ACTIONS);
     }
@@ -86,6 +88,32 @@ fn outlives_starts(seed: u64, of: Shortage, from: u64) {
     world.crash_and_restart();
     world.open().expect("a sound disk");
     world.settle();
+}
+
+/// What is deleted and what retention removes makes room here, and the reserve is given up and made whole again.
+#[test]
+fn a_disk_of_any_size_loses_nothing() {
+    for (seed, bytes) in (0..8).flat_map(|seed| (60..500).step_by(20).map(move |kib| (seed, kib * 1024))) {
+        let _run = Run { seed, of: Shortage::Room, from: bytes, len: 0 };
+        let mut dice = Dice(seed ^ bytes);
+        let mut world = World::new(seed).with_reserve(40 * 1024);
+        world.limit_to(bytes);
+        for _ in 0..3 {
+            world.disk.crash_at(world.disk.operations() + dice.below(150));
+            if world.open().is_ok() {
+                world.run(ACTIONS);
+            }
+            world.crash_and_restart();
+            world.limit_to(bytes);
+        }
+        world.open().expect("a full disk is no reason");
+        world.run(ACTIONS);
+        world.recover_from_shortage();
+        world.settle();
+        world.crash_and_restart();
+        world.open().expect("a sound disk");
+        world.settle();
+    }
 }
 
 #[test]

@@ -83,6 +83,8 @@ pub struct World {
     runs_short: Option<Shortage>,
     /// The directory was opened before.
     was_open: bool,
+    /// The models are what the directory held when it was opened last.
+    is_checked: bool,
 }
 
 impl World {
@@ -97,6 +99,7 @@ impl World {
             reserve_bytes: 0,
             runs_short: None,
             was_open: false,
+            is_checked: false,
         }
     }
 
@@ -111,10 +114,22 @@ impl World {
         self.disk.run_short(of, during);
     }
 
+    /// Has the disk take no more than `bytes`, also after a crash.
+    pub fn limit_to(&mut self, bytes: u64) {
+        self.runs_short = Some(Shortage::Room);
+        self.disk.set_capacity(Some(bytes));
+    }
+
+    fn end_shortage(&self) {
+        self.disk.run_short(Shortage::Room, 0..0);
+        self.disk.set_capacity(None);
+    }
+
     /// There is enough of everything again; nothing is opened anew, and all goes on.
     pub fn recover_from_shortage(&mut self) {
-        self.disk.run_short(Shortage::Room, 0..0);
-        if self.manager.is_none() {
+        self.end_shortage();
+        if !self.is_checked {
+            self.manager = None;
             self.open().expect("a sound disk");
         }
         self.manager().step(EngineStep::Checkpoint);
@@ -135,8 +150,9 @@ impl World {
         self.restart();
     }
 
-    /// Opens the directory. `Err`: the disk crashed meanwhile.
+    /// Opens the directory. `Err`: the disk crashed meanwhile, or is short of what that takes.
     pub fn open(&mut self) -> Result<(), ()> {
+        self.is_checked = false;
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let options = LogOptions {
             wal_bytes: 64 * 1024,
@@ -154,6 +170,7 @@ impl World {
         for number in 0..PARTITIONS {
             self.check(number)?;
         }
+        self.is_checked = true;
         Ok(())
     }
 
@@ -220,7 +237,7 @@ impl World {
             .flat_map(|sent| (sent.base_offset..).zip(sent.values.iter().cloned()))
             .filter(|(offset, _)| *offset >= start)
             .collect();
-        let mut found = records(&log, start);
+        let Ok(mut found) = try_records(&log, start) else { return Err(self.crashed()) };
         found.retain(|(offset, _)| *offset >= start);
         assert!(found == expected, "partition {number} holds other records than were sent");
         if let Some(last) = model.sent.last() {
@@ -336,7 +353,8 @@ impl World {
         if !self.disk.has_crashed() && self.open().is_err() && !self.disk.has_crashed() {
             // What was too little to open it has to come back; then it is another start.
             self.manager = None;
-            self.recover_from_shortage();
+            self.end_shortage();
+            let _ = self.open();
         }
     }
 

@@ -11,7 +11,8 @@ use millrace_base::{Clock, LeaderEpoch, ManualClock, Offset, TopicId, TopicParti
 use millrace_config::TopicConfig;
 use millrace_disk::{Disk, RealDisk};
 use millrace_log::{
-    AppendError, AppendOrigin, Appended, LogManager, LogOptions, PartitionLog, Read, RecoveryReport,
+    AppendError, AppendOrigin, Appended, LogManager, LogOptions, PartitionLog, Read, ReadError,
+    RecoveryReport,
 };
 use millrace_protocol::batch::{Batch, BatchBuilder, ProducerState, split_batches};
 use millrace_protocol::compression::Codec;
@@ -89,18 +90,27 @@ pub fn wait_until(condition: impl Fn() -> bool) {
 
 /// All batches of a read.
 pub fn batches(read: Read) -> Vec<Batch> {
-    let bytes: Bytes = read.payload.read_to_bytes().unwrap();
+    split(read.payload.read_to_bytes().unwrap())
+}
+
+fn split(bytes: Bytes) -> Vec<Batch> {
     split_batches(bytes, usize::MAX).unwrap()
 }
 
 /// Offset and value of every record from `from` on.
-pub fn records(log: &PartitionLog, mut from: Offset) -> Vec<(Offset, Vec<u8>)> {
+pub fn records(log: &PartitionLog, from: Offset) -> Vec<(Offset, Vec<u8>)> {
+    try_records(log, from).unwrap()
+}
+
+/// The same from a disk that may not be there any more.
+pub fn try_records(log: &PartitionLog, mut from: Offset) -> Result<Vec<(Offset, Vec<u8>)>, ReadError> {
     let mut found = Vec::new();
     while from < log.log_end_offset() {
-        let read = log.read(from, Offset::MAX, 1 << 20, true).unwrap();
+        let read = log.read(from, Offset::MAX, 1 << 20, true)?;
         assert!(read.next_offset > from, "a read at {from} moves on");
         let next = read.next_offset;
-        for batch in batches(read) {
+        let bytes = read.payload.read_to_bytes();
+        for batch in split(bytes.map_err(|source| ReadError::Io { path: "its payload".into(), source })?) {
             batch.verify_crc().unwrap();
             for record in &batch.records(1 << 30).unwrap() {
                 let record = record.unwrap();
@@ -109,5 +119,5 @@ pub fn records(log: &PartitionLog, mut from: Offset) -> Vec<(Offset, Vec<u8>)> {
         }
         from = next;
     }
-    found
+    Ok(found)
 }
