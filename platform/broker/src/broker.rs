@@ -7,9 +7,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use millrace_base::{BrokerId, Clock};
-use millrace_config::{BrokerConfig, TopicDefaults};
+use millrace_config::BrokerConfig;
 use millrace_log::{Health, LogManager};
-use millrace_metadata::{Command, Image, Metadata, SubmitError};
+use millrace_metadata::{Command, Metadata, SubmitError};
 use millrace_protocol::ErrorCode;
 use millrace_protocol::plugins::PluginService;
 use parking_lot::Mutex;
@@ -24,6 +24,7 @@ use crate::metrics::{Metrics, log::LogCollector};
 use crate::partition_manager::PartitionManager;
 use crate::producer_ids::ProducerIds;
 use crate::refused_topics::RefusedTopics;
+use crate::state::State;
 
 /// What a broker is told at its start, besides its configuration.
 #[derive(Clone, Debug)]
@@ -44,43 +45,6 @@ pub enum StartError {
     LeaderEpochs(#[from] SubmitError),
     #[error("open the logs of this broker's partitions: {0}")]
     Partitions(String),
-}
-
-/// Everything that handlers share.
-pub(crate) struct State {
-    pub(crate) node_id: BrokerId,
-    pub(crate) data_dir: PathBuf,
-    pub(crate) config: Arc<BrokerConfig>,
-    pub(crate) log: LogManager,
-    pub(crate) metadata: Metadata,
-    pub(crate) partitions: PartitionManager,
-    pub(crate) sessions: FetchSessions,
-    /// Room for the partitions of fetches that wait.
-    pub(crate) waiting_partitions: Semaphore,
-    /// Who has one may expand or compress much: as many at a time as there are processors, since each holds a
-    /// codec's window.
-    pub(crate) codec_turns: Arc<Semaphore>,
-    pub(crate) producer_ids: ProducerIds,
-    pub(crate) refused_topics: RefusedTopics,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) clock: Arc<dyn Clock>,
-    /// Long polls are over: the broker is about to stop.
-    pub(crate) draining: AtomicBool,
-    /// Who answers requests about plugins, if this broker has any.
-    pub(crate) plugins: OnceLock<Arc<dyn PluginService>>,
-}
-
-impl State {
-    /// What topics of this broker have when they do not say, as of `image`.
-    pub(crate) fn topic_defaults(&self, image: &Image) -> TopicDefaults {
-        topic_defaults(&self.config, self.node_id, image)
-    }
-}
-
-/// As [`State::topic_defaults`], for who has no state yet.
-pub(crate) fn topic_defaults(file: &Arc<BrokerConfig>, broker: BrokerId, image: &Image) -> TopicDefaults {
-    let changed = |broker| image.broker_configs(broker).cloned().unwrap_or_default();
-    TopicDefaults { file: Arc::clone(file), of_broker: changed(Some(broker)), of_all_brokers: changed(None) }
 }
 
 /// One broker; serves connections as a [`millrace_transport::Service`].

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use millrace_transport::{CloseReason, Connection, Peer, Pipeline, Reply, Service};
 
-use crate::broker::{Broker, State};
+use crate::broker::Broker;
 use crate::dispatch;
 use crate::handlers::plugins::Turns;
+use crate::state::State;
 
 impl Service for Broker {
     fn connect(&self, _: &Peer) -> Arc<dyn Connection> {

@@ -9,68 +9,17 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use millrace_base::Payload;
 use millrace_base::limits::{FRAME_BYTES_MAX, MIB};
+use millrace_protocol::ApiKey;
 use millrace_protocol::api::{ApiSpec, SERVED};
-use millrace_protocol::frame::{EncodeError, RequestFrame, decode_body, encode_response};
-use millrace_protocol::layout::Guarded;
+use millrace_protocol::frame::RequestFrame;
 use millrace_protocol::private::is_private;
-use millrace_protocol::{ApiKey, Encodable, ErrorCode, HeaderVersion};
 use millrace_transport::{CloseReason, Reply};
 
-use crate::broker::State;
+use crate::call::{Call, unknown_api};
 use crate::handlers;
 use crate::handlers::plugins::Turns;
-use crate::metrics::ApiMetrics;
-
-/// A request on its way through its handler.
-#[derive(Clone)]
-pub(crate) struct Call {
-    pub(crate) state: Arc<State>,
-    pub(crate) key: ApiKey,
-    pub(crate) version: i16,
-    pub(crate) correlation_id: i32,
-    metrics: Arc<ApiMetrics>,
-}
-
-impl Call {
-    /// Counts an error and gives its number on the wire.
-    pub(crate) fn fail(&self, error: ErrorCode) -> i16 {
-        self.state.metrics.error(&self.metrics, error);
-        error.code()
-    }
-
-    /// The error's number on the wire, 0 for success.
-    pub(crate) fn code<T>(&self, result: &Result<T, ErrorCode>) -> i16 {
-        result.as_ref().err().map_or(0, |error| self.fail(*error))
-    }
-
-    /// Decodes the request's body, all of it.
-    pub(crate) fn decode<T: Guarded>(&self, mut body: Bytes) -> Result<T, CloseReason> {
-        decode_body(&mut body, self.version).map_err(|error| {
-            CloseReason::MalformedRequest(format!("{:?} version {}: {error}", self.key, self.version))
-        })
-    }
-
-    /// Encodes the response.
-    pub(crate) fn encode<T: Encodable + HeaderVersion>(&self, response: &T) -> Result<Payload, CloseReason> {
-        encode_response(self.correlation_id, self.key, self.version, response)
-            .map_err(|error| CloseReason::Service(error.to_string()))
-    }
-
-    /// Encodes a response that was waited for, when it is too late to close the connection.
-    pub(crate) fn encode_later<T: Encodable + HeaderVersion>(&self, response: &T) -> Payload {
-        self.or_empty(encode_response(self.correlation_id, self.key, self.version, response))
-    }
-
-    /// That a response cannot be encoded would be a bug here; the client then gets nothing.
-    pub(crate) fn or_empty(&self, encoded: Result<Payload, EncodeError>) -> Payload {
-        encoded.unwrap_or_else(|error| {
-            tracing::error!(%error, "cannot encode a response");
-            Payload::new()
-        })
-    }
-}
+use crate::state::State;
 
 /// Largest body of a request about partitions that carries no records. What such a request makes the broker hold is
 /// a multiple of its size; honest ones name some ten thousand partitions in one mebibyte.
@@ -199,10 +148,6 @@ async fn start_counted(state: &Arc<State>, turns: &mut Turns, frame: Bytes) -> R
             outcome
         }
     }
-}
-
-pub(crate) fn unknown_api(api_key: i16) -> CloseReason {
-    CloseReason::Service(format!("API {api_key} is not served here"))
 }
 
 /// See the module's text.

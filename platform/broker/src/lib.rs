@@ -13,6 +13,8 @@
 //! broker panic or hold memory out of proportion; a request never blocks the runtime on the disk.
 
 mod broker;
+mod call;
+mod change;
 mod checked_append;
 mod connection;
 mod dispatch;
@@ -26,6 +28,9 @@ mod partition;
 mod partition_manager;
 mod producer_ids;
 mod refused_topics;
+mod state;
+mod topic_creation;
+mod topic_defaults;
 
 pub use broker::{Broker, BrokerOptions, StartError};
 pub use local_partitions::LocalPartitions;

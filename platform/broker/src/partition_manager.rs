@@ -15,10 +15,10 @@ use millrace_protocol::ErrorCode;
 use parking_lot::RwLock;
 use tokio::sync::{Mutex, watch};
 
-use crate::broker::topic_defaults;
 use crate::former_topics::FormerTopics;
 use crate::metrics::Metrics;
 use crate::partition::{Partition, Role};
+use crate::topic_defaults::topic_defaults;
 
 /// An image that could not be applied in full.
 #[derive(Debug, thiserror::Error)]

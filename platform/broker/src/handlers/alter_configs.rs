@@ -14,10 +14,10 @@ use millrace_protocol::messages::alter_configs_response::AlterConfigsResourceRes
 use millrace_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 use millrace_protocol::{ErrorCode, StrBytes};
 
-use super::change::{Refusal, change, submit};
 use super::describe_configs::{check_broker, resource, unsupported};
 use super::lookup;
-use crate::dispatch::Call;
+use crate::call::Call;
+use crate::change::{Refusal, change, submit};
 
 /// How often a change is made anew because another one of the same setting was quicker.
 const ATTEMPTS_MAX: usize = 16;

@@ -8,7 +8,7 @@ use millrace_protocol::messages::api_versions_response::{
 };
 use millrace_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 
-use crate::dispatch::Call;
+use crate::call::Call;
 
 /// From this version on the answer tells what brokers can do and have agreed to do (KIP-584).
 const TELLS_FEATURES: i16 = 3;

@@ -10,10 +10,10 @@ use millrace_protocol::messages::create_partitions_request::CreatePartitionsTopi
 use millrace_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use millrace_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 
-use super::change::{Refusal, change};
-use super::create_topics::seed;
 use super::lookup;
-use crate::dispatch::Call;
+use crate::call::Call;
+use crate::change::{Refusal, change};
+use crate::topic_creation::seed;
 
 pub(crate) async fn handle(call: &Call, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
     let mut named: HashMap<_, usize> = HashMap::new();

@@ -12,7 +12,7 @@ use millrace_protocol::messages::delete_records_response::{
 use millrace_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
 use super::lookup;
-use crate::dispatch::Call;
+use crate::call::Call;
 use crate::error_map::ToErrorCode;
 use crate::partition::{Partition, PendingAcks, Safe};
 

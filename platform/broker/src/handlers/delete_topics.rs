@@ -10,9 +10,9 @@ use millrace_protocol::messages::delete_topics_request::DeleteTopicState;
 use millrace_protocol::messages::delete_topics_response::DeletableTopicResult;
 use millrace_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 
-use super::change::{Refusal, change};
 use super::lookup::{self, wire_name};
-use crate::dispatch::Call;
+use crate::call::Call;
+use crate::change::{Refusal, change};
 
 /// From this version on topics are named by name or id (KIP-516).
 const NAMES_TOPICS_BY_ID: i16 = 6;

@@ -6,7 +6,7 @@ use millrace_protocol::{ErrorCode, StrBytes};
 
 use super::lookup::{NO_BROKER, wire_text};
 use super::operations::{ON_CLUSTER, told_if};
-use crate::dispatch::Call;
+use crate::call::Call;
 
 /// From this version on a client says whether it speaks to brokers or controllers (KIP-919).
 const HAS_ENDPOINT_TYPE: i16 = 1;

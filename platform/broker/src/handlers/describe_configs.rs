@@ -16,10 +16,10 @@ use millrace_protocol::messages::describe_configs_response::{
 use millrace_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use millrace_protocol::{ErrorCode, StrBytes};
 
-use super::change::Refusal;
 use super::lookup;
 use super::topic_settings::{Described, described, source, wire_type, wire_value};
-use crate::dispatch::Call;
+use crate::call::Call;
+use crate::change::Refusal;
 
 /// What settings may belong to, by Kafka's numbers.
 pub(super) mod resource {

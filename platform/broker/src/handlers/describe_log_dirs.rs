@@ -11,8 +11,8 @@ use millrace_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsRespons
 use millrace_protocol::{ErrorCode, StrBytes};
 
 use super::lookup::wire_name;
-use crate::broker::State;
-use crate::dispatch::Call;
+use crate::call::Call;
+use crate::state::State;
 
 /// From this version on the space of the directory is told (KIP-827).
 const TELLS_SPACE: i16 = 4;

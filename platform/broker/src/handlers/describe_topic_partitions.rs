@@ -9,7 +9,7 @@ use millrace_protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicP
 
 use super::lookup::{self, NO_BROKER, WireBrokerId, is_internal, wire_brokers, wire_name};
 use super::operations::ON_TOPIC;
-use crate::dispatch::Call;
+use crate::call::Call;
 
 /// Partitions in one answer, whatever the client asks for (Kafka's `max.request.partition.size.limit`).
 const PARTITIONS_MAX: usize = 2_000;

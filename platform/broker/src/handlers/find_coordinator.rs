@@ -13,7 +13,7 @@ use millrace_protocol::messages::{FindCoordinatorRequest, FindCoordinatorRespons
 use millrace_protocol::{ErrorCode, StrBytes};
 
 use super::lookup::{NO_BROKER, WireBrokerId};
-use crate::dispatch::Call;
+use crate::call::Call;
 
 /// From this version on one request asks for many keys (KIP-699).
 const MANY_KEYS: i16 = 4;

@@ -11,9 +11,9 @@ use millrace_protocol::messages::incremental_alter_configs_response::AlterConfig
 use millrace_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
 use super::alter_configs::{alter, repeated_resource};
-use super::change::Refusal;
 use super::describe_configs::resource;
-use crate::dispatch::Call;
+use crate::call::Call;
+use crate::change::Refusal;
 
 const SET: i8 = 0;
 const DELETE: i8 = 1;

@@ -7,7 +7,7 @@
 use millrace_protocol::ErrorCode;
 use millrace_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, ProducerId};
 
-use crate::dispatch::Call;
+use crate::call::Call;
 use crate::error_map::ToErrorCode;
 
 const NONE: i64 = -1;

@@ -14,7 +14,7 @@ use millrace_protocol::messages::list_offsets_response::{
 use millrace_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 
 use super::lookup;
-use crate::dispatch::Call;
+use crate::call::Call;
 use crate::error_map::ToErrorCode;
 use crate::partition::Partition;
 

@@ -10,8 +10,8 @@ use millrace_protocol::messages::TopicName;
 use millrace_protocol::{ErrorCode, StrBytes};
 use uuid::Uuid;
 
-use crate::broker::State;
 use crate::partition::Partition;
+use crate::state::State;
 
 /// A topic by its name.
 pub(crate) fn by_name<'a>(image: &'a Image, name: &str) -> Result<&'a Arc<Topic>, ErrorCode> {

@@ -20,10 +20,10 @@ use millrace_protocol::private::PARTITIONER_TAG;
 use millrace_protocol::{ErrorCode, StrBytes};
 use uuid::Uuid;
 
-use super::create_topics::{NewTopic, create};
 use super::lookup::{self, NO_BROKER, is_internal, wire_brokers, wire_name};
 use super::operations::{ON_CLUSTER, ON_TOPIC, told_if};
-use crate::dispatch::Call;
+use crate::call::Call;
+use crate::topic_creation::{NewTopic, create};
 
 /// Up to this version an empty list of topics means all of them.
 const EMPTY_MEANS_ALL: i16 = 0;

@@ -1,6 +1,5 @@
 //! One file per API, Kafka's and our own: decode → decide → reply, in one sitting.
 
-pub(crate) mod change;
 pub(crate) mod lookup;
 mod operations;
 mod topic_settings;

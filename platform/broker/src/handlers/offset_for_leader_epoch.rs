@@ -11,7 +11,7 @@ use millrace_protocol::messages::offset_for_leader_epoch_response::{
 use millrace_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 
 use super::lookup;
-use crate::dispatch::Call;
+use crate::call::Call;
 
 /// The answer where no epoch is that old.
 const UNDEFINED: (LeaderEpoch, Offset) = (LeaderEpoch::UNKNOWN, -1);

@@ -18,9 +18,9 @@ use millrace_base::{LeaderEpoch, Offset, TopicPartition};
 use millrace_protocol::ErrorCode;
 use millrace_protocol::batch::Batch;
 
-use crate::broker::State;
-use crate::handlers::create_topics::{NewTopic, create};
 use crate::partition::Partition;
+use crate::state::State;
+use crate::topic_creation::{NewTopic, create};
 
 /// What there is to read in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,7 +25,7 @@ use millrace_transport::{CloseReason, Reply};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::dispatch::Call;
+use crate::call::Call;
 use crate::fetch_session::{FetchContext, FetchTarget, PartitionKey, SessionRequest, TopicKey};
 use crate::partition::{Registered, Source};
 use read::{Limits, NeedsDisk, Reading};

@@ -7,11 +7,11 @@ use millrace_log::{PartitionLog, ReadError};
 use millrace_metadata::Image;
 use millrace_protocol::ErrorCode;
 
-use crate::broker::State;
 use crate::error_map::ToErrorCode;
 use crate::fetch_session::{FetchTarget, TopicKey};
 use crate::handlers::lookup;
 use crate::partition::{Partition, Room, Source};
+use crate::state::State;
 
 /// What one answer may hold.
 #[derive(Clone, Copy, Debug)]

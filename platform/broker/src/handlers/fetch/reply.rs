@@ -9,10 +9,10 @@ use millrace_protocol::{ErrorCode, StrBytes};
 
 use super::Fetch;
 use super::read::{Found, PartitionRead};
-use crate::broker::State;
-use crate::dispatch::Call;
+use crate::call::Call;
 use crate::fetch_session::{FetchContext, NO_SESSION, PartitionKey, Told, TopicKey};
 use crate::handlers::lookup;
+use crate::state::State;
 
 const NO_REPLICA: i32 = -1;
 

@@ -21,9 +21,9 @@ use millrace_protocol::private::{PRIVATE_VERSION, PrivateApi};
 use millrace_transport::{CloseReason, Reply};
 use tokio::task::{JoinError, JoinSet};
 
-use crate::broker::State;
-use crate::dispatch::unknown_api;
+use crate::call::unknown_api;
 use crate::metrics::ApiMetrics;
+use crate::state::State;
 use turns::Turn;
 pub(crate) use turns::Turns;
 

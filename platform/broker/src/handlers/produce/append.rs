@@ -11,8 +11,8 @@ use millrace_protocol::batch::{Batch, BatchError, BatchHeader};
 use millrace_protocol::compression::Codec;
 
 use super::{ACKS_ALL, ACKS_LEADER, ACKS_NONE};
+use crate::call::Call;
 use crate::checked_append::{self, Failure};
-use crate::dispatch::Call;
 use crate::handlers::lookup;
 use crate::partition::Partition;
 

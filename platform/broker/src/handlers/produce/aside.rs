@@ -13,7 +13,7 @@ use millrace_transport::CloseReason;
 
 use super::response::Answers;
 use super::{NAMES_TOPICS_BY_ID, Waiting, append_all, lookup};
-use crate::dispatch::Call;
+use crate::call::Call;
 
 /// From so many bytes on the way to another thread and back is little beside the work. Expanded they are a few
 /// times as much, and never more than a batch's limit allows for each.

@@ -25,8 +25,8 @@ use millrace_protocol::messages::ProduceRequest;
 use millrace_transport::{CloseReason, Reply};
 
 use super::lookup;
+use crate::call::Call;
 use crate::checked_append::Failure;
-use crate::dispatch::Call;
 use crate::partition::{Partition, PendingAcks, Safe};
 use append::append;
 use aside::append_where_it_fits;

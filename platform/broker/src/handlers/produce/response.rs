@@ -13,8 +13,8 @@ use millrace_protocol::{ErrorCode, StrBytes};
 use uuid::Uuid;
 
 use super::{NAMES_TOPICS_BY_ID, lookup};
+use crate::call::Call;
 use crate::checked_append::Failure;
-use crate::dispatch::Call;
 
 /// From this version on errors come with a text and the records to blame (KIP-467).
 const TELLS_RECORD_ERRORS: i16 = 8;

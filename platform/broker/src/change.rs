@@ -4,8 +4,8 @@ use millrace_metadata::apply::apply;
 use millrace_metadata::{Command, Image, Rejection, SubmitError};
 use millrace_protocol::{ErrorCode, StrBytes};
 
-use crate::broker::State;
 use crate::error_map::ToErrorCode;
+use crate::state::State;
 
 /// Why a change was refused: Kafka's error, and a text for the person who asked.
 #[derive(Debug)]
