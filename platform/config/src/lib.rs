@@ -21,6 +21,6 @@ pub use broker::{BROKER_SETTINGS, BrokerConfig, LoadError};
 pub use kafka_broker::KAFKA_BROKER_SETTINGS;
 pub use reference::reference_markdown;
 pub use setting::{Check, Effect, Kind, Setting, SettingError};
-pub use topic::{CleanupPolicy, CompressionType, TimestampType, TopicConfig, validate_override};
+pub use topic::{CleanupPolicy, CompressionType, TimestampType, TopicConfig};
 pub use topic_defaults::TopicDefaults;
-pub use topic_settings::TOPIC_SETTINGS;
+pub use topic_settings::{TOPIC_SETTINGS, topic_setting, validate_override};

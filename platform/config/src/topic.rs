@@ -1,9 +1,6 @@
 //! The effective settings of one topic, typed.
 
-use std::collections::BTreeMap;
-
-use crate::setting::{Setting, SettingError, find};
-use crate::topic_settings::TOPIC_SETTINGS;
+use crate::setting::SettingError;
 
 /// What happens to old records (`cleanup.policy`). Both may be on, never neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +32,7 @@ pub enum CompressionType {
 
 /// All settings of one topic. Sizes are bytes, times milliseconds; `None` means unlimited.
 ///
-/// [`TOPIC_SETTINGS`] documents each, with its Kafka name, default and whether it takes effect.
+/// [`TOPIC_SETTINGS`](crate::TOPIC_SETTINGS) documents each, with its Kafka name, default and whether it takes effect.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicConfig {
     pub cleanup_policy: CleanupPolicy,
@@ -77,39 +74,14 @@ pub struct TopicConfig {
     pub unclean_leader_election_enable: bool,
 }
 
-impl Default for TopicConfig {
-    fn default() -> Self {
-        let mut config = Self::unset();
-        for setting in TOPIC_SETTINGS {
-            let value = setting.parse(setting.default).expect("a test parses every default of the table");
-            (setting.assign)(&mut config, &value);
-        }
-        config
-    }
-}
-
 impl TopicConfig {
-    /// The settings of a topic that has `overrides` (Kafka names) on top of the broker's `defaults`.
-    pub fn from_overrides(
-        defaults: &Self,
-        overrides: &BTreeMap<String, String>,
-    ) -> Result<Self, SettingError> {
-        let mut config = defaults.clone();
-        for (name, text) in overrides {
-            let setting = find(TOPIC_SETTINGS, name)?;
-            (setting.assign)(&mut config, &setting.parse(text)?);
-        }
-        config.check_relations()?;
-        Ok(config)
-    }
-
     /// True when a record must be on disk before it is acknowledged, the default.
     pub fn sync_before_ack(&self) -> bool {
         self.flush_messages == Some(1) || self.flush_ms == Some(0)
     }
 
     /// What no single setting can check: compaction's lags have to be ordered.
-    fn check_relations(&self) -> Result<(), SettingError> {
+    pub(crate) fn check_relations(&self) -> Result<(), SettingError> {
         if self.min_compaction_lag_ms > self.max_compaction_lag_ms {
             return Err(SettingError::value(
                 "min.compaction.lag.ms",
@@ -121,7 +93,7 @@ impl TopicConfig {
     }
 
     /// A value whose every field the table overwrites.
-    fn unset() -> Self {
+    pub(crate) fn unset() -> Self {
         Self {
             cleanup_policy: CleanupPolicy { delete: true, compact: false },
             compression_type: CompressionType::Producer,
@@ -158,14 +130,4 @@ impl TopicConfig {
             unclean_leader_election_enable: false,
         }
     }
-}
-
-/// Checks one override by itself: the name is known and the value allowed.
-pub fn validate_override(name: &str, value: &str) -> Result<(), SettingError> {
-    find(TOPIC_SETTINGS, name)?.parse(value).map(|_| ())
-}
-
-/// The setting of that name, if there is one.
-pub fn topic_setting(name: &str) -> Option<&'static Setting<TopicConfig>> {
-    TOPIC_SETTINGS.iter().find(|setting| setting.name == name)
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::broker::BrokerConfig;
 use crate::setting::{Setting, SettingError};
-use crate::topic::{TopicConfig, topic_setting};
+use crate::topic::TopicConfig;
+use crate::topic_settings::topic_setting;
 
 /// A topic's settings by Kafka's names, and the broker settings that are their defaults.
 const BROKER_NAMES: &[(&str, &str)] = &[

@@ -1,12 +1,15 @@
-//! Kafka 4.1's topic settings, every one of them, with Kafka's names, kinds, ranges and defaults.
+//! Kafka 4.1's topic settings, every one of them, with Kafka's names, kinds, ranges and defaults, and a topic's
+//! configuration made of them.
 //!
 //! One default differs: `flush.messages` is 1, since an acknowledged record is a durable one here.
+
+use std::collections::BTreeMap;
 
 use Effect::{Accepted, Applied};
 use Kind::{Boolean, Double, Int, List, Long, String};
 use millrace_base::limits::{BATCH_BYTES_MAX, MIB, SEGMENT_BYTES_MAX};
 
-use crate::setting::{Check, Effect, Kind, Setting};
+use crate::setting::{Check, Effect, Kind, Setting, SettingError, find};
 use crate::topic::{CleanupPolicy, CompressionType, TimestampType, TopicConfig};
 
 const NOT_NEGATIVE: Check = Check::Range(0, i64::MAX);
@@ -402,3 +405,40 @@ pub const TOPIC_SETTINGS: &[Setting<TopicConfig>] = &[
         },
     },
 ];
+
+impl Default for TopicConfig {
+    fn default() -> Self {
+        let mut config = Self::unset();
+        for setting in TOPIC_SETTINGS {
+            let value = setting.parse(setting.default).expect("a test parses every default of the table");
+            (setting.assign)(&mut config, &value);
+        }
+        config
+    }
+}
+
+impl TopicConfig {
+    /// The settings of a topic that has `overrides` (Kafka names) on top of the broker's `defaults`.
+    pub fn from_overrides(
+        defaults: &Self,
+        overrides: &BTreeMap<std::string::String, std::string::String>,
+    ) -> Result<Self, SettingError> {
+        let mut config = defaults.clone();
+        for (name, text) in overrides {
+            let setting = find(TOPIC_SETTINGS, name)?;
+            (setting.assign)(&mut config, &setting.parse(text)?);
+        }
+        config.check_relations()?;
+        Ok(config)
+    }
+}
+
+/// Checks one override by itself: the name is known and the value allowed.
+pub fn validate_override(name: &str, value: &str) -> Result<(), SettingError> {
+    find(TOPIC_SETTINGS, name)?.parse(value).map(|_| ())
+}
+
+/// The setting of that name, if there is one.
+pub fn topic_setting(name: &str) -> Option<&'static Setting<TopicConfig>> {
+    TOPIC_SETTINGS.iter().find(|setting| setting.name == name)
+}

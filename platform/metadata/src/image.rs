@@ -3,6 +3,8 @@
 //! Every piece is behind an `Arc`; the next image shares all that its command did not change. A broker that
 //! follows the changes compares two images with [`Image::delta_since`] at the cost of what changed.
 
+mod deployments;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use millrace_client::Admin;
 use millrace_client::admin::{ConfigEntry, ConfigResource, OffsetSpec, TopicInfo};
-use millrace_config::topic::topic_setting;
+use millrace_config::topic_setting;
 use serde_json::{Value, json};
 
 use super::count;
