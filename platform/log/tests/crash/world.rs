@@ -237,7 +237,10 @@ impl World {
             .flat_map(|sent| (sent.base_offset..).zip(sent.values.iter().cloned()))
             .filter(|(offset, _)| *offset >= start)
             .collect();
-        let Ok(mut found) = try_records(&log, start) else { return Err(self.crashed()) };
+        let Ok(mut found) = try_records(&log, start) else {
+            self.crashed();
+            return Err(());
+        };
         found.retain(|(offset, _)| *offset >= start);
         assert!(found == expected, "partition {number} holds other records than were sent");
         if let Some(last) = model.sent.last() {
