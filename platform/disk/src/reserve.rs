@@ -119,8 +119,8 @@ impl Reserve {
         Ok(true)
     }
 
-    /// Gives up a part. False: there is none left for this need.
-    fn give_up(&self, need: Need) -> bool {
+    /// Gives up a part, for a write that found the disk full. False: there is none left for this need.
+    pub fn give_up(&self, need: Need) -> bool {
         let floor = match need {
             Need::Control => 0,
             Need::Data => (CONTROL_PARTS * self.part()).min(self.bytes),

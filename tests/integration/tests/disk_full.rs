@@ -68,8 +68,7 @@ struct Filler(PathBuf);
 impl Filler {
     /// Takes the room to its last byte.
     fn take_all(broker: &Broker) -> Self {
-        let root = PathBuf::from(format!("/proc/{}/root", broker.pid().unwrap()));
-        let path = root.join(broker.data_dir().strip_prefix("/").unwrap()).join("somebody-elses");
+        let path = on_disk(broker, "somebody-elses");
         let mut file = File::options().create(true).append(true).open(&path).unwrap();
         for len in [1024 * 1024, 4096, 1] {
             while file.write_all(&vec![1; len]).is_ok() {}
@@ -80,6 +79,12 @@ impl Filler {
     fn remove(&self) {
         std::fs::remove_file(&self.0).unwrap();
     }
+}
+
+/// A file of the data directory as only the broker sees it.
+fn on_disk(broker: &Broker, name: &str) -> PathBuf {
+    let root = PathBuf::from(format!("/proc/{}/root", broker.pid().unwrap()));
+    root.join(broker.data_dir().strip_prefix("/").unwrap()).join(name)
 }
 
 fn readiness(broker: &Broker) -> String {
@@ -109,7 +114,10 @@ async fn check(mount: &str) {
     assert!(broker.is_running().unwrap(), "a full disk ended the broker");
 
     if mount == MOUNT_EXT4 {
-        // This disk outlives the process: a broker that is killed now has to recover without any room.
+        // This disk outlives the process: a broker that is killed now has to recover without any room. It makes a
+        // certificate, too, as it does when one is about to expire.
+        std::fs::remove_file(on_disk(&broker, "tls/server.pem")).unwrap();
+        Filler::take_all(&broker);
         broker.kill().unwrap();
         let image = directory.path().join("disk.img");
         eventually("the killed broker's disk to be unmounted", Duration::from_secs(20), || {

@@ -19,15 +19,15 @@ use millrace_base::{Clock, SystemClock};
 use millrace_broker::{Broker, BrokerOptions};
 use millrace_config::BrokerConfig;
 use millrace_config::broker as config;
-use millrace_disk::{RealDisk, Reserve};
+use millrace_disk::{Need, RealDisk, Reserve, is_full};
 use millrace_log::{Health, LogManager, LogOptions, OpenError};
 use millrace_metadata::{
     BrokerRegistration, Metadata, MetadataOptions, NoPeers, ReadyError, StartError as StartFailure,
 };
 use millrace_plugin_runner::{Plugins, PluginsError, PluginsOptions};
 use millrace_transport::{
-    CertificateSource, ClientAuth, ListenOptions, Listener, TcpTls, TlsContext, TlsOptions, TransportLimits,
-    TransportMetrics,
+    CertificateSource, ClientAuth, ListenOptions, Listener, TcpTls, TlsContext, TlsError, TlsOptions,
+    TransportLimits, TransportMetrics,
 };
 use prometheus::Registry;
 
@@ -62,7 +62,7 @@ pub enum StartError {
     #[error(transparent)]
     ClusterFile(#[from] ClusterFileError),
     #[error("prepare certificates: {0}")]
-    Tls(#[from] millrace_transport::TlsError),
+    Tls(#[from] TlsError),
     #[error("start the metadata: {0}")]
     Metadata(#[from] millrace_metadata::StartError),
     #[error("start the broker: {0}")]
@@ -224,8 +224,8 @@ async fn open_storage(
 ) -> Result<(LogManager, TlsContext), StartError> {
     let config = config.clone();
     tokio::task::spawn_blocking(move || {
-        let log = open_log(&config, descriptors, reserve, clock.clone())?;
-        let tls = TlsContext::load(tls_options(&config), clock).inspect_err(|_| {
+        let log = open_log(&config, descriptors, Arc::clone(&reserve), clock.clone())?;
+        let tls = load_tls(&config, &reserve, &clock).inspect_err(|_| {
             if log.was_closed_in_order() {
                 log.close().ok();
             }
@@ -233,6 +233,20 @@ async fn open_storage(
         Ok((log, tls))
     })
     .await?
+}
+
+/// A certificate that is due is made on a full disk, too.
+fn load_tls(
+    config: &BrokerConfig,
+    reserve: &Reserve,
+    clock: &Arc<dyn Clock>,
+) -> Result<TlsContext, TlsError> {
+    loop {
+        match TlsContext::load(tls_options(config), Arc::clone(clock)) {
+            Err(TlsError::File { source, .. }) if is_full(&source) && reserve.give_up(Need::Control) => {}
+            loaded => return loaded,
+        }
+    }
 }
 
 fn open_log(
