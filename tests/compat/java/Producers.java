@@ -78,6 +78,7 @@ public final class Producers {
             settings.put("linger.ms", "0");
             settings.put("batch.size", "1");
             settings.put("metadata.max.age.ms", "500");
+            settings.put("retry.backoff.ms", "10");
             settings.put("max.block.ms", "120000");
             settings.put("delivery.timeout.ms", "120000");
             settings.put("request.timeout.ms", "30000");

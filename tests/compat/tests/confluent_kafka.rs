@@ -58,8 +58,9 @@ fn partitions_are_added_to_a_live_topic() {
 
 #[test]
 fn what_is_acknowledged_in_a_topic_being_made_is_stored() {
-    stored::creation(&Librdkafka, 200).unwrap();
-    stored::creation(&Librdkafka, 1).unwrap();
+    stored::creation(&Librdkafka, 200, false).unwrap();
+    stored::creation(&Librdkafka, 200, true).unwrap();
+    stored::creation(&Librdkafka, 1, true).unwrap();
 }
 
 #[test]

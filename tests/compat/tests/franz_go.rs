@@ -7,8 +7,9 @@ use millrace_compat_tests::stored::{self, Client::FranzGo};
 
 #[test]
 fn what_is_acknowledged_in_a_topic_being_made_is_stored() {
-    stored::creation(&FranzGo, 200).unwrap();
-    stored::creation(&FranzGo, 1).unwrap();
+    stored::creation(&FranzGo, 200, false).unwrap();
+    stored::creation(&FranzGo, 200, true).unwrap();
+    stored::creation(&FranzGo, 1, true).unwrap();
 }
 
 #[test]

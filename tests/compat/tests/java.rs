@@ -174,8 +174,9 @@ fn the_load_generator_runs() {
 
 #[test]
 fn what_is_acknowledged_in_a_topic_being_made_is_stored() {
-    stored::creation(&Java, 200).unwrap();
-    stored::creation(&Java, 1).unwrap();
+    stored::creation(&Java, 200, false).unwrap();
+    stored::creation(&Java, 200, true).unwrap();
+    stored::creation(&Java, 1, true).unwrap();
 }
 
 #[test]

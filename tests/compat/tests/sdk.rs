@@ -12,8 +12,9 @@ const TCP: Client = Client::Sdk { program: PROGRAM, transport: "tcp" };
 #[test]
 fn what_is_acknowledged_in_a_topic_being_made_is_stored() {
     for client in [QUIC, TCP] {
-        stored::creation(&client, 200).unwrap();
-        stored::creation(&client, 1).unwrap();
+        stored::creation(&client, 200, false).unwrap();
+        stored::creation(&client, 200, true).unwrap();
+        stored::creation(&client, 1, true).unwrap();
     }
 }
 

@@ -16,7 +16,8 @@
 //! their input.
 //!
 //! Settings are the client's own but for: no linger and batches of one record, so that as many requests are in
-//! flight as there may be; metadata half a second old at most; a delivery may take two minutes, longer than any
+//! flight as there may be; metadata half a second old at most, and asked for again
+//! after some 10 ms while it lacks something; a delivery may take two minutes, longer than any
 //! trouble here.
 
 use std::fs::File;
