@@ -2,15 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use millrace_integration_tests::raw::flat;
 use millrace_protocol::crc::crc32c;
 use millrace_protocol::frame::encode_request;
 use millrace_protocol::{ApiKey, Decodable, Request};
+use millrace_test_harness::eventually;
 
 use super::intended::{self, INTENDED, Intended};
 use super::peer::{Answer, Peer};
 use super::tree::Tree;
+
+/// How long what Kafka has changed may be told as it was before.
+const SETTLE_LIMIT: Duration = Duration::from_secs(5);
 
 /// What is random or names a machine: told apart only by being there.
 const ARBITRARY: [&str; 7] =
@@ -98,22 +103,57 @@ impl Pair {
         }
     }
 
+    /// The same of what Kafka makes known some time after it has said so: asked again while its answer is another.
+    /// Whether it became the same but for what is intended.
+    pub fn compare_settled<R>(&mut self, what: &str, version: i16, request: impl Fn(&Peer, i16) -> R) -> bool
+    where
+        R: Request,
+        R::Response: Decodable + fmt::Debug,
+    {
+        let deadline = Instant::now() + SETTLE_LIMIT;
+        let found = eventually("answers that are alike, or too late", 2 * SETTLE_LIMIT, || {
+            let (_, differences) = self.ask_both(what, version, &request);
+            let found = self.unmeant(differences);
+            (found.is_empty() || Instant::now() > deadline).then_some(found)
+        });
+        self.compared += 1;
+        let settled = found.is_empty();
+        self.found.extend(found);
+        settled
+    }
+
     /// The same in one version, unless that cannot carry the request.
     pub fn compare<R>(&mut self, what: &str, version: i16, request: impl Fn(&Peer, i16) -> R) -> Compared
     where
         R: Request,
         R::Response: Decodable + fmt::Debug,
     {
+        let (compared, differences) = self.ask_both(what, version, request);
+        self.compared += 1;
+        let found = self.unmeant(differences);
+        self.found.extend(found);
+        compared
+    }
+
+    fn ask_both<R>(
+        &mut self,
+        what: &str,
+        version: i16,
+        request: impl Fn(&Peer, i16) -> R,
+    ) -> (Compared, Vec<Difference>)
+    where
+        R: Request,
+        R::Response: Decodable + fmt::Debug,
+    {
         let encode = |peer: &Peer| encode_request(7, Some("control"), version, &request(peer, version)).ok();
         let (Some(to_kafka), Some(to_millrace)) = (encode(&self.kafka), encode(&self.millrace)) else {
-            return Compared { alike: true, done: false };
+            return (Compared { alike: true, done: false }, Vec::new());
         };
         // Both work on it at the same time.
         self.kafka.send(&flat(to_kafka));
         self.millrace.send(&flat(to_millrace));
         let kafka = self.kafka.answer::<R>(version);
         let millrace = self.millrace.answer::<R>(version);
-        self.compared += 1;
         let api = format!("{:?}", ApiKey::try_from(R::KEY).expect("a known API"));
         let (kafka, millrace) = (fields(&self.kafka, &kafka), fields(&self.millrace, &millrace));
         let paths: BTreeSet<_> = kafka.keys().chain(millrace.keys()).collect();
@@ -134,15 +174,15 @@ impl Pair {
             .collect();
         let failed = |(path, value): (&String, &String)| path.ends_with("error_code") && value != "0";
         let compared = Compared { alike: differences.is_empty(), done: !kafka.iter().any(failed) };
-        self.judge(differences);
-        compared
+        (compared, differences)
     }
 
-    /// Sorts out what is meant. Of what was answered with another error nothing else is compared.
-    fn judge(&mut self, differences: Vec<Difference>) {
+    /// Differences that are not intended. Of what was answered with another error nothing else is compared.
+    fn unmeant(&mut self, differences: Vec<Difference>) -> Vec<Difference> {
         let errors =
             differences.iter().filter_map(|it| it.path.strip_suffix("error_code").map(str::to_owned));
         let errors: Vec<String> = errors.collect();
+        let mut found = Vec::new();
         for difference in differences {
             let follows = |error: &String| {
                 difference.path.strip_prefix(&**error).is_some_and(|field| field != "error_code")
@@ -154,9 +194,10 @@ impl Pair {
                 Some(rule) => {
                     self.met.insert(rule);
                 }
-                None => self.found.push(difference),
+                None => found.push(difference),
             }
         }
+        found
     }
 
     /// How many answers were compared.

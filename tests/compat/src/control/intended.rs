@@ -346,6 +346,7 @@ pub const INTENDED: &[Intended] = &[
         ["*", "87"],
         "nothing is null whose length is not -1; Kafka takes any that is negative",
     ),
+    intended("Produce", ".batch_index", "with a length below -1", ["*", "*"], "as above"),
     intended(
         "Produce",
         "partition_responses[*]",

@@ -45,13 +45,17 @@ fn chance(random: &mut Random, one_in: u64) -> bool {
 pub struct Sent {
     /// For each id epochs and sequences, with the counts of their records.
     batches: BTreeMap<i64, Vec<(i16, i32, usize)>>,
-    /// Ids, epochs and sequences of what was taken.
+    /// Ids, epochs and sequences of what was sent, and of what is known to be taken.
+    tried: BTreeSet<(i64, i16, i32)>,
     taken: BTreeSet<(i64, i16, i32)>,
 }
 
 impl Sent {
-    pub fn took(&mut self, batch: &[u8]) {
-        self.taken.extend(sender(batch));
+    pub fn tried(&mut self, batch: &[u8], taken: bool) {
+        self.tried.extend(sender(batch));
+        if taken {
+            self.taken.extend(sender(batch));
+        }
     }
 }
 
@@ -70,7 +74,7 @@ pub fn described(batch: &[u8], sent: &Sent) -> String {
         if sequence != 0 && !sent.taken.iter().any(|(known, epoch, _)| *known == id && *epoch >= 0) {
             text.push_str(", which begins late");
         }
-        if sent.taken.contains(&(id, epoch, sequence)) {
+        if sent.tried.contains(&(id, epoch, sequence)) {
             text.push_str(", which repeats");
         }
     }

@@ -28,6 +28,7 @@ fn keyless() -> Vec<u8> {
 fn valueless() -> Vec<u8> {
     let mut builder = BatchBuilder::default();
     builder.append(1, Some(b"key"), None, &[]);
+    builder.append(1, None, Some(b"no key"), &[]);
     builder.finish(Codec::None, ProducerState::NONE).unwrap().to_vec()
 }
 
@@ -63,6 +64,7 @@ pub fn compare(pair: &mut Pair) {
         ("zipped, with zipped records that are none", TOPIC, 12, zipped_lie(one())),
         ("no keys, with zipped records that are none", COMPACTED, 12, zipped_lie(keyless())),
         ("with a length below -1", TOPIC, 7, with(valueless(), 69, &[0x7b])),
+        ("no key, with a length below -1", COMPACTED, 12, with(valueless(), 69, &[0x7b])),
         ("16 at 8", TOPIC, 7, with(good(Codec::None), 8, &int(16))),
         ("a producer, 16 at 8", TOPIC, 7, with(batch(Codec::None, producer, 3), 8, &int(16))),
         ("3 at 8, 0 at 16", TOPIC, 7, with(with(good(Codec::None), 16, &[0]), 8, &int(3))),

@@ -130,7 +130,7 @@ fn change_one_by_one(pair: &mut Pair) {
                 });
             }
         }
-        overrides(pair, &format!("after operations {operation}"));
+        overrides(pair, "set", &format!("after operations {operation}"));
     }
     for (kind, name) in
         [(TOPIC, "missing"), (TOPIC, ""), (TOPIC, "a b"), (0, "set"), (BROKER, "9"), (99, "x")]
@@ -154,7 +154,7 @@ fn change_one_by_one(pair: &mut Pair) {
     pair.compare_all("change nothing", |_, _| {
         IncrementalAlterConfigsRequest::default().with_resources(vec![change(TOPIC, "set", &[])])
     });
-    overrides(pair, "after all changes");
+    overrides(pair, "set", "after all changes");
 }
 
 pub fn replacement(kind: i8, name: &str, values: &[(&str, Option<&str>)]) -> AlterConfigsResource {
@@ -177,7 +177,7 @@ fn replace(pair: &mut Pair) {
             });
         }
     }
-    overrides(pair, "after replacements");
+    overrides(pair, "set", "after replacements");
     for (kind, name) in [(TOPIC, "missing"), (TOPIC, ""), (0, "set"), (BROKER, "9"), (99, "x")] {
         pair.compare_all(&format!("replacement of {kind} '{name}'"), |_, _| {
             AlterConfigsRequest::default().with_resources(vec![replacement(
@@ -191,14 +191,14 @@ fn replace(pair: &mut Pair) {
     pair.compare_all("replace by nothing", |_, _| {
         AlterConfigsRequest::default().with_resources(vec![replacement(TOPIC, "set", &[])])
     });
-    overrides(pair, "after all replacements");
+    overrides(pair, "set", "after all replacements");
 }
 
 /// What both take for changed by now.
-fn overrides(pair: &mut Pair, when: &str) {
-    pair.compare(when, 4, |_, _| {
-        DescribeConfigsRequest::default().with_resources(vec![resource(TOPIC, "set", None)])
-    });
+pub fn overrides(pair: &mut Pair, topic: &str, when: &str) -> bool {
+    pair.compare_settled(when, 4, |_, _| {
+        DescribeConfigsRequest::default().with_resources(vec![resource(TOPIC, topic, None)])
+    })
 }
 
 /// Settings of brokers, and of what stands for all of them.
@@ -228,7 +228,7 @@ fn broker(pair: &mut Pair) {
                 );
                 let keys: &[&str] = &["message.max.bytes", "log.retention.ms", "min.insync.replicas"];
                 for described in ["1", ""] {
-                    pair.compare(
+                    pair.compare_settled(
                         &format!("broker '{name}' after {operation} {setting} {value:?}"),
                         4,
                         |_, _| {
@@ -241,5 +241,5 @@ fn broker(pair: &mut Pair) {
             }
         }
     }
-    overrides(pair, "after changes of brokers");
+    overrides(pair, "set", "after changes of brokers");
 }

@@ -12,6 +12,7 @@ use millrace_protocol::batch::ProducerState;
 
 use crate::batches::{Sent, described, flawed, good, one_of, producer};
 use crate::records::{Asked, KEPT, TIME, and_to, deletion, end_alike, fetch_from, offsets, produce_to};
+use crate::settings::Changed;
 use crate::support::{create, create_in, new_topic};
 use crate::topics::grow;
 
@@ -84,12 +85,17 @@ impl Places {
 
 pub fn compare(pair: &mut Pair, random: &mut Random, count: usize) {
     let mut places = Places::new(pair);
+    let mut changed = Changed::new(pair, 0);
     for number in 0..count {
-        match random.below(6) {
+        match random.below(7) {
             0 | 1 => produced(pair, random, &mut places, number),
             2 => fetched(pair, random, &places, number),
             3 => looked_up(pair, random, &places, number),
             4 => deleted(pair, random, &mut places, number),
+            5 => {
+                let version = version(pair, random, ApiKey::IncrementalAlterConfigs);
+                changed.change(pair, random, version, number);
+            }
             _ => created(pair, random, number),
         }
     }
@@ -130,10 +136,8 @@ fn produced(pair: &mut Pair, random: &mut Random, places: &mut Places, number: u
             None => request,
         }
     });
-    if let Some(there) = places.places.get_mut(&(topic, place))
-        && compared.done
-    {
-        there.sent.took(&records);
+    if let Some(there) = places.places.get_mut(&(topic, place)) {
+        there.sent.tried(&records, compared.done);
     }
     for place in [place, next] {
         let index = places.index(topic, place);

@@ -13,6 +13,7 @@ mod configs;
 mod generated;
 mod internal;
 mod records;
+mod settings;
 mod support;
 mod topics;
 
