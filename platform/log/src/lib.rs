@@ -24,9 +24,10 @@ mod tail;
 mod wal;
 
 pub use error::{AppendError, LogError, OpenError, ReadError};
-pub use manager::{EngineStep, LogManager, RecoveryReport, RetentionReport};
+pub use manager::{EngineStep, LogManager, RetentionReport};
 pub use metrics::{Health, LatencyHistogram, LogMetrics};
 pub use options::{LogOptions, Threading};
 pub use partition::{
     AppendOrigin, Appended, DurableListener, PartitionLog, ProducerSummary, Read, TimestampOffset,
 };
+pub use recovery::RecoveryReport;

@@ -18,27 +18,11 @@ use crate::error::{LogError, OpenError};
 use crate::metrics::{Health, LogMetrics};
 use crate::options::{LogOptions, Threading};
 use crate::partition::{PartitionLog, Recovered};
-use crate::recovery::{DELETED_SUFFIX, recover};
+use crate::recovery::{DELETED_SUFFIX, RecoveryReport, recover};
 use crate::segment::DiskFault;
 
 /// How long a producer is remembered that sends nothing (`producer.id.expiration.ms`, Kafka's default).
 const PRODUCER_EXPIRATION_MS: i64 = 24 * 60 * 60 * 1000;
-
-/// What opening a data directory found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RecoveryReport {
-    /// The last process closed the directory in order (or it is new).
-    pub clean: bool,
-    pub partitions: usize,
-    /// Bytes of segments whose checksums were verified.
-    pub scanned_bytes: u64,
-    /// Bytes cut off segments: writes that were under way when the last process ended.
-    pub truncated_bytes: u64,
-    pub wal_groups: u64,
-    /// Bytes of batches that only the write-ahead log held.
-    pub replayed_bytes: u64,
-    pub took: Duration,
-}
 
 /// What one round of retention removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

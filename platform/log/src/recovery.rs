@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use millrace_base::limits::IO_ALIGNMENT;
 use millrace_base::{LeaderEpoch, Offset, TopicPartition};
@@ -22,7 +22,6 @@ use crate::checkpoint::{Checkpoint, PartitionCheckpoint};
 use crate::commit::Engine;
 use crate::error::OpenError;
 use crate::index::IndexMark;
-use crate::manager::RecoveryReport;
 use crate::partition::{DirState, PartitionLog, Recovered, RecoveredSegment};
 use crate::segment::{
     DiskFault, INDEX_INTERVAL_BYTES_MIN, IndexBuilder, SegmentFile, WalkError, scan_verified,
@@ -30,6 +29,22 @@ use crate::segment::{
 use crate::wal::format::{Entries, EntryHeader};
 use crate::wal::replay::{Replayed, replay};
 use crate::wal::writer::WalStart;
+
+/// What opening a data directory found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// The last process closed the directory in order (or it is new).
+    pub clean: bool,
+    pub partitions: usize,
+    /// Bytes of segments whose checksums were verified.
+    pub scanned_bytes: u64,
+    /// Bytes cut off segments: writes that were under way when the last process ended.
+    pub truncated_bytes: u64,
+    pub wal_groups: u64,
+    /// Bytes of batches that only the write-ahead log held.
+    pub replayed_bytes: u64,
+    pub took: Duration,
+}
 
 /// What the directory of a deleted partition ends with until it is removed.
 pub(crate) const DELETED_SUFFIX: &str = ".deleted";

@@ -14,6 +14,7 @@ pub mod apply;
 mod cluster_id;
 mod command;
 mod deployment;
+mod errors;
 mod image;
 mod image_form;
 mod member;
@@ -32,8 +33,9 @@ pub use command::{
     PartitionChange,
 };
 pub use deployment::{DEPLOYMENT_VERSIONS_KEPT, Deployment, DeploymentInput, DeploymentVersion};
+pub use errors::{ReadyError, SUBMIT_TIMEOUT, StartError, SubmitError};
 pub use image::{Broker, Configs, Image, ImageDelta, Partition, Topic};
-pub use metadata::{Metadata, ReadyError, SUBMIT_TIMEOUT, StartError, SubmitError};
+pub use metadata::Metadata;
 pub use network::{NoPeers, PeerError, PeerNetwork, RaftRpc};
 pub use options::{MetadataOptions, RaftTuning, VoterSet};
 pub use outcome::{Outcome, Rejection};

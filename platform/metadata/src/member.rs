@@ -10,12 +10,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::cluster_id;
 use crate::command::{Command, Proposal};
-use crate::metadata::{ReadyError, SUBMIT_TIMEOUT, StartError, SubmitError};
+use crate::errors::{ReadyError, SUBMIT_TIMEOUT, StartError, SubmitError};
 use crate::network::{PeerError, PeerNetwork, RaftRpc};
 use crate::options::MetadataOptions;
 use crate::outcome::{Answer, Outcome};
 use crate::peer_form::{self, JoinReply, JoinRequest, PeerFormError, SubmitReply};
-use crate::raft::node::{Applied, Node, ProposeError};
+use crate::raft::node::Node;
+use crate::raft::proposer::{Applied, ProposeError};
 
 /// Between two attempts to reach a leader, unless another one turns up earlier.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);

@@ -6,7 +6,6 @@ use millrace_base::Clock;
 use wasmtime::component::InstancePre;
 
 use crate::grants::Grants;
-use crate::host::HostShared;
 use crate::imports::http::Egress;
 use crate::imports::linker;
 use crate::imports::log::{GuestLog, LogAllowance, LogLevel};
@@ -15,6 +14,7 @@ use crate::limits::CallLimits;
 use crate::module::{Kind, ModuleDigest};
 use crate::packing::OutputLimits;
 use crate::run::State;
+use crate::shared::HostShared;
 
 /// What a deployment is made of.
 #[derive(Clone, Debug)]

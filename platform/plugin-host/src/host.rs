@@ -10,11 +10,11 @@ use millrace_base::Clock;
 
 use crate::deployment::{Deployment, DeploymentSpec};
 use crate::engine::PluginEngine;
-use crate::imports::http::HttpClient;
 use crate::imports::log::LogSink;
 use crate::library::{CacheKey, Library, LibraryStats, LoadError, ModuleStore};
 use crate::limits::HostLimits;
 use crate::module::{ModuleDigest, ModuleInfo};
+use crate::shared::HostShared;
 
 /// What a host is made of.
 pub struct HostOptions {
@@ -36,42 +36,6 @@ pub enum HostError {
     Engine(String),
     #[error("open the cache of compiled plugins in {path}: {error}")]
     Cache { path: PathBuf, error: io::Error },
-}
-
-pub(crate) struct HostShared {
-    engine: PluginEngine,
-    library: Library,
-    log: Arc<dyn LogSink>,
-    clock: Arc<dyn Clock>,
-    http: OnceLock<HttpClient>,
-    starts: AtomicU64,
-}
-
-impl HostShared {
-    pub const fn engine(&self) -> &PluginEngine {
-        &self.engine
-    }
-
-    pub const fn library(&self) -> &Library {
-        &self.library
-    }
-
-    pub fn log_sink(&self) -> Arc<dyn LogSink> {
-        Arc::clone(&self.log)
-    }
-
-    pub fn clock(&self) -> Arc<dyn Clock> {
-        Arc::clone(&self.clock)
-    }
-
-    /// The client that all deployments share, made for the first that is granted any host.
-    pub fn http_client(&self) -> HttpClient {
-        self.http.get_or_init(HttpClient::new).clone()
-    }
-
-    pub fn count_start(&self) {
-        self.starts.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 /// Counts of the whole host.

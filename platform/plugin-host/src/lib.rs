@@ -31,6 +31,7 @@ mod kinds;
 mod library;
 mod module;
 mod run;
+mod shared;
 
 pub use deployment::{Deployment, DeploymentSpec};
 pub use grants::{Grants, HttpTarget, NotATarget, Secret};

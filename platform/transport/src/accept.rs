@@ -10,14 +10,13 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::connection::{Account, Handshaking, Shared};
 use crate::limits::TLS_HANDSHAKE;
-use crate::listener::TcpTls;
 use crate::phase::Phase;
 use crate::pipeline;
 use crate::quic;
 use crate::service::{CloseReason, TransportKind};
 use crate::stream::{StreamSink, StreamSource};
 use crate::tcp::{TcpSink, TcpSource};
-use crate::tls::ClientIdentity;
+use crate::tls::{ClientIdentity, TcpTls};
 
 /// Pause after a failed accept: it fails when descriptors are short, and goes on failing until some are freed.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);

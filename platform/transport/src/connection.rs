@@ -16,7 +16,7 @@ use crate::memory::ReceiveMemory;
 use crate::metrics::{Rejection, TransportMetrics};
 use crate::phase::{Phase, PhaseWatch};
 use crate::pipeline::PipelineContext;
-use crate::quic::QuicTuning;
+use crate::quic_tuning::QuicTuning;
 use crate::replies::ReplyMemory;
 use crate::service::{CloseReason, Peer, Service, TransportKind};
 use crate::tls::ClientIdentity;

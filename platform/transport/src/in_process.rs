@@ -10,7 +10,7 @@ use crate::connection::Shared;
 use crate::limits::{LimitsError, TransportLimits};
 use crate::metrics::TransportMetrics;
 use crate::pipeline;
-use crate::quic::QuicTuning;
+use crate::quic_tuning::QuicTuning;
 use crate::service::{CloseReason, Service, TransportKind};
 use crate::stream::{StreamSink, StreamSource};
 

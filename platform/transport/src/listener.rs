@@ -15,9 +15,10 @@ use crate::connection::Shared;
 use crate::limits::{LimitsError, TransportLimits};
 use crate::metrics::TransportMetrics;
 use crate::phase::Phase;
-use crate::quic::{QuicTuning, code};
+use crate::quic::code;
+use crate::quic_tuning::QuicTuning;
 use crate::service::Service;
-use crate::tls::TlsContext;
+use crate::tls::{TcpTls, TlsContext};
 
 /// Connections that the kernel keeps for us until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -27,16 +28,6 @@ const PORT_ATTEMPTS: usize = 64;
 const REFRESH_INTERVAL: Duration = Duration::from_secs(3600);
 /// For tasks to end once they are told to, and for QUIC peers to hear of it.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Whether TLS is spoken on the TCP port. It is told from plain Kafka by its first byte.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TcpTls {
-    /// Plain and TLS connections side by side.
-    #[default]
-    Allowed,
-    Required,
-    Off,
-}
 
 /// How to listen.
 #[derive(Clone)]

@@ -1,4 +1,5 @@
-//! Raft: openraft with our storage and our network port; the rest of the crate sees [`node::Node`] alone.
+//! Raft: openraft with our storage and our network port; the rest of the crate sees [`node::Node`], and what it
+//! answers.
 //!
 //! `log_file` owns the log's bytes, `log_store` gives them to openraft, `state_machine` applies entries and
 //! keeps snapshots, `network` carries openraft's messages over [`crate::PeerNetwork`], `node` ties them
@@ -11,7 +12,7 @@ mod log_store;
 mod network;
 pub(crate) mod node;
 mod patience;
-mod proposer;
+pub(crate) mod proposer;
 mod snapshot_file;
 mod state_machine;
 

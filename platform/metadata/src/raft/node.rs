@@ -26,13 +26,12 @@ use super::log_file::LogFileError;
 use super::log_store::{LogSize, LogStore, LogStoreError};
 use super::network::{Connections, decode_snapshot};
 use super::patience::{Patience, Stall};
-use super::proposer::{self, Pending};
+use super::proposer::{self, Applied, Pending, ProposeError};
 use super::state_machine::{Files, Published, StateMachine, StateMachineError};
 use super::{NodeId, TypeConfig, broker_id, node_id};
 use crate::command::Command;
 use crate::network::{PeerNetwork, RaftRpc};
 use crate::options::RaftTuning;
-use crate::outcome::Answer;
 use crate::peer_form::{PeerFormError, Reply, decode, encode};
 
 /// Bytes of log entries from which a snapshot is made although they are few.
@@ -78,20 +77,6 @@ impl From<LogStoreError> for NodeError {
         }
     }
 }
-
-/// A command that was not carried out, or not certainly.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ProposeError {
-    /// Certainly not carried out.
-    NotLeader { leader: Option<BrokerId> },
-    /// Certainly not carried out: nothing can be written for now.
-    Stalled { reason: String },
-    /// The node has stopped.
-    Stopped { reason: String },
-}
-
-/// An applied command: at which index, with which answer.
-pub(crate) type Applied = (u64, Answer);
 
 pub(crate) struct Node {
     raft: Raft<TypeConfig>,

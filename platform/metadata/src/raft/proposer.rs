@@ -3,13 +3,28 @@
 //! openraft syncs the log once for every entry. A client that creates a thousand topics at once would pay a
 //! thousand syncs; so it pays a few.
 
+use millrace_base::BrokerId;
 use openraft::Raft;
 use openraft::error::{ClientWriteError, RaftError};
 use tokio::sync::{mpsc, oneshot};
 
-use super::node::{Applied, ProposeError};
 use super::{NodeId, TypeConfig, broker_id};
 use crate::command::{Command, Proposal};
+use crate::outcome::Answer;
+
+/// A command that was not carried out, or not certainly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ProposeError {
+    /// Certainly not carried out.
+    NotLeader { leader: Option<BrokerId> },
+    /// Certainly not carried out: nothing can be written for now.
+    Stalled { reason: String },
+    /// The node has stopped.
+    Stopped { reason: String },
+}
+
+/// An applied command: at which index, with which answer.
+pub(crate) type Applied = (u64, Answer);
 
 /// Commands in one entry.
 const COMMANDS_MAX: usize = 256;

@@ -22,7 +22,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::cli::ConnectArgs;
+use crate::cli::connect::ConnectArgs;
 use machine::Machine;
 
 #[derive(Debug, Subcommand)]

@@ -1,7 +1,7 @@
 //! The command line: what can be asked, and who answers.
 
 mod config;
-mod connect;
+pub mod connect;
 mod consume;
 mod dev;
 pub mod failure;
@@ -17,7 +17,6 @@ mod topic;
 use clap::{Parser, Subcommand};
 
 use crate::logging::LoggingArgs;
-pub use connect::ConnectArgs;
 pub use output::OutputFormat;
 
 /// A Kafka-compatible event platform: broker and command line in one binary

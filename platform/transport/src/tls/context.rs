@@ -7,16 +7,13 @@ use std::time::SystemTime;
 use millrace_base::Clock;
 use parking_lot::{Mutex, RwLock};
 use quinn::crypto::rustls::QuicServerConfig;
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{self, cipher_suite};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert, ServerConfig, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, version};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::version;
 
-use super::generate::{self, file_error, pem_error};
+use super::generate;
+use super::pem::{certificates, pem_error, private_key, provider, trust};
 use super::{CertificateSource, ClientAuth, TlsError, TlsOptions, x509};
 use crate::quic::ALPN;
 use crate::reset::ResetKey;
@@ -108,19 +105,6 @@ impl TlsContext {
     }
 }
 
-/// aws-lc-rs with AES-128-GCM first: it is the fastest with AES instructions, and ChaCha20, last, several
-/// times slower. The server's order counts (`ignore_client_order`).
-pub(super) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(CryptoProvider {
-        cipher_suites: vec![
-            cipher_suite::TLS13_AES_128_GCM_SHA256,
-            cipher_suite::TLS13_AES_256_GCM_SHA384,
-            cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-        ],
-        ..aws_lc_rs::default_provider()
-    })
-}
-
 fn server_config(
     clients: Arc<dyn ClientCertVerifier>,
     current: Arc<Current>,
@@ -183,10 +167,6 @@ fn obtain(
     Ok((Arc::new(certified), files))
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| pem_error(path, "a private key", error))
-}
-
 fn paths(source: &CertificateSource) -> [PathBuf; 2] {
     match source {
         CertificateSource::Generated { dir, .. } => {
@@ -199,25 +179,4 @@ fn paths(source: &CertificateSource) -> [PathBuf; 2] {
 
 fn modification_times(paths: &[PathBuf; 2]) -> Vec<Option<SystemTime>> {
     paths.iter().map(|path| path.metadata().and_then(|data| data.modified()).ok()).collect()
-}
-
-/// All certificates of a PEM file.
-pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = std::fs::read(path).map_err(file_error("read", path))?;
-    let certificates = CertificateDer::pem_slice_iter(&text)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| pem_error(path, "certificates", error))?;
-    if certificates.is_empty() {
-        return Err(pem_error(path, "certificates", "it has none"));
-    }
-    Ok(certificates)
-}
-
-/// The authorities of a PEM file.
-pub(super) fn trust(path: &Path) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| pem_error(path, "authorities", error))?;
-    }
-    Ok(roots)
 }

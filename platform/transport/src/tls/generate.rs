@@ -1,7 +1,6 @@
 //! The broker's own authority and server certificate, as PEM files in one directory.
 
 use std::fs;
-use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +16,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use time::{Duration, OffsetDateTime};
 
 use super::TlsError;
-use super::context::{provider, trust};
+use super::pem::{certificates, file_error, pem_error, provider, trust};
 use super::x509;
 
 /// Clients pin the authority by its file, so it should outlive machines.
@@ -129,7 +128,7 @@ fn authority(files: &Files, now: OffsetDateTime) -> Result<Issuer<'static, KeyPa
 
 /// Whether the server certificate on disk comes from the authority on disk, names `hosts` and lasts.
 fn serves(files: &Files, hosts: &[&str], now: OffsetDateTime) -> bool {
-    let Ok(certificates) = super::context::certificates(&files.server) else { return false };
+    let Ok(certificates) = certificates(&files.server) else { return false };
     let Some((own, chain)) = certificates.split_first() else { return false };
     let Ok(roots) = trust(&files.ca) else { return false };
     let verifier =
@@ -183,15 +182,6 @@ fn server_params(hosts: &[&str], now: OffsetDateTime) -> Result<CertificateParam
 /// Replaces `path` as a whole, durably: a client may already have been given the authority's certificate.
 fn write(path: &Path, text: &str) -> Result<(), TlsError> {
     replace(&RealDisk, path, text.as_bytes()).map_err(file_error("write", path))
-}
-
-pub(super) fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TlsError {
-    let path = path.to_owned();
-    move |source| TlsError::File { action, path, source }
-}
-
-pub(super) fn pem_error(path: &Path, expected: &'static str, problem: impl ToString) -> TlsError {
-    TlsError::Pem { path: path.to_owned(), expected, problem: problem.to_string() }
 }
 
 fn now(clock: &dyn Clock) -> OffsetDateTime {

@@ -7,6 +7,7 @@
 mod context;
 mod generate;
 mod identity;
+mod pem;
 mod x509;
 
 use std::io;
@@ -28,6 +29,16 @@ pub enum CertificateSource {
     },
     /// The operator's PEM files; read again when they change.
     Files { certificate: PathBuf, key: PathBuf },
+}
+
+/// Whether TLS is spoken on the TCP port. It is told from plain Kafka by its first byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TcpTls {
+    /// Plain and TLS connections side by side.
+    #[default]
+    Allowed,
+    Required,
+    Off,
 }
 
 /// Whether clients show a certificate.

@@ -2,6 +2,7 @@
 //!
 //! Each check returns what it found as `file: finding` lines; nothing is repaired.
 
+mod circles;
 mod dead;
 mod headers;
 mod layers;
@@ -48,6 +49,7 @@ pub fn tidy(workspace: &Workspace) -> anyhow::Result<()> {
         sizes::check(&sources),
         words::check(&sources),
         dead::check(&sources),
+        circles::check(&sources),
         links::check(workspace, &sources),
         layers::check(workspace)?,
     ]

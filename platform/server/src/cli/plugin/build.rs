@@ -39,6 +39,11 @@ pub fn run(args: &BuildArgs, output: OutputFormat) -> anyhow::Result<()> {
     print(output, &json, || format!("built {}\n{}", path.display(), describe(&module.info)))
 }
 
+/// Reads a module's file, or builds the project if `path` is a directory.
+pub fn read_or_build(path: &Path) -> anyhow::Result<LocalModule> {
+    if path.is_dir() { LocalModule::read(&build(path, None)?) } else { LocalModule::read(path) }
+}
+
 /// Builds the project in `directory`; returns the module's path. Cargo's own messages go to standard error.
 pub fn build(directory: &Path, target: Option<&str>) -> anyhow::Result<PathBuf> {
     let package = Package::of(directory)?;

@@ -8,6 +8,7 @@ use clap::Args;
 use millrace_protocol::plugins::{Definition, FailurePolicy, Kind, LogLevel, ModuleDigest, StartPosition};
 use serde_json::{Map, Value, json};
 
+use super::build::read_or_build;
 use super::module::LocalModule;
 use super::policy::{parse_failure, parse_start};
 use super::settings::SettingsArgs;
@@ -63,7 +64,7 @@ impl DefinitionArgs {
         };
         let named = fields.remove("module");
         let module = match (&self.module, self.digest, named) {
-            (Some(path), _, _) => Source::Local(LocalModule::read_or_build(path)?),
+            (Some(path), _, _) => Source::Local(read_or_build(path)?),
             (None, Some(digest), _) => Source::Uploaded(digest),
             (None, None, Some(named)) => source(&named, self.file.as_deref().unwrap_or(Path::new(".")))?,
             (None, None, None) => bail!(
@@ -126,7 +127,7 @@ fn source(named: &Value, file: &Path) -> anyhow::Result<Source> {
         Ok(digest) => Ok(Source::Uploaded(digest)),
         Err(_) => {
             let beside = file.parent().unwrap_or(Path::new("")).join(text);
-            LocalModule::read_or_build(&beside).map(Source::Local)
+            read_or_build(&beside).map(Source::Local)
         }
     }
 }

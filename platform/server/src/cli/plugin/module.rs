@@ -1,7 +1,7 @@
 //! A module on this machine, and what is said of modules.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -10,8 +10,6 @@ use millrace_plugin_host::{Capability, ModuleInfo, inspect};
 use millrace_protocol::plugins::GrantDefinitions;
 use serde_json::{Value, json};
 
-use super::build::build;
-
 /// A module that was read and found in order.
 pub struct LocalModule {
     pub bytes: Bytes,
@@ -19,18 +17,6 @@ pub struct LocalModule {
 }
 
 impl LocalModule {
-    /// Reads a `.wasm` file, or builds the project if `path` is a directory.
-    pub fn read_or_build(path: &Path) -> anyhow::Result<Self> {
-        let built: PathBuf;
-        let path = if path.is_dir() {
-            built = build(path, None)?;
-            &built
-        } else {
-            path
-        };
-        Self::read(path)
-    }
-
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let bytes: Bytes = fs::read(path).with_context(|| format!("read module {}", path.display()))?.into();
         let info = inspect(&bytes)

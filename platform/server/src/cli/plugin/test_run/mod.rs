@@ -14,7 +14,8 @@ use millrace_protocol::plugins::{
     Definition, FailurePolicy, GrantDefinitions, Kind, LimitOverrides, LogLevel, ModuleInfo, StartPosition,
 };
 
-use super::module::{LocalModule, require_grants};
+use super::build::read_or_build;
+use super::module::require_grants;
 use super::records::{FileRecord, parse_lines};
 use super::settings::SettingsArgs;
 use crate::cli::OutputFormat;
@@ -57,7 +58,7 @@ pub struct TestArgs {
 pub async fn run(args: TestArgs, output: OutputFormat) -> anyhow::Result<()> {
     let output = args.format.unwrap_or(output);
     let records = read_records(&args.records)?;
-    let module = LocalModule::read_or_build(&args.module)?;
+    let module = read_or_build(&args.module)?;
     let definition = definition(&args, &module.info)?;
     require_grants(&module.info, &definition.grants)?;
     if module.info.size_bytes > LARGE_MODULE_BYTES {
