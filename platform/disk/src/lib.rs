@@ -8,7 +8,7 @@
 //! - [`Disk::sync_all`] does both for everything;
 //! - a call that a signal interrupts is repeated here, not by the caller.
 //!
-//! A file that is replaced as a whole is replaced by [`replace`]: there is no second way. Nobody here knows what the
+//! A file that is replaced as a whole is replaced by [`replace()`]: there is no second way. Nobody here knows what the
 //! files mean.
 
 use std::any::Any;

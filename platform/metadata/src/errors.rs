@@ -8,7 +8,7 @@ use crate::outcome::Rejection;
 use crate::raft::node::NodeError;
 use crate::raft::proposer::ProposeError;
 
-/// How long [`Metadata::submit`] looks for a leader and waits for its answer.
+/// How long [`Metadata::submit`](crate::Metadata::submit) looks for a leader and waits for its answer.
 pub const SUBMIT_TIMEOUT: Duration = Duration::from_secs(15);
 /// A broker whose metadata cannot start.
 #[derive(Debug, thiserror::Error)]
