@@ -85,10 +85,12 @@ impl Plugins {
             metrics.clone(),
             &threads,
         );
+        // One for all: it keeps two from making a key at once.
+        let secrets = Arc::new(Secrets::new(options.secrets_dir.clone()));
         let host = LazyHost {
             made: OnceLock::new(),
             cache_dir: options.dir.join("compiled"),
-            secrets: Secrets::new(options.secrets_dir.clone()),
+            secrets: Arc::clone(&secrets),
             modules: Arc::new(modules.clone()),
             logs: logs.clone(),
             clock: Arc::clone(&options.clock),
@@ -98,7 +100,6 @@ impl Plugins {
             let host = Arc::clone(&host);
             Arc::new(move || host.get())
         };
-        let secrets = Secrets::new(options.secrets_dir.clone());
         let grant_source = Arc::new(GrantSource::new(secrets));
         let runner = Runner::new(Parts {
             node_id: options.node_id,
@@ -195,7 +196,7 @@ impl Progress for Runner {
 struct LazyHost {
     made: OnceLock<PluginHost>,
     cache_dir: PathBuf,
-    secrets: Secrets,
+    secrets: Arc<Secrets>,
     modules: Arc<Modules>,
     logs: PluginLogs,
     clock: Arc<dyn Clock>,

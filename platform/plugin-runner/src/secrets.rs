@@ -72,8 +72,17 @@ pub enum SecretsError {
 
 /// See the module's text.
 pub struct Secrets {
-    dir: PathBuf,
-    key: Mutex<Option<[u8; KEY_LEN]>>,
+    key: KeyFile,
+    compiled_key: KeyFile,
+}
+
+type Key = [u8; KEY_LEN];
+
+/// One key and its file. The lock is held while the key is read or made: of two that were made at once, something
+/// could be sealed with the one that is not on disk.
+struct KeyFile {
+    path: PathBuf,
+    known: Mutex<Option<Key>>,
 }
 
 /// What a sealed text belongs to.
@@ -86,8 +95,8 @@ struct Owner<'a> {
 
 impl Secrets {
     /// Reads and makes nothing yet.
-    pub const fn new(dir: PathBuf) -> Self {
-        Self { dir, key: Mutex::new(None) }
+    pub fn new(dir: PathBuf) -> Self {
+        Self { key: KeyFile::new(dir.join("key")), compiled_key: KeyFile::new(dir.join("compiled-key")) }
     }
 
     /// The grants as the metadata may have them.
@@ -96,10 +105,7 @@ impl Secrets {
         deployment: &str,
         grants: &GrantDefinitions,
     ) -> Result<GrantDefinitions, SecretsError> {
-        self.each(deployment, grants, |owner, text| {
-            let key = self.key()?.map_or_else(|| self.make_key(), Ok)?;
-            Ok(seal(&key, owner, text))
-        })
+        self.each(deployment, grants, |owner, text| Ok(seal(&self.key.read_or_make()?, owner, text)))
     }
 
     /// The grants as the plugin may have them.
@@ -113,8 +119,7 @@ impl Secrets {
 
     /// The key of this broker's compiled modules.
     pub fn compiled_key(&self) -> Result<[u8; KEY_LEN], SecretsError> {
-        let path = self.dir.join("compiled-key");
-        read_key(&path)?.map_or_else(|| self.make_key_at(&path), Ok)
+        self.compiled_key.read_or_make()
     }
 
     fn each(
@@ -144,8 +149,8 @@ impl Secrets {
         let Some((sealed_with, sealed)) = parts.split_once(':') else {
             return Err(SecretsError::Damaged { name, deployment });
         };
-        let (sealed_with, path) = (sealed_with.to_owned(), self.dir.join("key"));
-        let Some(key) = self.key()? else {
+        let (sealed_with, path) = (sealed_with.to_owned(), self.key.path.clone());
+        let Some(key) = self.key.read()? else {
             return Err(SecretsError::Missing { name, deployment, sealed_with, path });
         };
         let held = key_id(&key);
@@ -154,27 +159,43 @@ impl Secrets {
         }
         open(&key, owner, sealed).ok_or(SecretsError::Damaged { name, deployment })
     }
+}
 
-    fn key(&self) -> Result<Option<[u8; KEY_LEN]>, SecretsError> {
-        let mut known = self.key.lock();
+impl KeyFile {
+    const fn new(path: PathBuf) -> Self {
+        Self { path, known: Mutex::new(None) }
+    }
+
+    /// `None` if there is no such file.
+    fn read(&self) -> Result<Option<Key>, SecretsError> {
+        self.read_locked(&mut self.known.lock())
+    }
+
+    fn read_or_make(&self) -> Result<Key, SecretsError> {
+        let mut known = self.known.lock();
+        if let Some(key) = self.read_locked(&mut known)? {
+            return Ok(key);
+        }
+        let made = self.make()?;
+        *known = Some(made);
+        Ok(made)
+    }
+
+    fn read_locked(&self, known: &mut Option<Key>) -> Result<Option<Key>, SecretsError> {
         if known.is_none() {
-            *known = read_key(&self.dir.join("key"))?;
+            *known = read_key(&self.path)?;
         }
         Ok(*known)
     }
 
-    fn make_key(&self) -> Result<[u8; KEY_LEN], SecretsError> {
-        let made = self.make_key_at(&self.dir.join("key"))?;
-        *self.key.lock() = Some(made);
-        Ok(made)
-    }
-
     /// Nothing is sealed with a key that a crash could take away: it is on disk, and its name too.
-    fn make_key_at(&self, path: &Path) -> Result<[u8; KEY_LEN], SecretsError> {
-        let failed = |source| SecretsError::Io { action: "make", path: path.to_owned(), source };
+    fn make(&self) -> Result<Key, SecretsError> {
+        let path = &self.path;
+        let failed = |source| SecretsError::Io { action: "make", path: path.clone(), source };
+        let dir = path.parent().unwrap_or(Path::new("."));
         let mut key = [0; KEY_LEN];
         rand::fill(&mut key).map_err(|_| failed(io::Error::other("the system gives no random bytes")))?;
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir).map_err(failed)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
         let temporary = path.with_extension("tmp");
         match fs::remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -187,8 +208,8 @@ impl Secrets {
             // Unlike a rename it never takes the place of a key that somebody else has made meanwhile.
             let linked = fs::hard_link(&temporary, path);
             fs::remove_file(&temporary)?;
-            File::open(&self.dir)?.sync_all()?;
-            if let Some(parent) = self.dir.parent() {
+            File::open(dir)?.sync_all()?;
+            if let Some(parent) = dir.parent() {
                 File::open(parent)?.sync_all()?;
             }
             linked
@@ -290,6 +311,28 @@ mod tests {
         assert_eq!(secrets(&dir).open("ship", &nested).unwrap(), sealed);
         let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("secrets"), mode("secrets/key")), (0o700, 0o600));
+    }
+
+    #[test]
+    fn keys_that_are_asked_for_at_once_are_one_and_on_disk() {
+        for _ in 0..50 {
+            let dir = tempfile::tempdir().unwrap();
+            let (secrets_here, given) = (secrets(&dir), grants("hunter2"));
+            let start = std::sync::Barrier::new(8);
+            let ask = || {
+                start.wait();
+                (secrets_here.seal("ship", &given), secrets_here.compiled_key())
+            };
+            let answers: Vec<_> = std::thread::scope(|scope| {
+                let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+                asking.into_iter().map(|asked| asked.join().unwrap()).collect()
+            });
+            let after = secrets(&dir);
+            for (sealed, compiled_key) in answers {
+                assert_eq!(after.open("ship", &sealed.unwrap()).unwrap(), given);
+                assert_eq!(compiled_key.unwrap(), after.compiled_key().unwrap());
+            }
+        }
     }
 
     #[test]

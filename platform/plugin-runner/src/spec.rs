@@ -15,13 +15,13 @@ use crate::{PostgresDatabase, Secrets};
 /// What grants are made of: the key that opens sealed secrets, and the databases that deployments are granted, of
 /// which those with the same connection string share a connection. One that no deployment has any more is closed.
 pub struct GrantSource {
-    secrets: Secrets,
+    secrets: Arc<Secrets>,
     databases: Mutex<HashMap<String, Weak<PostgresDatabase>>>,
 }
 
 impl GrantSource {
-    pub fn new(secrets: Secrets) -> Self {
-        Self { secrets, databases: Mutex::default() }
+    pub fn new(secrets: impl Into<Arc<Secrets>>) -> Self {
+        Self { secrets: secrets.into(), databases: Mutex::default() }
     }
 
     /// The grants as the metadata may have them.
