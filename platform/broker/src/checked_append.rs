@@ -44,13 +44,23 @@ impl From<BatchError> for Failure {
     }
 }
 
+/// Who made the batches that are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A client: nothing that the bytes say is believed.
+    Client,
+    /// This broker, which has gone through every record for it: the batch holds what its header says.
+    Broker,
+}
+
 /// Checks and appends `batches`. `replicated` tells that the producer wants all replicas to have them. Every
-/// record is gone through, so that much compressed data keeps the thread for a while.
+/// record of a client's is gone through, so that much compressed data keeps the thread for a while.
 pub(crate) fn append(
     partition: &Partition,
     batches: &[Batch],
     now_ms: i64,
     replicated: bool,
+    origin: Origin,
 ) -> Result<Appended, Failure> {
     let role = partition.role();
     if replicated && !role.has_enough_replicas() {
@@ -58,7 +68,7 @@ pub(crate) fn append(
         let message = format!("{in_sync} replicas are in sync, and min.insync.replicas asks for {least}");
         return Err(Failure::because(ErrorCode::NotEnoughReplicas, message));
     }
-    let checked = batches.iter().map(|batch| check::check(batch, &role.config, now_ms));
+    let checked = batches.iter().map(|batch| check::check(batch, &role.config, now_ms, origin));
     let batches = checked.collect::<Result<Vec<Batch>, Failure>>()?;
     drop(role);
     let appended = partition
@@ -69,10 +79,10 @@ pub(crate) fn append(
     Ok(appended)
 }
 
-/// What [`append`] would refuse `batches` for, whenever they came. Appends nothing.
+/// What [`append`] would refuse the broker's own `batches` for, whenever they came. Appends nothing.
 pub(crate) fn check_only(partition: &Partition, batches: &[Batch], now_ms: i64) -> Result<(), Failure> {
     let role = partition.role();
-    let checked = batches.iter().map(|batch| check::check(batch, &role.config, now_ms));
+    let checked = batches.iter().map(|batch| check::check(batch, &role.config, now_ms, Origin::Broker));
     let batches = checked.collect::<Result<Vec<Batch>, Failure>>()?;
     drop(role);
     partition.check(&batches).map_err(|error| Failure::because(error.to_error_code(), error.to_string()))

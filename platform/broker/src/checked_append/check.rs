@@ -7,13 +7,21 @@
 use millrace_base::limits::BATCH_BYTES_MAX;
 use millrace_config::{CompressionType, TimestampType, TopicConfig};
 use millrace_protocol::ErrorCode;
-use millrace_protocol::batch::{self, Batch, Demands, Examined, RecordFault};
+use millrace_protocol::batch::{self, Batch, BatchHeader, Demands, Examined, RecordFault};
 use millrace_protocol::compression::Codec;
 
-use super::Failure;
+use super::{Failure, Origin};
 
 /// The batch as it is to be appended to a topic with these settings.
-pub(super) fn check(batch: &Batch, config: &TopicConfig, now_ms: i64) -> Result<Batch, Failure> {
+pub(super) fn check(
+    batch: &Batch,
+    config: &TopicConfig,
+    now_ms: i64,
+    origin: Origin,
+) -> Result<Batch, Failure> {
+    if origin == Origin::Broker && header_tells_all(&batch.header, config, now_ms) {
+        return Ok(batch.clone());
+    }
     batch.verify()?;
     let attributes = batch.header.attributes;
     let create_time = config.message_timestamp_type == TimestampType::CreateTime;
@@ -40,6 +48,19 @@ pub(super) fn check(batch: &Batch, config: &TopicConfig, now_ms: i64) -> Result<
         }
         _ => Ok(batch),
     }
+}
+
+/// Whether a header that is believed tells that the batch is taken as it is: the topic asks for nothing that only the
+/// records show.
+fn header_tells_all(header: &BatchHeader, config: &TopicConfig, now_ms: i64) -> bool {
+    let in_time = match config.message_timestamp_type {
+        TimestampType::LogAppendTime => true,
+        TimestampType::CreateTime => {
+            let latest = now_ms.saturating_add(config.message_timestamp_after_max_ms);
+            config.message_timestamp_before_max_ms == i64::MAX && header.max_timestamp <= latest
+        }
+    };
+    in_time && !config.cleanup_policy.compact && own_codec(config).is_none()
 }
 
 /// The codec that the topic stores, if it is not the producer's choice, and its level.
@@ -85,4 +106,40 @@ fn refused(found: &Examined, config: &TopicConfig, now_ms: i64) -> Failure {
         }
     });
     Failure { records: records.collect(), ..Failure::because(code, message) }
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_protocol::batch::{BatchBuilder, ProducerState};
+
+    use super::*;
+
+    const NOW_MS: i64 = 1_800_000_000_000;
+
+    /// A batch of the broker's own, without a key.
+    fn header(timestamp_ms: i64) -> BatchHeader {
+        let mut builder = BatchBuilder::default();
+        builder.append(timestamp_ms, None, Some(b"v"), &[]);
+        Batch::parse(builder.finish(Codec::None, ProducerState::NONE).unwrap()).unwrap().header
+    }
+
+    #[test]
+    fn records_are_looked_at_where_the_topic_asks_for_what_no_header_tells() {
+        let tells = |timestamp_ms, change: fn(&mut TopicConfig)| {
+            let mut config = TopicConfig::default();
+            change(&mut config);
+            header_tells_all(&header(timestamp_ms), &config, NOW_MS)
+        };
+        const HOUR_MS: i64 = 3_600_000;
+        assert!(tells(NOW_MS, |_| {}) && tells(NOW_MS + HOUR_MS, |_| {}));
+        assert!(!tells(NOW_MS + HOUR_MS + 1, |_| {}), "too late");
+        assert!(tells(NOW_MS + HOUR_MS + 1, |config| config.message_timestamp_type =
+            TimestampType::LogAppendTime));
+        assert!(!tells(NOW_MS, |config| config.message_timestamp_before_max_ms = HOUR_MS));
+        assert!(!tells(NOW_MS, |config| config.cleanup_policy.compact = true), "keys are needed");
+        assert!(
+            !tells(NOW_MS, |config| config.compression_type = CompressionType::Zstd),
+            "it is encoded anew"
+        );
+    }
 }

@@ -6,7 +6,7 @@ use millrace_protocol::ErrorCode;
 use millrace_protocol::batch::Batch;
 
 use super::{Acknowledged, AppendFailure};
-use crate::checked_append::{self, Failure};
+use crate::checked_append::{self, Failure, Origin};
 use crate::partition::{Partition, PendingAcks, Safe};
 
 pub(super) fn append(
@@ -14,7 +14,8 @@ pub(super) fn append(
     batches: &[Batch],
     now_ms: i64,
 ) -> Result<Acknowledged, AppendFailure> {
-    let appended = checked_append::append(partition, batches, now_ms, true).map_err(failure)?;
+    let appended =
+        checked_append::append(partition, batches, now_ms, true, Origin::Broker).map_err(failure)?;
     let acks = PendingAcks::new(1);
     partition.acknowledge_at(appended.last_offset + 1, Safe::Replicated, &acks, 0);
     Ok(Box::pin(async move {

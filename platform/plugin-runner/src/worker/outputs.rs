@@ -12,16 +12,13 @@ use millrace_protocol::plugins::PartitionState;
 
 use super::guest::Failed;
 use super::session::Session;
-use super::step::{Target, targets};
+use super::step::{Output, Target, targets};
 use super::{BACKOFF, Trouble};
 use crate::route::route;
 use crate::{Acknowledged, AppendFailure};
 
 /// Steps on their way to the disk at most; the next is computed meanwhile.
 const STEPS_IN_FLIGHT: usize = 3;
-
-/// A batch for the topic with that name.
-type Output = (Arc<str>, Batch);
 
 impl Session<'_> {
     /// What a call has given, if the topics take it: a refusal is the fault of the records that it was called with.
@@ -34,23 +31,25 @@ impl Session<'_> {
             let placed = self
                 .place(&topic, output.batch)
                 .map_err(|reason| Failed::refused(format!("topic '{topic}' refuses an output: {reason}")))?;
-            checked.extend(placed.into_iter().map(|batch| (Arc::clone(&topic), batch)));
+            checked.extend(placed);
         }
         Ok(checked)
     }
 
     /// The batch as the topic's partitions will have it, or why they would refuse it. A topic that does not exist
     /// refuses nothing yet.
-    pub(super) fn place(&self, topic: &str, batch: Batch) -> Result<Vec<Batch>, String> {
+    pub(super) fn place(&self, name: &Arc<str>, batch: Batch) -> Result<Vec<Output>, String> {
         let image = self.worker.shared.metadata.image();
-        let Some(topic) = image.topic_by_name(topic) else { return Ok(vec![batch]) };
+        let Some(topic) = image.topic_by_name(name) else {
+            return Ok(vec![Output { topic: Arc::clone(name), place: None, batch }]);
+        };
         let routed = route(batch, topic.partition_count(), self.worker.place.partition);
         let mut placed = Vec::new();
         for (partition, batch) in routed.map_err(|error| error.to_string())? {
             let place = TopicPartition::new(topic.id, partition);
             let taken = self.worker.shared.partitions.check(place, std::slice::from_ref(&batch));
             taken.map_err(|failure| failure.to_string())?;
-            placed.push(batch);
+            placed.push(Output { topic: Arc::clone(name), place: Some(place), batch });
         }
         Ok(placed)
     }
@@ -120,12 +119,18 @@ impl Session<'_> {
         appended: &mut Vec<(Target, Acknowledged)>,
     ) -> Result<Result<(), String>, Trouble> {
         let image = self.worker.shared.metadata.image();
-        if let Some((name, _)) = left.iter().find(|(name, _)| image.topic_by_name(name).is_none()) {
+        if let Some(output) = left.iter().find(|output| image.topic_by_name(&output.topic).is_none()) {
+            let name = &output.topic;
             return Ok(Err(format!("topic '{name}' does not exist: create it, or deploy without it")));
         }
         let mut routed = Vec::with_capacity(left.len());
-        for (name, batch) in std::mem::take(left) {
+        for Output { topic: name, place, batch } in std::mem::take(left) {
             let Some(topic) = image.topic_by_name(&name) else { continue };
+            // Placed already, unless the topic was made, or made anew, since then.
+            if let Some(place) = place.filter(|place| place.topic == topic.id) {
+                routed.push((name, place, batch));
+                continue;
+            }
             for (partition, batch) in route(batch, topic.partition_count(), self.worker.place.partition)? {
                 routed.push((Arc::clone(&name), TopicPartition::new(topic.id, partition), batch));
             }
@@ -164,6 +169,6 @@ impl Session<'_> {
 }
 
 fn outputs_of(target: Target) -> impl Iterator<Item = Output> {
-    let topic = target.topic;
-    target.batches.into_iter().map(move |batch| (Arc::clone(&topic), batch))
+    let Target { topic, place, batches } = target;
+    batches.into_iter().map(move |batch| Output { topic: Arc::clone(&topic), place: Some(place), batch })
 }

@@ -295,7 +295,7 @@ impl<'w> Session<'w> {
         self.worker.metrics.call(&usage, if result.is_ok() { records } else { 0 });
         match result {
             Ok(outputs) => {
-                outputs.into_iter().for_each(|(topic, batch)| self.step.add(topic, batch));
+                outputs.into_iter().for_each(|output| self.step.add(output));
                 Ok(Ok(()))
             }
             Err(failed) => {
@@ -336,7 +336,7 @@ impl<'w> Session<'w> {
             let error = format!("{}; and it cannot go to '{topic}': {reason}", failed.error);
             Failed { error, ..failed }
         })?;
-        placed.into_iter().for_each(|letter| self.step.add(Arc::clone(&topic), letter));
+        placed.into_iter().for_each(|letter| self.step.add(letter));
         self.worker.metrics.dead_letters(1);
         Ok(())
     }

@@ -14,11 +14,20 @@ use millrace_protocol::batch::Batch;
 use crate::offsets::{OffsetKey, Offsets};
 use crate::{Acknowledged, AppendFailure};
 
+/// A batch for the topic with that name.
+#[derive(Clone, Debug)]
+pub(crate) struct Output {
+    pub topic: Arc<str>,
+    /// Where all its records go; `None` where there was no such topic yet.
+    pub place: Option<TopicPartition>,
+    pub batch: Batch,
+}
+
 /// Outputs that belong together.
 #[derive(Debug, Default)]
 pub(crate) struct Step {
-    /// In the order in which they came, each with the name of its topic.
-    outputs: Vec<(Arc<str>, Batch)>,
+    /// In the order in which they came.
+    outputs: Vec<Output>,
     bytes: usize,
 }
 
@@ -27,9 +36,9 @@ pub(crate) struct Step {
 pub(crate) struct Mark(usize);
 
 impl Step {
-    pub fn add(&mut self, topic: Arc<str>, batch: Batch) {
-        self.bytes += batch.bytes.len();
-        self.outputs.push((topic, batch));
+    pub fn add(&mut self, output: Output) {
+        self.bytes += output.batch.bytes.len();
+        self.outputs.push(output);
     }
 
     pub const fn bytes(&self) -> usize {
@@ -43,10 +52,10 @@ impl Step {
     /// Forgets what was added after the mark.
     pub fn rewind(&mut self, mark: Mark) {
         self.outputs.truncate(mark.0);
-        self.bytes = self.outputs.iter().map(|(_, batch)| batch.bytes.len()).sum();
+        self.bytes = self.outputs.iter().map(|output| output.batch.bytes.len()).sum();
     }
 
-    pub fn take(&mut self) -> Vec<(Arc<str>, Batch)> {
+    pub fn take(&mut self) -> Vec<Output> {
         self.bytes = 0;
         std::mem::take(&mut self.outputs)
     }

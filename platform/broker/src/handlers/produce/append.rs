@@ -12,7 +12,7 @@ use millrace_protocol::compression::Codec;
 
 use super::{ACKS_ALL, ACKS_LEADER, ACKS_NONE};
 use crate::call::Call;
-use crate::checked_append::{self, Failure};
+use crate::checked_append::{self, Failure, Origin};
 use crate::handlers::lookup;
 use crate::partition::Partition;
 
@@ -39,8 +39,9 @@ pub(super) fn append(
     }
     let max = partition.role().config.max_message_bytes as usize;
     let now_ms = call.state.clock.now_ms();
-    let appended = check_place_and_size(&batch, max)
-        .and_then(|()| checked_append::append(&partition, &[batch], now_ms, acks == ACKS_ALL));
+    let appended = check_place_and_size(&batch, max).and_then(|()| {
+        checked_append::append(&partition, &[batch], now_ms, acks == ACKS_ALL, Origin::Client)
+    });
     match appended {
         Ok(appended) => Ok((partition, appended)),
         Err(failure) if tells_log_start(failure.code) => {
