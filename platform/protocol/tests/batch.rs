@@ -11,6 +11,7 @@ use millrace_protocol::batch::{
     stamp_log_append_time,
 };
 use millrace_protocol::compression::Codec;
+use millrace_protocol::crc::crc32c;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -147,14 +148,16 @@ fn one_record() -> Vec<u8> {
 #[test]
 fn refusals_carry_kafka_s_codes() {
     type Damage = fn(&mut Vec<u8>);
+    const CHECKSUM: &str = "checksum";
     let cases: &[(&str, Damage, ErrorCode)] = &[
         ("old magic", |wire| wire[16] = 1, ErrorCode::InvalidRecord),
         ("unknown magic", |wire| wire[16] = 9, ErrorCode::CorruptMessage),
         ("a length of no batch", |wire| wire[8..12].fill(0), ErrorCode::CorruptMessage),
         ("a negative length", |wire| wire[8] = 0xff, ErrorCode::CorruptMessage),
-        ("cut off", |wire| wire.truncate(wire.len() - 1), ErrorCode::CorruptMessage),
-        ("bytes after the batch", |wire| wire.push(0), ErrorCode::CorruptMessage),
-        ("checksum", |wire| *wire.last_mut().unwrap() ^= 1, ErrorCode::CorruptMessage),
+        // As Kafka 4.1 answers: in a frame that is whole nothing was lost on the way.
+        ("cut off", |wire| wire.truncate(wire.len() - 1), ErrorCode::InvalidRecord),
+        ("bytes after the batch", |wire| wire.push(0), ErrorCode::InvalidRecord),
+        (CHECKSUM, |wire| *wire.last_mut().unwrap() ^= 1, ErrorCode::CorruptMessage),
         ("codec 7", |wire| wire[22] = 7, ErrorCode::UnsupportedCompressionType),
         ("control batch", |wire| wire[22] = 1 << 5, ErrorCode::InvalidRecord),
         ("transactional without a producer", |wire| wire[22] = 1 << 4, ErrorCode::InvalidRecord),
@@ -169,6 +172,11 @@ fn refusals_carry_kafka_s_codes() {
         if *code == ErrorCode::MessageTooLarge {
             let length = wire.len() as i32 - 12;
             wire[8..12].copy_from_slice(&length.to_be_bytes());
+        }
+        // A wrong checksum comes before what else is wrong with a batch.
+        if *what != CHECKSUM {
+            let checksum = crc32c(&wire[21..]);
+            wire[17..21].copy_from_slice(&checksum.to_be_bytes());
         }
         let refused =
             split_batches(wire.into(), 1000).and_then(|batches| batches.iter().try_for_each(Batch::verify));
