@@ -4,14 +4,24 @@
 //! step and none of them builds the dependencies again with other features.
 
 use std::cell::OnceCell;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use serde_json::Value;
 
 use crate::process;
 use crate::workspace::Workspace;
+
+/// How much of what a test program says of its failures is repeated.
+const REPEATED_LINES: usize = 60;
+
+/// For the last lines of a program that has ended; something that it started may keep its output open.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 pub struct TestProgram {
     pub package: String,
@@ -37,6 +47,40 @@ impl TestProgram {
             .env("MILLRACE_TOOLS", workspace.tools())
             .stdin(Stdio::null());
         command
+    }
+}
+
+/// Runs a test program, which is killed when it takes longer than `limit`. Its output is passed on; the error repeats
+/// what it said of its failures.
+pub fn run_within(command: &mut Command, limit: Duration) -> anyhow::Result<()> {
+    let (output, piped) = std::io::pipe().context("make a pipe")?;
+    command.stdout(piped);
+    let (teller, told) = mpsc::channel();
+    thread::spawn(move || pass_on(output, |line| teller.send(line).is_ok()));
+    let outcome = process::run_within(command, limit);
+    // Until then the command holds an end of the pipe.
+    command.stdout(Stdio::null());
+    let mut failures = Vec::new();
+    while let Ok(line) = told.recv_timeout(LAST_LINES) {
+        failures.push(line);
+    }
+    outcome.map_err(|error| anyhow!("{error:#}\n{}", failures.join("\n")))
+}
+
+/// Prints what a test program says, and tells the lines from `failures:` on: without backtraces, and only the first.
+fn pass_on(output: impl Read, tell: impl Fn(String) -> bool) {
+    let (mut begun, mut told, mut backtrace) = (false, 0, false);
+    for line in BufReader::new(output).lines().map_while(Result::ok) {
+        println!("{line}");
+        begun |= line == "failures:";
+        backtrace =
+            if backtrace { !line.is_empty() } else { line.to_lowercase().starts_with("stack backtrace:") };
+        if begun && !backtrace && !line.is_empty() && told < REPEATED_LINES {
+            told += 1;
+            if !tell(line) {
+                return;
+            }
+        }
     }
 }
 
@@ -103,7 +147,21 @@ fn package_name(id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::package_name;
+    use std::cell::RefCell;
+
+    use super::{package_name, pass_on};
+
+    #[test]
+    fn what_is_said_of_failures_is_told_without_backtraces() {
+        let output = "test a ... FAILED\n\nfailures:\n\n---- a stdout ----\nlost: 7\nstack backtrace:\n   0: f\n\n\
+                      failures:\n    a\n";
+        let told = RefCell::new(Vec::new());
+        pass_on(output.as_bytes(), |line| {
+            told.borrow_mut().push(line);
+            true
+        });
+        assert_eq!(told.into_inner(), ["failures:", "---- a stdout ----", "lost: 7", "failures:", "    a"]);
+    }
 
     #[test]
     fn package_ids_of_both_forms_are_understood() {

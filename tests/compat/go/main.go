@@ -31,8 +31,10 @@ var (
 type worker struct {
 	name, topic string
 	partition   int32
+	options     []kgo.Opt
 	client      *kgo.Client
-	forgetting  atomic.Bool
+	// That the topic the client knows is gone.
+	gone atomic.Bool
 }
 
 func main() {
@@ -85,11 +87,26 @@ func newWorker(name, mode, topic, partition string) *worker {
 		options = append(options, kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite(),
 			kgo.MaxProduceRequestsInflightPerBroker(5))
 	}
-	client, err := kgo.NewClient(options...)
+	made.options = options
+	made.connect()
+	return made
+}
+
+func (w *worker) connect() {
+	client, err := kgo.NewClient(w.options...)
 	must(err)
 	must(client.Ping(context.Background()))
-	made.client = client
-	return made
+	w.client = client
+}
+
+// The library stays with a topic that was made again. It could be told to forget it, but then counts from sequence 0
+// again as the same producer: what it had stored in the new topic by then has those sequences, and what follows would
+// be taken for sent twice. A new client is a new producer.
+func (w *worker) forget() {
+	must(w.client.AbortBufferedRecords(context.Background()))
+	w.client.Close()
+	w.connect()
+	w.gone.Store(false)
 }
 
 func run(workers []*worker, count int) {
@@ -109,6 +126,9 @@ func (w *worker) send(count int) {
 	room := make(chan struct{}, outstandingMax)
 	for number := 0; (count == 0 && !ended.Load()) || number < count; number++ {
 		room <- struct{}{}
+		if w.gone.Load() {
+			w.forget()
+		}
 		label := fmt.Sprintf("%s:%d", w.name, number)
 		key := fmt.Sprintf("%s:%d", w.name, number%64)
 		value := (label + ":" + strings.Repeat(".", 600))[:600]
@@ -125,14 +145,9 @@ func (w *worker) send(count int) {
 func (w *worker) tell(label string, record *kgo.Record, err error) {
 	if err != nil {
 		say(fmt.Sprintf("failed %s %v", label, err))
-		// The library stays with a topic that was made again until it is told to forget it.
-		gone := errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kerr.UnknownTopicOrPartition) ||
-			strings.Contains(err.Error(), "is missing a partition")
-		if gone && w.forgetting.CompareAndSwap(false, true) {
-			go func() {
-				w.client.PurgeTopicsFromProducing(w.topic)
-				w.forgetting.Store(false)
-			}()
+		if errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kerr.UnknownTopicOrPartition) ||
+			strings.Contains(err.Error(), "is missing a partition") {
+			w.gone.Store(true)
 		}
 		return
 	}

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use super::{Checks, Outcome, Step, fuzz, readme};
 use crate::process;
-use crate::tests_run::TestProgram;
+use crate::tests_run::{self, TestProgram};
 use crate::tidy;
 use crate::tools::{Tool, cargo_tool};
 
@@ -197,12 +197,11 @@ fn run_programs(checks: &Checks<'_>, choose: impl Fn(&TestProgram) -> bool) -> O
         if checks.long {
             command.env("MILLRACE_TEST_LONG", "1");
         }
-        if let Err(error) = process::run_within(&mut command, limit) {
-            println!("{error:#}");
-            failed.push(format!("{} {}", test.package, test.name));
+        if let Err(error) = tests_run::run_within(&mut command, limit) {
+            failed.push(format!("{} {}: {error:#}", test.package, test.name));
         }
     }
-    anyhow::ensure!(failed.is_empty(), "{}", failed.join(", "));
+    anyhow::ensure!(failed.is_empty(), "{}", failed.join("\n"));
     left_out.extend(fs::read_to_string(&skipped)?.lines().map(str::to_owned));
     Ok(left_out)
 }

@@ -54,7 +54,11 @@ pub fn check(
         let label = format!("{}:{}", record.producer, record.number);
         let told = (record.partition, record.offset);
         match found.places.get(&(record.producer.as_str(), record.number)) {
-            None => found.findings.push(format!("lost: {label}, acknowledged at {told:?}")),
+            None => found.findings.push(format!(
+                "lost: {label}, acknowledged at {told:?}, where {} is, {} ms after the topic was made",
+                at(contents, told),
+                record.time_ms - made_ms
+            )),
             Some(places) if record.offset >= 0 && !places.contains(&told) => {
                 found
                     .findings
@@ -71,6 +75,16 @@ pub fn check(
             Err(format!("{count} faults in '{topic}' of {required} acknowledged records:\n{told}"))
         }
     }
+}
+
+/// The label of what is at a place, if anything.
+fn at(contents: &Contents, (partition, offset): (i32, i64)) -> String {
+    let stored = contents.get(&partition).and_then(|records| records.get(&offset));
+    let label = |value: &Vec<u8>| {
+        let text = String::from_utf8_lossy(value);
+        text.rsplit_once(':').map_or("something else", |(label, _)| label).to_owned()
+    };
+    stored.map_or_else(|| "nothing".to_owned(), label)
 }
 
 fn find<'a>(journal: &'a Journal, contents: &Contents) -> Found<'a> {
@@ -165,7 +179,8 @@ mod tests {
     #[test]
     fn a_record_that_is_not_there_is_lost_and_one_elsewhere_is_misplaced() {
         let journal = journal(&["stored t 0 0 -1 i:0", "stored t 0 1 -1 p:0"]);
-        assert_eq!(fault(&journal, &contents(&["i:0"])), "lost: p:0, acknowledged at (0, 1)");
+        let lost = fault(&journal, &contents(&["i:0", "i:1"]));
+        assert!(lost.starts_with("lost: p:0, acknowledged at (0, 1), where i:1 is"), "{lost}");
         let moved = fault(&journal, &contents(&["i:0", "i:1", "p:0"]));
         assert_eq!(moved, "misplaced: p:0, acknowledged at (0, 1), is at [(0, 2)]");
     }
