@@ -15,6 +15,7 @@ use millrace_protocol::messages::*;
 use millrace_protocol::messages::{
     alter_configs_request as alter, incremental_alter_configs_request as incremental,
 };
+use millrace_test_wait::eventually_async;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -260,11 +261,10 @@ async fn a_changed_limit_counts_at_once_and_retention_is_enforced() {
     let refused = client.call(9, produce("t", 0, -1, common::records::batch(&[&large]))).await;
     assert_eq!(produced(&refused).error_code, ErrorCode::MessageTooLarge.code());
     assert_eq!(change(&mut client, "retention.bytes", 0, Some("1")).await, 0);
-    let deadline = tokio::time::Instant::now() + common::PATIENCE;
-    while client.list_offset(4, "t", -2).await.offset == 0 {
-        assert!(tokio::time::Instant::now() < deadline, "retention removes segments");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    eventually_async("retention to remove segments", common::PATIENCE, async || {
+        (client.list_offset(4, "t", -2).await.offset > 0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use millrace_metadata::{
     Command, Metadata, MetadataOptions, NoPeers, NodeError, Outcome, RaftRpc, ReadyError, Rejection,
     StartError, SubmitError, VoterSet,
 };
+use millrace_test_wait::{a_while, eventually_async};
 
 fn options(dir: &std::path::Path) -> MetadataOptions {
     MetadataOptions::single(dir.to_owned(), registration(1))
@@ -124,12 +125,11 @@ async fn what_does_not_belong_together_is_refused() {
     assert!(matches!(wrong, StartError::NotReady(ReadyError::WrongCluster { .. })), "{wrong}");
     let other = MetadataOptions::single(dir.path().to_owned(), registration(2));
     // The node that was just dropped closes its files in the background.
-    let foreign = loop {
-        match start(other.clone()).await.err().unwrap() {
-            StartError::Node(NodeError::Locked { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
-            error => break error,
-        }
-    };
+    let foreign = eventually_async("the lock to be free", Duration::from_secs(20), async || {
+        let error = start(other.clone()).await.err().unwrap();
+        (!matches!(error, StartError::Node(NodeError::Locked { .. }))).then_some(error)
+    })
+    .await;
     assert!(foreign.to_string().contains("belongs to broker 1"), "{foreign}");
 }
 
@@ -190,7 +190,7 @@ async fn an_idle_broker_uses_next_to_no_processor_time() {
             .sum::<u64>()
     };
     let before = processor_ns();
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    a_while(Duration::from_secs(10)).await;
     let used = Duration::from_nanos(processor_ns() - before);
     println!("idle for 10 s: {used:?} of processor time");
     assert!(used < Duration::from_millis(100), "{used:?}");

@@ -6,6 +6,7 @@ mod support;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use millrace_test_wait::a_while;
 use millrace_transport::{TransportLimits, quic};
 use support::{Setup, ends, frame, receive, send, within};
 use tokio::io::AsyncWriteExt;
@@ -96,7 +97,7 @@ async fn an_idle_connection_is_closed_but_not_one_that_waits_for_a_reply() {
     receive(&mut idle).await;
     ends(&mut idle).await;
     server.until_metric("closed_total", &["tcp", "idle"], 1).await;
-    tokio::time::sleep(SOON * 2).await;
+    a_while(SOON * 2).await;
     server.service.gate.add_permits(1);
     assert_eq!(receive(&mut waiting).await, b"later");
 }
@@ -147,7 +148,7 @@ async fn replies_that_nobody_reads_are_bounded_together_and_hold_nobody_up() {
         loop {
             let held = server.metric("reply_buffer_bytes", &[]);
             assert!(held < 4 * 8 * MIB + 16 * MIB + MIB, "{held} bytes");
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            a_while(Duration::from_millis(1)).await;
         }
     };
     tokio::select! {
@@ -166,13 +167,8 @@ async fn requests_wait_while_the_bounded_number_is_in_flight() {
     for _ in 0..10 {
         send(&mut stream, b"later").await;
     }
-    within(async {
-        while server.service.started.load(std::sync::atomic::Ordering::SeqCst) < 3 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await;
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    server.until_started(3).await;
+    a_while(Duration::from_millis(20)).await;
     assert_eq!(server.service.started.load(std::sync::atomic::Ordering::SeqCst), 3);
     server.service.gate.add_permits(10);
     for _ in 0..10 {

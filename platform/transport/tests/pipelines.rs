@@ -66,12 +66,7 @@ async fn replies_keep_the_order_of_pipelined_requests() {
         within(stream.write_all(&burst)).await.unwrap();
         stream.flush().await.unwrap();
         assert_eq!(receive(&mut stream).await, b"e1", "{name}");
-        within(async {
-            while server.service.started.load(Ordering::SeqCst) < before + 6 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-        .await;
+        server.until_started(before + 6).await;
         let early = tokio::time::timeout(Duration::from_millis(20), stream.read(&mut [0; 64])).await;
         assert!(early.is_err(), "{name}: nothing overtakes a reply that is not ready");
         server.service.gate.add_permits(1);
@@ -119,12 +114,7 @@ async fn shutdown_finishes_what_is_in_flight_and_takes_no_more() {
     for (_, stream, _) in &mut busy {
         send(stream, b"later").await;
     }
-    within(async {
-        while server.service.started.load(Ordering::SeqCst) < 3 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await;
+    server.until_started(3).await;
     let shutdown = tokio::spawn(server.listener.take().unwrap().shutdown(support::PATIENCE));
     for (_, mut stream, keep) in idle {
         if keep.is_none() {

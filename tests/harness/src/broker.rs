@@ -10,7 +10,7 @@ use millrace_client::{Client, ClientBuilder, Transport};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::builder::{BrokerBuilder, Home, read_log, wait_until_ready};
-use crate::{binary, http, process, wait};
+use crate::{binary, http, process};
 
 /// How long a start may take, recovery after a crash included, on a slow machine under load.
 pub(crate) const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -139,7 +139,7 @@ impl Broker {
                 child.wait()?;
                 bail!("the broker did not end within {STOP_LIMIT:?} of SIGTERM:\n{}", self.log());
             }
-            wait::pause();
+            millrace_test_wait::pause();
         }
     }
 

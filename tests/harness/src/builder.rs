@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use crate::binary::millrace_binary;
 use crate::broker::{Broker, READY_LIMIT};
+use crate::http;
 use crate::ports::free_port;
-use crate::{http, wait};
 
 /// How often a start is tried again because another process took the port first.
 const PORT_RETRIES: usize = 5;
@@ -165,7 +165,7 @@ pub(crate) fn wait_until_ready(mut child: Child, home: &Home) -> anyhow::Result<
             child.wait()?;
             bail!("the broker was not ready after {READY_LIMIT:?}:\n{}", read_log(&home.log));
         }
-        wait::pause();
+        millrace_test_wait::pause();
     }
 }
 

@@ -13,17 +13,16 @@ mod ports;
 mod process;
 mod program;
 mod skip;
-mod wait;
 
 pub use binary::{example_binary, millrace_binary};
 pub use broker::Broker;
 pub use builder::{BrokerBuilder, Refusal};
+pub use millrace_test_wait::{a_while, eventually, eventually_async};
 pub use modules::{example_plugin, guest, guest_of, plugin, repository};
 pub use ports::free_port;
 pub use process::resident_bytes;
 pub use program::{Finished, Program, tool};
 pub use skip::skipped;
-pub use wait::{a_while, eventually, eventually_async};
 
 /// Whether the long versions of tests were asked for (`cargo xtask verify --long`).
 pub fn long_tests() -> bool {

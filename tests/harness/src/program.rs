@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use crate::wait;
-
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// A program to be run once.
@@ -72,7 +70,7 @@ impl Program {
                 child.kill()?;
                 break child.wait()?;
             }
-            wait::pause();
+            millrace_test_wait::pause();
         };
         let text = |thread: thread::JoinHandle<Vec<u8>>| {
             String::from_utf8_lossy(&thread.join().unwrap_or_default()).into_owned()

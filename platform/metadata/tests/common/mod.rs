@@ -16,6 +16,7 @@ use millrace_metadata::{
     BrokerRegistration, Command, Image, Metadata, MetadataOptions, Outcome, PartitionAssignment, PeerError,
     PeerNetwork, RaftRpc, RaftTuning, SubmitError, VoterSet,
 };
+use millrace_test_wait::until;
 
 /// Quick elections, and snapshots after a few entries.
 pub const TUNING: RaftTuning = RaftTuning {
@@ -139,16 +140,11 @@ pub async fn eventually(metadata: &Metadata, what: &str, condition: impl Fn(&Ima
 /// Waits until one broker is the leader in the eyes of all of these.
 pub async fn leader(of: impl IntoIterator<Item = &Metadata>) -> BrokerId {
     let all: Vec<_> = of.into_iter().collect();
-    let agreed = async {
-        loop {
-            let leaders: BTreeSet<_> = all.iter().map(|metadata| metadata.controller()).collect();
-            if let (Some(Some(leader)), 1) = (leaders.first(), leaders.len()) {
-                return *leader;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), agreed).await.expect("a leader")
+    until("a leader", Duration::from_secs(20), || {
+        let leaders: BTreeSet<_> = all.iter().map(|metadata| metadata.controller()).collect();
+        leaders.first().copied().flatten().filter(|_| leaders.len() == 1)
+    })
+    .await
 }
 
 pub fn topic_names(image: &Image) -> BTreeSet<String> {

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use millrace_test_wait::eventually;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -159,14 +160,9 @@ impl Broker {
     pub fn terminate(mut self) -> (ExitStatus, String) {
         let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signal the broker");
-        let deadline = Instant::now() + LIMIT;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("wait for the broker") {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "the broker did not stop within {LIMIT:?} of SIGTERM");
-            thread::sleep(Duration::from_millis(5));
-        };
+        let status = eventually("the broker to stop after SIGTERM", LIMIT, || {
+            self.child.try_wait().expect("wait for the broker")
+        });
         (status, self.log.iter().collect::<Vec<_>>().join("\n"))
     }
 

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use millrace_base::{Payload, SystemClock};
+use millrace_test_wait::until;
 use millrace_transport::{
     CertificateSource, ClientAuth, CloseReason, Connection, ListenOptions, Listener, Peer, Pipeline,
     QuicTuning, Reply, Service, TcpTls, TlsContext, TlsOptions, TransportLimits, TransportMetrics, listen,
@@ -183,14 +184,14 @@ impl Server {
 
     /// Waits until a metric has a value.
     pub async fn until_metric(&self, name: &str, labels: &[&str], expect: i64) {
-        let reached = async {
-            while self.metric(name, labels) != expect {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        if tokio::time::timeout(PATIENCE, reached).await.is_err() {
-            panic!("{name}{labels:?} is {}, not {expect}", self.metric(name, labels));
-        }
+        let what = format!("{name}{labels:?} to be {expect}");
+        until(&what, PATIENCE, || (self.metric(name, labels) == expect).then_some(())).await;
+    }
+
+    /// Waits until the service has begun with so many requests.
+    pub async fn until_started(&self, count: usize) {
+        let started = || self.service.started.load(Ordering::SeqCst);
+        until("requests to be started", PATIENCE, || (started() >= count).then_some(())).await;
     }
 }
 

@@ -32,6 +32,7 @@ const OUTSIDE: &[&str] = &[
     "xtask",
     "millrace-examples",
     "millrace-test-harness",
+    "millrace-test-wait",
     "millrace-integration-tests",
     "millrace-compat-tests",
     "millrace-plugin-tests",
@@ -45,6 +46,8 @@ const OWNED: &[(&str, &[&str])] = &[
     ("tokio-rustls", &["millrace-transport", "millrace-client", "millrace-plugin-runner"]),
     ("axum", &["millrace-admin"]),
     ("wasmtime", &["millrace-plugin-host"]),
+    // The binary has it for its benchmarks alone: see `BENCHMARKS`.
+    ("quinn", &["millrace-transport", "millrace-client", "millrace"]),
 ];
 
 pub fn check(workspace: &Workspace) -> anyhow::Result<Vec<String>> {

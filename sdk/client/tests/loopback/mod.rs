@@ -133,7 +133,7 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
             }
             requests::Answer::Nothing => {}
             requests::Answer::Wait(reply) => {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                millrace_test_wait::a_while(std::time::Duration::from_millis(5)).await;
                 if stream.write_all(&reply).await.is_err() {
                     return;
                 }
