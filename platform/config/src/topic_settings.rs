@@ -29,8 +29,8 @@ pub const TOPIC_SETTINGS: &[Setting<TopicConfig>] = &[
         kind: List,
         default: "delete",
         check: Check::SomeOf(&["delete", "compact"]),
-        effect: COMPACTION,
-        doc: "What happens to old records: `delete` drops segments by age and size, `compact` keeps the newest record of each key. Both may be given.",
+        effect: Applied,
+        doc: "What happens to old records: `delete` drops segments by age and size, `compact` keeps the newest record of each key. Both may be given. Compaction is not built yet: with `compact` every record has a key, and without `delete` none is dropped.",
         assign: |c, v| {
             c.cleanup_policy = CleanupPolicy {
                 delete: v.list().iter().any(|p| p == "delete"),

@@ -24,7 +24,9 @@ const LEVELS: &[(&str, u8)] = &[
     ("millrace-broker", 3),
     ("millrace-plugin-runner", 3),
     ("millrace-admin", 3),
-    ("millrace", 4),
+    ("millrace-cli", 3),
+    ("millrace-bench", 4),
+    ("millrace", 5),
 ];
 
 /// Beside the product: they may use any of its crates, and none of those may use them.
@@ -46,8 +48,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("tokio-rustls", &["millrace-transport", "millrace-client", "millrace-plugin-runner"]),
     ("axum", &["millrace-admin"]),
     ("wasmtime", &["millrace-plugin-host"]),
-    // The binary has it for its benchmarks alone: see `BENCHMARKS`.
-    ("quinn", &["millrace-transport", "millrace-client", "millrace"]),
+    ("quinn", &["millrace-transport", "millrace-client", "millrace-bench"]),
 ];
 
 pub fn check(workspace: &Workspace) -> anyhow::Result<Vec<String>> {

@@ -7,6 +7,7 @@ mod dead;
 mod headers;
 mod layers;
 mod links;
+mod settings;
 mod sizes;
 mod words;
 
@@ -48,6 +49,7 @@ pub fn tidy(workspace: &Workspace) -> anyhow::Result<()> {
         headers::check(&sources),
         sizes::check(&sources),
         words::check(&sources),
+        settings::check(&sources),
         dead::check(&sources),
         circles::check(&sources),
         links::check(workspace, &sources),

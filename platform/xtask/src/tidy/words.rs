@@ -9,10 +9,10 @@ const UNFINISHED: [(&str, &str); 6] =
 
 const MACHINE_PATHS: [(&str, &str); 3] = [("/ho", "me/"), ("/Us", "ers/"), ("C:", "\\")];
 
-const SLEEPS: [(&str, &str); 2] = [("thread::", "sleep("), ("time::", "sleep(")];
+const SLEEPS: [(&str, &str); 2] = [("sle", "ep("), ("sleep_", "until(")];
 
-/// The one place where tests may sleep: between two looks at a condition.
-const WAITS_ON_CONDITIONS: &str = "tests/harness/src/wait.rs";
+/// Where tests may sleep: between two looks at a condition, and, in simulated time, as a peer that dawdles.
+const WAITS_ON_CONDITIONS: [&str; 2] = ["tests/wait", "tests/fuzz"];
 
 const RENAMES: [(&str, &str); 1] = [("fs::re", "name(")];
 
@@ -25,9 +25,8 @@ pub fn check(sources: &[Source]) -> Vec<String> {
         if source.path.ends_with("Cargo.lock") {
             continue;
         }
-        let tests = source.is_rust()
-            && source.path.starts_with("tests")
-            && source.path.as_os_str() != WAITS_ON_CONDITIONS;
+        let mut tests = source.path.iter().any(|part| part == "tests");
+        let may_sleep = WAITS_ON_CONDITIONS.iter().any(|path| source.path.starts_with(path));
         for (index, line) in source.text.lines().enumerate() {
             for word in found(line, &UNFINISHED) {
                 findings.push(source.finding_at(index + 1, format!("'{word}' marks unfinished work")));
@@ -45,8 +44,13 @@ pub fn check(sources: &[Source]) -> Vec<String> {
                 findings
                     .push(source.finding_at(index + 1, format!("'{word}' is a path on somebody's machine")));
             }
-            if tests && let Some(word) = found(line, &SLEEPS).first() {
-                let what = format!("'{word}': tests wait on conditions, see the harness's `eventually`");
+            tests |= line == "#[cfg(test)]";
+            if tests
+                && !may_sleep
+                && source.is_rust()
+                && let Some(word) = found(line, &SLEEPS).first()
+            {
+                let what = format!("'{word}': tests wait on conditions, see `eventually` in tests/wait");
                 findings.push(source.finding_at(index + 1, what));
             }
         }
