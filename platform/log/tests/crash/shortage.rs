@@ -60,6 +60,11 @@ fn passes_by_itself(seed: u64, of: Shortage, from: u64, len: u64) {
     if world.open().is_ok() {
         world.run(ACTIONS);
     }
+    ends_well(&mut world);
+}
+
+/// There is enough again: all goes on, and a crash takes nothing.
+fn ends_well(world: &mut World) {
     world.recover_from_shortage();
     world.settle();
     world.crash_and_restart();
@@ -83,11 +88,7 @@ fn outlives_starts(seed: u64, of: Shortage, from: u64) {
             world.run(ACTIONS / 4);
         }
     }
-    world.recover_from_shortage();
-    world.settle();
-    world.crash_and_restart();
-    world.open().expect("a sound disk");
-    world.settle();
+    ends_well(&mut world);
 }
 
 /// What is deleted and what retention removes makes room here, and the reserve is given up and made whole again.
@@ -108,11 +109,7 @@ fn a_disk_of_any_size_loses_nothing() {
         }
         world.open().expect("a full disk is no reason");
         world.run(ACTIONS);
-        world.recover_from_shortage();
-        world.settle();
-        world.crash_and_restart();
-        world.open().expect("a sound disk");
-        world.settle();
+        ends_well(&mut world);
     }
 }
 
