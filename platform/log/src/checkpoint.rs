@@ -1,7 +1,7 @@
 //! The checkpoint: from where on a restart has to read the segments and the write-ahead log again.
 //!
-//! One file, `checkpoint`, for the whole data directory, [replaced](millrace_disk::replace) as one. It is written only after everything it vouches for is durable. Little-endian,
-//! version 3:
+//! One file, `checkpoint`, for the whole data directory, [replaced](millrace_disk::replace) as one. It is written
+//! only after everything it vouches for is durable. Little-endian, version 4:
 //!
 //! | bytes | what |
 //! |---|---|
@@ -13,10 +13,11 @@
 //! | 16..24 | sequence u64 from which on files of the write-ahead log are needed |
 //! | 24..32 | number u64 of the next group, a lower bound |
 //! | 32..48 | salt u128 of the write-ahead log's groups |
-//! | then each | topic id 16, partition i32, log start i64, offset i64, segment i64, position u32, largest timestamp of that segment i64, index entry count u32, index CRC u32, [epochs](crate::epochs), [producers](crate::producer) |
+//! | then each | topic id 16, partition i32, log start i64, high watermark i64, offset i64, segment i64, position u32, largest timestamp of that segment i64, index entry count u32, index CRC u32, first group u64, [epochs](crate::epochs), [producers](crate::producer) |
 //!
 //! All of a partition's records below `offset` are in its segments, of which `segment` is the last and
-//! reaches to `position`; epochs and producers are those of that offset.
+//! reaches to `position`; epochs and producers are those of that offset. What the write-ahead log holds of the
+//! partition in groups of lower numbers than `first group` was taken back: it is not replayed.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -35,7 +36,7 @@ use crate::producer::Producers;
 use crate::wal::format::uuid_from;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"MRCK");
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 const HEADER_LEN: usize = 48;
 const CLEAN: u16 = 1;
 
@@ -45,11 +46,13 @@ const NAME: &str = "checkpoint";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PartitionCheckpoint {
     pub log_start: Offset,
+    pub high_watermark: Offset,
     pub offset: Offset,
     pub segment: Offset,
     pub position: u32,
     pub max_timestamp_ms: i64,
     pub index: IndexMark,
+    pub first_group: u64,
     pub epochs: Epochs,
     pub producers: Producers,
 }
@@ -59,6 +62,9 @@ impl PartitionCheckpoint {
     fn check(&self) -> Result<(), &'static str> {
         if self.log_start < 0 || self.log_start > self.offset {
             return Err("a log that starts outside its records");
+        }
+        if self.high_watermark < self.log_start || self.high_watermark > self.offset {
+            return Err("a high watermark outside its records");
         }
         if self.segment < 0 || self.segment > self.offset {
             return Err("a segment that begins outside its log");
@@ -105,12 +111,14 @@ impl Checkpoint {
             out.put_slice(tp.topic.0.as_bytes());
             out.put_i32_le(tp.partition);
             out.put_i64_le(partition.log_start);
+            out.put_i64_le(partition.high_watermark);
             out.put_i64_le(partition.offset);
             out.put_i64_le(partition.segment);
             out.put_u32_le(partition.position);
             out.put_i64_le(partition.max_timestamp_ms);
             out.put_u32_le(partition.index.count);
             out.put_u32_le(partition.index.crc);
+            out.put_u64_le(partition.first_group);
             partition.epochs.encode(&mut out);
             partition.producers.encode(&mut out);
         }
@@ -153,11 +161,13 @@ impl Checkpoint {
             let tp = TopicPartition::new(topic, rest.try_get_i32_le()?);
             let partition = PartitionCheckpoint {
                 log_start: rest.try_get_i64_le()?,
+                high_watermark: rest.try_get_i64_le()?,
                 offset: rest.try_get_i64_le()?,
                 segment: rest.try_get_i64_le()?,
                 position: rest.try_get_u32_le()?,
                 max_timestamp_ms: rest.try_get_i64_le()?,
                 index: IndexMark { count: rest.try_get_u32_le()?, crc: rest.try_get_u32_le()? },
+                first_group: rest.try_get_u64_le()?,
                 epochs: Epochs::decode(&mut rest)?,
                 producers: Producers::decode(&mut rest)?,
             };
@@ -276,7 +286,7 @@ mod tests {
         }
 
         #[test]
-        fn what_cannot_be_is_refused(offset in 1..9000i64, value in any::<i64>(), which in 0..4usize) {
+        fn what_cannot_be_is_refused(offset in 1..9000i64, value in any::<i64>(), which in 0..5usize) {
             let sound = checkpoint(&[(1, 1, offset)]);
             let (tp, of) = sound.partitions.first_key_value().unwrap();
             let mut of = PartitionCheckpoint::clone(of);
@@ -285,6 +295,7 @@ mod tests {
                 0 => of.log_start = value,
                 1 => of.segment = value,
                 2 => of.position = 0,
+                3 => of.high_watermark = value,
                 _ => _ = of.epochs.record(LeaderEpoch(2), value),
             }
             let partitions = BTreeMap::from([(*tp, Arc::new(of))]);

@@ -10,7 +10,8 @@
 //! The state follows from the log: recovery rebuilds it from a checkpoint and the batches after it.
 //!
 //! As stored in a checkpoint, little-endian: highest forgotten id i64, producer count u32, then each
-//! `id i64 | epoch i16 | last timestamp i64 | batch count u8 | batches`, a batch being
+//! `id i64 | epoch i16 | last timestamp i64 | transaction start i64 | batch count u8 | batches`, the start being -1
+//! where no transaction is open and a batch
 //! `base offset i64 | last offset delta i32 | last sequence i32 | timestamp i64`.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -26,6 +27,9 @@ const BATCHES_MAX: usize = 5;
 
 /// Below every producer's id.
 const NO_ID: i64 = -1;
+
+/// The start of a transaction that is not open.
+const NO_TRANSACTION: Offset = -1;
 
 /// That of a producer without epochs, and the lowest there is.
 const NO_EPOCH: i16 = -1;
@@ -54,6 +58,8 @@ impl SentBatch {
 pub(crate) struct Producer {
     pub epoch: i16,
     pub batches: VecDeque<SentBatch>,
+    /// Where the first record of its open transaction is; `None`: no transaction is open.
+    pub transaction_start: Option<Offset>,
     /// When the partition last heard of it, by the broker's clock.
     pub last_timestamp_ms: i64,
 }
@@ -152,6 +158,7 @@ impl Producers {
         let producer = self.known.entry(header.producer_id).or_insert_with(|| Producer {
             epoch: header.producer_epoch,
             batches: VecDeque::new(),
+            transaction_start: None,
             last_timestamp_ms: now_ms,
         });
         if producer.epoch != header.producer_epoch {
@@ -159,6 +166,12 @@ impl Producers {
             producer.batches.clear();
         }
         producer.last_timestamp_ms = producer.last_timestamp_ms.max(now_ms);
+        // A marker ends what its producer has open, also under the new epoch of one that was fenced (KIP-360).
+        if header.attributes.is_control() {
+            producer.transaction_start = None;
+        } else if header.attributes.is_transactional() {
+            producer.transaction_start.get_or_insert(header.base_offset);
+        }
         // A transaction marker has an epoch but no sequence.
         if header.base_sequence < 0 {
             return;
@@ -178,7 +191,9 @@ impl Producers {
     pub fn expire(&mut self, now_ms: i64, expiration_ms: i64) {
         let forgotten = &mut self.forgotten;
         self.known.retain(|id, producer| {
-            let keeps = now_ms.saturating_sub(producer.last_timestamp_ms) < expiration_ms;
+            // An open transaction holds readers up until its marker comes: it is not forgotten before.
+            let keeps = producer.transaction_start.is_some()
+                || now_ms.saturating_sub(producer.last_timestamp_ms) < expiration_ms;
             if !keeps {
                 *forgotten = (*forgotten).max(*id);
             }
@@ -189,6 +204,11 @@ impl Producers {
     /// Any producer may be forgotten: records were deleted that nobody has looked into, or were in a former topic.
     pub fn forget_any(&mut self) {
         self.forgotten = i64::MAX;
+    }
+
+    /// Where the first record of the oldest open transaction is.
+    pub fn first_open_transaction(&self) -> Option<Offset> {
+        self.known.values().filter_map(|producer| producer.transaction_start).min()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (ProducerId, &Producer)> {
@@ -204,9 +224,12 @@ impl Producers {
                 && sent.last_offset() < log_end
                 && sent.last_sequence >= 0
         };
-        self.known
-            .values()
-            .all(|producer| producer.batches.len() <= BATCHES_MAX && producer.batches.iter().all(sent_here))
+        let begun_here = |start: Offset| (0..log_end).contains(&start);
+        self.known.values().all(|producer| {
+            producer.batches.len() <= BATCHES_MAX
+                && producer.batches.iter().all(sent_here)
+                && producer.transaction_start.is_none_or(begun_here)
+        })
     }
 
     pub fn encode(&self, out: &mut Vec<u8>) {
@@ -216,6 +239,7 @@ impl Producers {
             out.put_i64_le(*id);
             out.put_i16_le(producer.epoch);
             out.put_i64_le(producer.last_timestamp_ms);
+            out.put_i64_le(producer.transaction_start.unwrap_or(NO_TRANSACTION));
             out.put_u8(u8::try_from(producer.batches.len()).expect("five batches at most"));
             for batch in &producer.batches {
                 out.put_i64_le(batch.base_offset);
@@ -232,6 +256,7 @@ impl Producers {
             let id = from.try_get_i64_le()?;
             let epoch = from.try_get_i16_le()?;
             let last_timestamp_ms = from.try_get_i64_le()?;
+            let transaction_start = Some(from.try_get_i64_le()?).filter(|start| *start != NO_TRANSACTION);
             let mut batches = VecDeque::new();
             for _ in 0..from.try_get_u8()? {
                 batches.push_back(SentBatch {
@@ -241,7 +266,7 @@ impl Producers {
                     timestamp_ms: from.try_get_i64_le()?,
                 });
             }
-            producers.known.insert(id, Producer { epoch, batches, last_timestamp_ms });
+            producers.known.insert(id, Producer { epoch, batches, transaction_start, last_timestamp_ms });
         }
         Ok(producers)
     }
@@ -382,6 +407,35 @@ mod tests {
         let both = producers.check(&[batch(1, 0, 0, 1, 0), batch(1, 0, 1, 1, 0)]).unwrap();
         assert!(matches!(both, Verdict::Duplicate(SentBatch { base_offset: 0, .. })));
         assert!(producers.check(&[batch(1, 0, 1, 1, 0), batch(1, 0, 2, 1, 0)]).is_err());
+    }
+
+    /// A batch of a transaction, or the marker that ends it.
+    fn transactional(producer_id: i64, base_offset: i64, is_marker: bool) -> BatchHeader {
+        let sequence = if is_marker { -1 } else { base_offset as i32 };
+        let mut header = batch(producer_id, 0, sequence, 1, base_offset).header;
+        let marker = if is_marker { Attributes::CONTROL } else { 0 };
+        header.attributes = Attributes(Attributes::TRANSACTIONAL | marker);
+        header
+    }
+
+    #[test]
+    fn a_transaction_is_open_from_its_first_record_to_its_marker_and_is_not_forgotten_before() {
+        let mut producers = Producers::default();
+        let mut open_after = |producer_id, base_offset, is_marker| {
+            producers.record(&transactional(producer_id, base_offset, is_marker), 0);
+            producers.first_open_transaction()
+        };
+        assert_eq!(open_after(7, 3, false), Some(3));
+        assert_eq!(open_after(8, 4, false), Some(3));
+        assert_eq!(open_after(7, 5, false), Some(3), "the same transaction goes on");
+        assert_eq!(open_after(7, 6, true), Some(4));
+        assert_eq!(open_after(7, 7, false), Some(4));
+        producers.expire(1000, 10);
+        assert_eq!(producers.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [7, 8]);
+        assert!(producers.are_sound(8) && !producers.are_sound(7));
+        let mut bytes = Vec::new();
+        producers.encode(&mut bytes);
+        assert_eq!(Producers::decode(&mut bytes.as_slice()).unwrap(), producers);
     }
 
     proptest! {

@@ -240,6 +240,7 @@ impl PartitionRecovery<'_> {
                 let start = first.unwrap_or(0);
                 PartitionCheckpoint {
                     log_start: start,
+                    high_watermark: start,
                     offset: start,
                     segment: start,
                     max_timestamp_ms: -1,
@@ -253,6 +254,7 @@ impl PartitionRecovery<'_> {
         }
         recovered.needed_from = known.map(|known| known.segment);
         recovered.log_start = point.log_start.max(first.unwrap_or(0));
+        recovered.high_watermark = point.high_watermark;
         recovered.epochs = point.epochs.clone();
         recovered.producers = point.producers.clone();
         if recovered.log_start > known.map_or(0, |known| known.offset) {

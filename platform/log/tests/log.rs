@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use millrace_base::{Clock, LeaderEpoch, ManualClock, SystemClock};
 use millrace_disk::{Disk, RealDisk};
-use millrace_log::{AppendError, AppendOrigin, LogManager, OpenError, ReadError};
+use millrace_log::{
+    AppendError, AppendOrigin, EngineStep, LogManager, LogOptions, OpenError, ReadError, Threading,
+};
 use millrace_protocol::batch::{ProducerState, TimestampType};
 use support::*;
 
@@ -369,7 +371,7 @@ fn an_epoch_without_records_ends_where_the_next_one_begins() {
 fn memory_stays_within_its_budget_and_evicted_records_come_from_disk() {
     let dir = tempfile::tempdir().unwrap();
     let budget = 8 << 20;
-    let options = millrace_log::LogOptions { tail_bytes: budget, ..options() };
+    let options = LogOptions { tail_bytes: budget, ..options() };
     let (manager, _) = open_with(dir.path(), options, clock());
     let log = manager.create(tp(0), config(&[])).unwrap();
     for number in 0..60 {
@@ -381,4 +383,49 @@ fn memory_stays_within_its_budget_and_evicted_records_come_from_disk() {
     assert!(log.read_tail(59, 60, 100, true).unwrap().is_some());
     let expected: Vec<_> = (0..60).map(|number| (number as i64, value(number, 900_000))).collect();
     assert_eq!(records(&log, 0), expected);
+}
+
+#[test]
+fn the_high_watermark_is_what_it_was_also_where_nothing_else_has_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let stepped = || LogOptions { threading: Threading::Stepped, ..options() };
+    let (manager, _) = open_with(dir.path(), stepped(), clock());
+    let log = manager.create(tp(0), config(&[])).unwrap();
+    for number in 0..5 {
+        append(&log, batch(&[number])).unwrap();
+    }
+    assert!(manager.step(EngineStep::Wal) && manager.step(EngineStep::Checkpoint));
+    for high_watermark in [3, 4] {
+        log.set_high_watermark(high_watermark);
+        assert!(manager.step(EngineStep::Checkpoint));
+    }
+    drop((manager, log));
+    let (manager, _) = open_with(dir.path(), stepped(), clock());
+    let log = manager.partition(&tp(0)).unwrap();
+    assert_eq!((log.high_watermark(), log.durable_end_offset()), (4, 5));
+    // A log start that is made durable by itself is not above the high watermark of the checkpoint.
+    log.set_high_watermark(5);
+    assert_eq!(log.delete_records(5).unwrap(), 5);
+    drop((manager, log));
+    let (manager, _) = open_with(dir.path(), stepped(), clock());
+    let log = manager.partition(&tp(0)).unwrap();
+    assert_eq!((log.log_start_offset(), log.high_watermark()), (5, 5));
+}
+
+#[test]
+fn an_open_transaction_bounds_the_last_stable_offset_over_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (manager, _) = open(dir.path());
+    let log = manager.create(tp(0), config(&[])).unwrap();
+    append(&log, batch(b"before")).unwrap();
+    let transactional = ProducerState { transactional: true, ..producer(7, 0, 0) };
+    append(&log, batch_of(&[b"within"], NOW_MS, transactional)).unwrap();
+    append(&log, batch(b"behind")).unwrap();
+    settle(&log);
+    assert_eq!((log.last_stable_offset(), log.high_watermark()), (1, 3));
+    assert_eq!(log.active_producers()[0].current_transaction_start_offset, 1);
+    manager.close().unwrap();
+    drop((manager, log));
+    let (manager, _) = open(dir.path());
+    assert_eq!(manager.partition(&tp(0)).unwrap().last_stable_offset(), 1);
 }

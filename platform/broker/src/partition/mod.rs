@@ -107,9 +107,8 @@ impl Partition {
         role: Role,
     ) -> Arc<Self> {
         let end = log.durable_end_offset();
-        // With this broker alone in sync everything durable is replicated. Otherwise it is what it was if the
-        // log has stayed open; a restart forgets it, and it begins where the log does until the others tell
-        // how far they are.
+        // With this broker alone in sync everything durable is replicated. Otherwise it is what the log remembers,
+        // which after a restart may be behind until the others tell how far they are.
         let high_watermark = if role.isr == [local] { end } else { log.high_watermark().min(end) };
         let waiting = Waiting {
             replicated: HighWatermark::new(local, high_watermark, end),

@@ -271,7 +271,11 @@ impl Engine {
         }
         let outcome = match known.filter(|known| known.offset > log_start) {
             Some(known) => {
-                let changed = PartitionCheckpoint { log_start, ..(**known).clone() };
+                let changed = PartitionCheckpoint {
+                    log_start,
+                    high_watermark: known.high_watermark.max(log_start),
+                    ..(**known).clone()
+                };
                 let mut next = last.clone();
                 next.clean = false;
                 next.partitions.insert(partition.topic_partition(), Arc::new(changed));

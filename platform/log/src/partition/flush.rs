@@ -229,7 +229,10 @@ impl PartitionLog {
         let appender = self.appender.lock();
         let mut state = self.state.lock();
         let version = state.version;
-        if version == self.checkpointed_version.load(Ordering::Relaxed) {
+        let high_watermark = self.high_watermark();
+        if version == self.checkpointed_version.load(Ordering::Relaxed)
+            && high_watermark == self.checkpointed_high_watermark.load(Ordering::Relaxed)
+        {
             return None;
         }
         let target = state.end;
@@ -239,11 +242,13 @@ impl PartitionLog {
         let index_entries = index.index.encode_from(mark_before.count as usize);
         let checkpoint = PartitionCheckpoint {
             log_start: self.log_start_offset(),
+            high_watermark,
             offset: target.offset,
             segment: target.segment,
             position: target.position,
             max_timestamp_ms: index.max_timestamp_ms,
             index: mark_before.extended(&index_entries),
+            first_group: 0,
             epochs: appender.epochs.clone(),
             producers: appender.producers.clone(),
         };
@@ -281,6 +286,7 @@ impl PartitionLog {
     /// Notes that a checkpoint with `captured` in it is durable.
     pub(crate) fn checkpointed(&self, captured: &Captured, index_mark: IndexMark) {
         self.checkpointed_version.store(captured.version, Ordering::Relaxed);
+        self.checkpointed_high_watermark.store(captured.checkpoint.high_watermark, Ordering::Relaxed);
         self.checkpointed_segment.store(captured.target.segment, Ordering::Relaxed);
         let mut state = self.state.lock();
         let index = state.segment_index(captured.target.segment);

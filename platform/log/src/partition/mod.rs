@@ -110,6 +110,8 @@ pub struct PartitionLog {
     leader_epoch: AtomicI32,
     /// [`State::version`] of the last checkpoint.
     checkpointed_version: AtomicU64,
+    /// The high watermark of the last checkpoint.
+    checkpointed_high_watermark: AtomicI64,
     /// The segment from which on a restart would read; those from here on may not be removed. -1: all.
     checkpointed_segment: AtomicI64,
 }
@@ -170,6 +172,8 @@ impl PartitionLog {
         }
     }
 
+    /// As it was set last, or as the last checkpoint before the opening had it: then it may be behind what it was,
+    /// never before it.
     pub fn high_watermark(&self) -> Offset {
         self.high_watermark.load(Ordering::Acquire)
     }
@@ -178,6 +182,12 @@ impl PartitionLog {
     /// past the log's end.
     pub fn set_high_watermark(&self, offset: Offset) {
         self.high_watermark.fetch_max(offset.min(self.log_end_offset()), Ordering::AcqRel);
+    }
+
+    /// Below it no transaction is open: the high watermark, or the first record of the oldest open transaction.
+    pub fn last_stable_offset(&self) -> Offset {
+        let open = self.appender.lock().producers.first_open_transaction();
+        open.map_or(self.high_watermark(), |start| start.min(self.high_watermark()))
     }
 
     /// KIP-101: the largest epoch at or below `epoch`, and where it ends. `None`: `epoch` is newer than all,
@@ -243,7 +253,7 @@ fn summary(producer_id: ProducerId, producer: &Producer) -> ProducerSummary {
         last_sequence: producer.batches.back().map_or(-1, |sent| sent.last_sequence),
         last_timestamp_ms: producer.last_timestamp_ms,
         coordinator_epoch: -1,
-        current_transaction_start_offset: -1,
+        current_transaction_start_offset: producer.transaction_start.unwrap_or(-1),
     }
 }
 

@@ -38,6 +38,7 @@ pub(crate) struct Recovered {
     /// The last one is active and has its index loaded. None at all: an empty partition.
     pub segments: Vec<RecoveredSegment>,
     pub log_start: Offset,
+    pub high_watermark: Offset,
     pub end: Offset,
     pub epochs: Epochs,
     pub producers: Producers,
@@ -109,6 +110,7 @@ impl PartitionLog {
                 writer,
                 closed: false,
             };
+            let high_watermark = recovered.high_watermark.max(recovered.log_start).min(recovered.end);
             let io = SegmentIo::recovered(recovered.dir, recovered.unsynced);
             Self {
                 tp,
@@ -123,9 +125,10 @@ impl PartitionLog {
                 log_start: AtomicI64::new(recovered.log_start),
                 durable_end: AtomicI64::new(recovered.end),
                 log_end: AtomicI64::new(recovered.end),
-                high_watermark: AtomicI64::new(recovered.log_start),
+                high_watermark: AtomicI64::new(high_watermark),
                 leader_epoch: AtomicI32::new(latest.0),
                 checkpointed_version: AtomicU64::new(0),
+                checkpointed_high_watermark: AtomicI64::new(-1),
                 checkpointed_segment: AtomicI64::new(recovered.needed_from.unwrap_or(-1)),
             }
         })
