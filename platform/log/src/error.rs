@@ -64,8 +64,8 @@ pub enum AppendError {
     RecordListTooLarge { bytes: usize, max: usize },
     #[error("the request's leader epoch {epoch} is older than the partition's {current}")]
     Fenced { epoch: LeaderEpoch, current: LeaderEpoch },
-    /// A replica's batch that does not begin at the end of the log.
-    #[error("the leader's batch begins at offset {base_offset}; the log ends at {end}")]
+    /// A replica's batch that begins before the end of the log.
+    #[error("the leader's batch begins at offset {base_offset}, before {end}, where the log ends")]
     NotNext { base_offset: Offset, end: Offset },
     #[error("the request holds no batch")]
     Empty,

@@ -24,7 +24,7 @@ use crate::error::OpenError;
 use crate::index::IndexMark;
 use crate::partition::{DirState, PartitionLog, Recovered, RecoveredSegment};
 use crate::segment::{
-    DiskFault, INDEX_INTERVAL_BYTES_MIN, IndexBuilder, SegmentFile, WalkError, scan_verified,
+    DiskFault, INDEX_INTERVAL_BYTES_MIN, IndexBuilder, SegmentFile, WalkError, follows_on, scan_verified,
 };
 use crate::wal::format::{Entries, EntryHeader};
 use crate::wal::replay::{Replayed, replay};
@@ -336,7 +336,7 @@ impl PartitionRecovery<'_> {
             let max_timestamp_ms = if number == 0 { point.max_timestamp_ms } else { -1 };
             let (file, end) = self.scan_segment(*base, from, (mark, max_timestamp_ms), *len, recovered)?;
             let next = files.get(number + 1).map(|(base, _)| *base);
-            if next == Some(recovered.end) {
+            if next.is_some_and(|next| follows_on(recovered.end, next)) {
                 recovered.close_from = recovered.close_from.or(Some(*base));
                 continue;
             }
@@ -377,6 +377,8 @@ impl PartitionRecovery<'_> {
         let mut index = IndexBuilder::resume(index, max_timestamp_ms, base);
         let log = file.log().map_err(OpenError::io("open", &file.log_path))?;
         let now_ms = self.engine.clock.now_ms();
+        // Behind a gap, the log ends where the segment begins until there is a record in it.
+        recovered.end = recovered.end.max(base);
         let (epochs, producers) = (&mut recovered.epochs, &mut recovered.producers);
         let (end, end_offset) = scan_verified(&*log, from, recovered.end, |position, header| {
             index.add(header, position);

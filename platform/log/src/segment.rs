@@ -21,6 +21,15 @@ use crate::index::{ClosedIndex, IndexEntry, IndexMark, SparseIndex, file_header,
 /// index stays at 256 KiB.
 pub(crate) const INDEX_INTERVAL_BYTES_MIN: u32 = 64 * KIB as u32;
 
+/// Offsets that may be missing before a batch. One that is further behind the end of the log begins a segment of
+/// its own, at its own offset, since a segment's index counts offsets from its base in 31 bits.
+pub(crate) const GAP_OFFSETS_MAX: i64 = 1 << 30;
+
+/// Whether a segment with this base may follow one that ends at `end`.
+pub(crate) fn follows_on(end: Offset, base: Offset) -> bool {
+    base == end || base - end > GAP_OFFSETS_MAX
+}
+
 /// A batch's checksum covers it from its attributes on.
 pub(crate) const CRC_START: usize = 21;
 
@@ -323,7 +332,8 @@ impl<'a> Walk<'a> {
 }
 
 /// Reads whole batches from `position` on, checking each; stops at the first that is not as it was written,
-/// or that does not begin at the offset where the last ended. Returns the position and offset of the end.
+/// or that does not begin at the offset where the last ended or a little behind. Returns the position and offset of
+/// the end.
 pub(crate) fn scan_verified(
     file: &dyn DiskFile,
     mut position: u32,
@@ -353,7 +363,8 @@ pub(crate) fn scan_verified(
         }
         let Ok(header) = BatchHeader::parse(&buffer[at..]) else { return Ok((position, offset)) };
         let total = header.total_len();
-        if header.base_offset != offset || total > BATCH_BYTES_MAX {
+        let follows = (0..=GAP_OFFSETS_MAX).contains(&header.base_offset.saturating_sub(offset));
+        if !follows || total > BATCH_BYTES_MAX {
             return Ok((position, offset));
         }
         if buffer.len() - at < total {

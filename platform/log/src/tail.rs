@@ -276,11 +276,19 @@ impl Drop for ChunkWriter {
     }
 }
 
-/// A batch in the tail; it ends where the next begins.
+/// A batch in the tail; its bytes end where the next begins, its offsets may end before that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BatchRef {
     pub base_offset: Offset,
     pub position: u32,
+    pub last_offset_delta: i32,
+}
+
+impl BatchRef {
+    /// The offset after its last record.
+    pub fn next_offset(&self) -> Offset {
+        self.base_offset + Offset::from(self.last_offset_delta) + 1
+    }
 }
 
 /// A chunk and the position of its first byte in the segment.
@@ -416,12 +424,16 @@ mod tests {
             let mut writer = pool.chunk(1);
             writer.append(&[1; CHUNK_BYTES_MIN]);
             tail.chunks.push_back(PlacedChunk { position, chunk: Arc::clone(writer.chunk()) });
-            tail.batches.push_back(BatchRef { base_offset: i64::from(position), position });
+            tail.batches.push_back(BatchRef {
+                base_offset: i64::from(position),
+                position,
+                last_offset_delta: 0,
+            });
         }
         let mut pieces = Vec::new();
         tail.for_each_piece(5000..8193, |_, range| pieces.push(range));
         assert_eq!(pieces, [904..4096, 0..1]);
         tail.pop_chunk();
-        assert_eq!(tail.batches, [BatchRef { base_offset: 8192, position: 8192 }]);
+        assert_eq!(tail.batches, [BatchRef { base_offset: 8192, position: 8192, last_offset_delta: 0 }]);
     }
 }

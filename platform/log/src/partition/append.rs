@@ -16,7 +16,9 @@ use crate::error::AppendError;
 use crate::index::IndexMark;
 use crate::metrics::count;
 use crate::producer::{Producer, Producers, SentBatch, Verdict};
-use crate::segment::{CRC_START, INDEX_INTERVAL_BYTES_MIN, IndexBuilder, SegmentFile};
+use crate::segment::{
+    CRC_START, GAP_OFFSETS_MAX, INDEX_INTERVAL_BYTES_MIN, IndexBuilder, SegmentFile, follows_on,
+};
 use crate::tail::{BatchRef, CHUNK_BYTES_MAX, ChunkWriter, PlacedChunk, SegmentTail};
 
 /// What only appends change.
@@ -72,9 +74,9 @@ impl PartitionLog {
         if leader_epoch < current {
             return Err(AppendError::Fenced { epoch: leader_epoch, current });
         }
-        check_sizes(batches, &appender.config)?;
         match origin {
             AppendOrigin::Producer => {
+                check_sizes(batches, &appender.config)?;
                 if let Verdict::Duplicate(sent) = appender.producers.check(batches)? {
                     return Ok(self.duplicate(&appender, sent));
                 }
@@ -142,29 +144,33 @@ impl PartitionLog {
 
     fn roll_if_due(&self, appender: &mut Appender, header: &BatchHeader, now_ms: i64) {
         let position = appender.end.position;
-        if position == 0 {
-            return;
-        }
         let config = &appender.config;
+        // What is far behind the end cannot be told by its distance from a segment that begins there.
+        let base = if header.base_offset - appender.end.offset > GAP_OFFSETS_MAX {
+            header.base_offset
+        } else {
+            appender.end.offset
+        };
         let due = {
             let mut state = self.state.lock();
             let active = state.active();
             let full = u64::from(position) + header.total_len() as u64 > u64::from(config.segment_bytes);
-            let far = header.last_offset() - active.base > i64::from(i32::MAX);
+            let far = header.last_offset() - active.base > i64::from(i32::MAX) && base > active.base;
             let segment_ms = config.segment_ms.max(1) - jitter_ms(self.tp, active.base, config);
             let old = now_ms.saturating_sub(active.created_ms) > segment_ms;
             let index_len = active.index.as_ref().map_or(0, |index| index.index.len()) * 16;
-            full || far || old || index_len as u64 >= u64::from(config.segment_index_bytes)
+            far || position > 0 && (full || old || index_len as u64 >= u64::from(config.segment_index_bytes))
         };
         if due {
-            self.roll(appender, appender.end.offset, now_ms);
+            self.roll(appender, base, now_ms);
         }
     }
 
-    /// Begins a new segment at the end of the log. Its file is made when something is written to it.
+    /// Begins a new segment at the end of the log, or far behind it. Its file is made when something is written to it.
     pub(crate) fn roll(&self, appender: &mut Appender, base: Offset, now_ms: i64) {
-        debug_assert_eq!(base, appender.end.offset);
+        debug_assert!(follows_on(appender.end.offset, base));
         appender.writer = None;
+        appender.end.offset = base;
         appender.end.segment = base;
         appender.end.position = 0;
         let interval = appender.config.index_interval_bytes.max(INDEX_INTERVAL_BYTES_MIN);
@@ -209,7 +215,11 @@ impl PartitionLog {
         state.version += 1;
         let active = state.active();
         active.tail.chunks.extend(chunks);
-        active.tail.batches.push_back(BatchRef { base_offset: header.base_offset, position });
+        active.tail.batches.push_back(BatchRef {
+            base_offset: header.base_offset,
+            position,
+            last_offset_delta: header.last_offset_delta,
+        });
         active.len = appender.end.position;
         active.modified_ms = Some(now_ms);
         if position == 0 {
@@ -273,11 +283,14 @@ fn check_sizes(batches: &[Batch], config: &TopicConfig) -> Result<(), AppendErro
     Ok(())
 }
 
-/// A replica's batches begin at the end of the log and follow each other.
+/// A replica's batches follow the end of the log and each other; offsets may be missing between them.
 fn check_offsets(batches: &[Batch], end: Offset) -> Result<(), AppendError> {
+    if batches.is_empty() {
+        return Err(AppendError::Empty);
+    }
     let mut expected = end;
     for header in batches.iter().map(|batch| &batch.header) {
-        if header.base_offset != expected {
+        if header.base_offset < expected || header.last_offset_delta < 0 {
             return Err(AppendError::NotNext { base_offset: header.base_offset, end: expected });
         }
         expected = header.next_offset();

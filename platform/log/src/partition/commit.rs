@@ -39,10 +39,10 @@ impl PartitionLog {
         if !group.has_room(state.pending_spans().count(), pending as usize) {
             return if group.is_empty() { Fill::Direct } else { Fill::GroupFull };
         }
-        let mut base_offset = state.committed.offset;
         for (segment, range) in state.pending_spans() {
-            let index = state.segment_index(segment.base);
-            let end_offset = state.segment_end(index);
+            let base_offset = if range.start == 0 { segment.base } else { state.committed.offset };
+            let last = segment.tail.batches.back().expect("what is pending is in memory");
+            let end_offset = last.next_offset();
             let header = EntryHeader {
                 tp: self.tp,
                 len: range.len() as u32,
@@ -59,7 +59,6 @@ impl PartitionLog {
                     target = rest;
                 });
             });
-            base_offset = end_offset;
         }
         state.queued = false;
         state.in_flight = Some(state.end);

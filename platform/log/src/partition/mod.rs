@@ -41,7 +41,8 @@ use state::State;
 pub enum AppendOrigin {
     /// A producer: offsets are assigned, idempotence and timestamps checked.
     Producer,
-    /// The partition's leader: offsets and epochs stand in the batches already.
+    /// The partition's leader: offsets and epochs stand in the batches already, and the leader has checked them.
+    /// Offsets may be missing between batches, where the leader's log was compacted.
     Replica,
 }
 
@@ -60,9 +61,10 @@ pub struct Appended {
 /// Batches that were read.
 #[derive(Clone, Debug, Default)]
 pub struct Read {
-    /// Whole batches, the first of which holds the offset that was asked for. Empty at the end of the log.
+    /// Whole batches, the first of which holds the offset that was asked for, or the next one that there is. Empty
+    /// at the end of the log.
     pub payload: Payload,
-    /// Base offset of the first batch: at or below the offset that was asked for.
+    /// Base offset of the first batch: above the offset that was asked for only if there is none of that offset.
     pub first_offset: Offset,
     /// The offset after the last batch: where to read on.
     pub next_offset: Offset,

@@ -18,7 +18,7 @@ use crate::commit::{Engine, Heat};
 use crate::epochs::Epochs;
 use crate::index::{IndexMark, SparseIndex};
 use crate::producer::Producers;
-use crate::segment::{IndexBuilder, SegmentFile};
+use crate::segment::{IndexBuilder, SegmentFile, follows_on};
 use crate::tail::{CHUNK_BYTES_MIN, PlacedChunk, SegmentTail};
 use crate::wal::format::EntryHeader;
 
@@ -138,6 +138,10 @@ impl PartitionLog {
     pub(crate) fn replay(&self, entry: &EntryHeader, mut bytes: &[u8]) -> Result<u64, ReplayGap> {
         let mut appender = self.appender.lock();
         let now_ms = self.engine.clock.now_ms();
+        let end = appender.end.offset;
+        if entry.base_offset > end && !(entry.position == 0 && follows_on(end, entry.segment)) {
+            return Err(ReplayGap { tp: self.tp, found: entry.base_offset, end });
+        }
         let mut position = entry.position;
         let mut replayed = 0;
         while !bytes.is_empty() {
@@ -151,13 +155,12 @@ impl PartitionLog {
                 return Err(gap(header.base_offset));
             }
             if header.next_offset() > end.offset {
-                if header.base_offset != end.offset {
-                    return Err(gap(header.base_offset));
+                if entry.segment > end.segment && position == 0 && follows_on(end.offset, entry.segment) {
+                    self.roll(&mut appender, entry.segment, now_ms);
                 }
-                if entry.segment > end.segment && position == 0 {
-                    self.roll(&mut appender, end.offset, now_ms);
-                }
-                if entry.segment != appender.end.segment || position != appender.end.position {
+                let end = appender.end;
+                let fits = entry.segment == end.segment && position == end.position;
+                if !fits || header.base_offset < end.offset {
                     return Err(gap(header.base_offset));
                 }
                 self.append_one(&mut appender, &header, &batch[HEADER_LEN..], now_ms);

@@ -11,7 +11,7 @@ use super::state::State;
 use super::{PartitionLog, Read};
 use crate::error::ReadError;
 use crate::index::IndexEntry;
-use crate::segment::{IndexBuilder, SegmentFile, Walk, WalkError};
+use crate::segment::{GAP_OFFSETS_MAX, IndexBuilder, SegmentFile, Walk, WalkError};
 use crate::tail::{BatchRef, SegmentTail};
 
 /// What a read asks for.
@@ -35,6 +35,8 @@ struct FilePlan {
     base: Offset,
     /// After the segment's last record.
     end_offset: Offset,
+    /// Where the next batch behind `end` begins, if offsets may be missing before it.
+    behind_gap: Option<Offset>,
 }
 
 impl PartitionLog {
@@ -61,7 +63,7 @@ impl PartitionLog {
     /// As [`Self::read_tail`], from disk where memory has it no longer. May block.
     pub fn read(
         &self,
-        from: Offset,
+        mut from: Offset,
         up_to: Offset,
         max_bytes: usize,
         at_least_one_batch: bool,
@@ -82,7 +84,11 @@ impl PartitionLog {
                 plan_file(&state, wanted)
             };
             match plan {
-                Ok(plan) => return read_file(&plan, wanted),
+                Ok(plan) => match (read_file(&plan, wanted)?, plan.behind_gap) {
+                    (Some(read), _) => return Ok(read),
+                    (None, Some(next)) => from = next,
+                    (None, None) => return Err(missing(&plan, from)),
+                },
                 Err(segment) => self.load_index(segment)?,
             }
         }
@@ -127,22 +133,29 @@ fn read_memory(state: &State, wanted: Wanted) -> Option<Read> {
     for index in first..state.segments.len() {
         let segment = &state.segments[index];
         let batches = &segment.tail.batches;
-        let start = if index == first {
-            batches.partition_point(|batch| batch.base_offset <= wanted.from).checked_sub(1)?
-        } else if batches.front().is_some_and(|batch| batch.position == 0) {
-            0
-        } else {
-            break;
+        let start = batches.partition_point(|batch| batch.next_offset() <= wanted.from);
+        let Some(batch) = batches.get(start) else {
+            // Offsets are missing at the segment's end, or all of it is on disk only.
+            if batches.is_empty() && read.payload.is_empty() {
+                return None;
+            }
+            if batches.is_empty() {
+                break;
+            }
+            continue;
         };
-        let end_offset = state.segment_end(index);
+        // Whether what is on disk before it ends before the offset is not known here.
+        let is_next = batch.base_offset <= wanted.from && index == first;
+        if !is_next && start == 0 && batch.position > 0 {
+            if read.payload.is_empty() {
+                return None;
+            }
+            break;
+        }
         let room = wanted.max_bytes.saturating_sub(read.payload.len());
         let at_least_one = wanted.at_least_one && read.payload.is_empty();
-        let (range, next_offset) = choose(
-            &segment.tail,
-            start,
-            (end_offset, segment.len),
-            Wanted { max_bytes: room, at_least_one, ..wanted },
-        )?;
+        let (range, next_offset) =
+            choose(&segment.tail, start, segment.len, Wanted { max_bytes: room, at_least_one, ..wanted })?;
         if range.is_empty() {
             break;
         }
@@ -161,17 +174,18 @@ fn read_memory(state: &State, wanted: Wanted) -> Option<Read> {
 }
 
 /// The longest run of batches from number `start` on that is wanted: its bytes and the offset behind it.
-/// `segment_end` is where the tail's last batch ends.
+/// `segment_len` is where the tail's last batch ends.
 fn choose(
     tail: &SegmentTail,
     start: usize,
-    segment_end: (Offset, u32),
+    segment_len: u32,
     wanted: Wanted,
 ) -> Option<(Range<u32>, Offset)> {
     let batches = &tail.batches;
     let begin = batches.get(start)?.position;
     let end_of = |index: usize| {
-        batches.get(index + 1).map_or(segment_end, |next: &BatchRef| (next.base_offset, next.position))
+        let position = batches.get(index + 1).map_or(segment_len, |next: &BatchRef| next.position);
+        (batches[index].next_offset(), position)
     };
     // The end of batch `index` grows with it, so the last that fits is found by halving.
     let fits = |index: usize| {
@@ -207,6 +221,12 @@ fn plan_file(state: &State, wanted: Wanted) -> Result<FilePlan, Offset> {
         .map_or(0, |entry| entry.position)
         .saturating_add(u32::try_from(wanted.max_bytes).unwrap_or(u32::MAX));
     let end = if flushed_here { state.flushed.position } else { segment.len };
+    let behind_gap = if end < segment.len {
+        segment.tail.batches.iter().find(|batch| batch.position == end).map(|batch| batch.base_offset)
+    } else {
+        let next = state.segments.get(number + 1).map(|next| next.base);
+        next.filter(|next| next - segment.base > GAP_OFFSETS_MAX)
+    };
     Ok(FilePlan {
         file: Arc::clone(&segment.file),
         look_from,
@@ -214,23 +234,32 @@ fn plan_file(state: &State, wanted: Wanted) -> Result<FilePlan, Offset> {
         end,
         base: segment.base,
         end_offset: state.segment_end(number),
+        behind_gap: behind_gap.filter(|next| *next > wanted.from),
     })
 }
 
-fn read_file(plan: &FilePlan, wanted: Wanted) -> Result<Read, ReadError> {
+/// `None`: every batch that the plan covers ends before the offset.
+fn read_file(plan: &FilePlan, wanted: Wanted) -> Result<Option<Read>, ReadError> {
     let log = plan.file.log().map_err(|error| read_error(&plan.file, error.into()))?;
-    let (range, read) = choose_in_file(&*log, plan, wanted).map_err(|error| read_error(&plan.file, error))?;
-    let mut read = read;
-    let len = range.len();
-    read.payload.push(Piece::File { file: log, position: u64::from(range.start), len });
-    Ok(read)
+    let chosen = choose_in_file(&*log, plan, wanted).map_err(|error| read_error(&plan.file, error))?;
+    Ok(chosen.map(|(range, mut read)| {
+        let len = range.len();
+        read.payload.push(Piece::File { file: log, position: u64::from(range.start), len });
+        read
+    }))
+}
+
+/// Finding nothing would have the reader ask for the same for ever.
+fn missing(plan: &FilePlan, from: Offset) -> ReadError {
+    let reason = format!("the records from offset {from} on are missing");
+    read_error(&plan.file, WalkError::Damaged { position: plan.end, reason })
 }
 
 fn choose_in_file(
     log: &dyn DiskFile,
     plan: &FilePlan,
     wanted: Wanted,
-) -> Result<(Range<u32>, Read), WalkError> {
+) -> Result<Option<(Range<u32>, Read)>, WalkError> {
     let mut walk = Walk::new(log, plan.look_from.map_or(0, |entry| entry.position), plan.end);
     let mut led_by = plan.look_from;
     let mut read = nothing(wanted.from);
@@ -276,12 +305,7 @@ fn choose_in_file(
             }
         }
     }
-    if !reached {
-        // Finding nothing would have the reader ask for the same for ever.
-        let reason = format!("the records from offset {} on are missing", wanted.from);
-        return Err(WalkError::Damaged { position: plan.end, reason });
-    }
-    Ok((range, read))
+    Ok(reached.then_some((range, read)))
 }
 
 pub(super) fn read_error(file: &SegmentFile, error: WalkError) -> ReadError {

@@ -17,6 +17,9 @@ use crate::support::*;
 
 pub const PARTITIONS: usize = 4;
 
+/// The partition that follows a leader, whose log has gaps.
+const FOLLOWER: usize = 3;
+
 /// A batch as it was sent.
 #[derive(Clone)]
 struct Sent {
@@ -212,7 +215,12 @@ impl World {
             self.manager().delete(&id).map_err(|_| self.crashed())?;
         }
         let existed = self.manager().partition(&id).is_some();
-        let log = self.create(number)?;
+        let log = match self.create(number) {
+            Ok(log) => log,
+            // Deleted, and there is no room to make it again.
+            Err(()) if self.models[number].deleted && !self.disk.has_crashed() => return Ok(()),
+            Err(()) => return Err(()),
+        };
         let model = &mut self.models[number];
         if std::mem::take(&mut model.deleted) {
             assert_eq!(log.log_end_offset(), 0);
@@ -262,9 +270,15 @@ impl World {
         let model = &self.models[number];
         let fill = dice.below(200) as u8;
         let values = (0..records).map(|record| vec![fill + record as u8; bytes as usize]).collect();
-        let sent = Sent { base_offset: model.end(), values, sequence: model.next_sequence() };
+        let gap = if number == FOLLOWER { dice.below(4) as i64 } else { 0 };
+        let sent = Sent { base_offset: model.end() + gap, values, sequence: model.next_sequence() };
         let Some(log) = self.partition(number) else { return };
-        let appended = match append(&log, sent.batch(100 + number as i64)) {
+        let batch = sent.batch(100 + number as i64);
+        let outcome = match number {
+            FOLLOWER => follow(&log, &[placed(batch, sent.base_offset, 0)], 0),
+            _ => append(&log, batch),
+        };
+        let appended = match outcome {
             Ok(appended) => appended,
             refused => return assert!(self.is_refused(&refused), "an append touches no disk: {refused:?}"),
         };

@@ -14,7 +14,7 @@ use millrace_log::{
     AppendError, AppendOrigin, Appended, LogManager, LogOptions, PartitionLog, Read, ReadError,
     RecoveryReport,
 };
-use millrace_protocol::batch::{Batch, BatchBuilder, ProducerState, split_batches};
+use millrace_protocol::batch::{Batch, BatchBuilder, BatchHeader, HEADER_LEN, ProducerState, split_batches};
 use millrace_protocol::compression::Codec;
 
 pub const NOW_MS: i64 = 1_700_000_000_000;
@@ -59,6 +59,19 @@ pub fn producer(producer_id: i64, producer_epoch: i16, base_sequence: i32) -> Pr
 
 pub fn append(log: &PartitionLog, batch: Batch) -> Result<Appended, AppendError> {
     log.append(&[batch], LeaderEpoch(0), AppendOrigin::Producer)
+}
+
+/// A batch as the leader of an epoch has it at an offset.
+pub fn placed(batch: Batch, base_offset: Offset, leader_epoch: i32) -> Batch {
+    let header = BatchHeader { base_offset, partition_leader_epoch: leader_epoch, ..batch.header };
+    let mut bytes = batch.bytes.to_vec();
+    header.write(&mut bytes[..HEADER_LEN]);
+    Batch { header, bytes: bytes.into() }
+}
+
+/// Appends what a leader sent.
+pub fn follow(log: &PartitionLog, batches: &[Batch], leader_epoch: i32) -> Result<Appended, AppendError> {
+    log.append(batches, LeaderEpoch(leader_epoch), AppendOrigin::Replica)
 }
 
 pub fn options() -> LogOptions {
