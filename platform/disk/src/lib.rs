@@ -8,8 +8,8 @@
 //! - [`Disk::sync_all`] does both for everything;
 //! - a call that a signal interrupts is repeated here, not by the caller.
 //!
-//! A file that is replaced as a whole is replaced by [`replace()`]: there is no second way. Nobody here knows what the
-//! files mean.
+//! A file that is replaced as a whole is replaced by [`replace()`]: there is no second way. A directory that has to be
+//! there after a crash is made by [`make_dir`]. Nobody here knows what the files mean.
 
 use std::any::Any;
 use std::io;
@@ -23,10 +23,12 @@ mod real;
 mod replace;
 mod reserve;
 pub mod sim;
+mod whole;
 pub use aligned::AlignedBuffer;
 pub use real::RealDisk;
 pub use replace::{publish, replace};
 pub use reserve::{Need, Reserve};
+pub use whole::{make_dir, read};
 
 /// Whether an error of the system's passes by itself, so that the operation is repeated: the disk is full, the
 /// process or the system has no file or no memory left. After any other what the disk holds is unknown.
@@ -59,7 +61,7 @@ pub fn way_out(error: &io::Error) -> &'static str {
     }
 }
 
-/// How a file is opened; always for reading and writing.
+/// How a file is opened; for reading and writing, unless it says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpenMode {
     /// Make the file; one that exists is an error.
@@ -72,6 +74,8 @@ pub struct OpenMode {
     pub direct: bool,
     /// Each write is durable when it returns.
     pub durable: bool,
+    /// Only reading, which a file allows that is not ours.
+    pub read_only: bool,
 }
 
 /// An entry of a directory.
@@ -135,6 +139,9 @@ pub trait DiskFile: FileSource {
 
     /// When its bytes were changed last, in milliseconds since 1970.
     fn modified_ms(&self) -> io::Result<i64>;
+
+    /// Says that they were changed at this time. Not durable, and of no use where a crash must not undo it.
+    fn set_modified_ms(&self, ms: i64) -> io::Result<()>;
 
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use millrace_base::FileSource;
 use millrace_base::limits::KIB;
@@ -95,7 +95,7 @@ impl Disk for RealDisk {
 fn options(mode: OpenMode) -> OpenOptions {
     let mut options = OpenOptions::new();
     // What is stored is its user's alone.
-    options.read(true).write(true).create_new(mode.create_new).create(mode.create).mode(0o600);
+    options.read(true).write(!mode.read_only).create_new(mode.create_new).create(mode.create).mode(0o600);
     options
 }
 
@@ -212,5 +212,10 @@ impl DiskFile for RealFile {
         let modified = self.cached.metadata()?.modified()?;
         let since_1970 = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Ok(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn set_modified_ms(&self, ms: i64) -> io::Result<()> {
+        let since_1970 = Duration::from_millis(u64::try_from(ms).unwrap_or_default());
+        self.cached.set_modified(SystemTime::UNIX_EPOCH + since_1970)
     }
 }

@@ -6,10 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use millrace_disk::sim::SimDisk;
-use millrace_disk::{Disk, OpenMode, RealDisk, replace};
+use millrace_disk::{Disk, OpenMode, RealDisk, make_dir, read, replace};
 
-const NEW: OpenMode = OpenMode { create_new: true, create: false, direct: false, durable: false };
-const OLD: OpenMode = OpenMode { create_new: false, create: false, direct: false, durable: false };
+const NEW: OpenMode =
+    OpenMode { create_new: true, create: false, direct: false, durable: false, read_only: false };
+const OLD: OpenMode =
+    OpenMode { create_new: false, create: false, direct: false, durable: false, read_only: false };
 
 /// Runs `check` on an empty directory of each disk.
 fn on_every_disk(check: impl Fn(&dyn Disk, &Path)) {
@@ -53,6 +55,22 @@ fn bytes_are_read_where_they_were_written() {
         assert_eq!(file.modified_ms().unwrap(), modified_ms, "it is the file's");
         file.write_all_at(&[b"x"], 0).unwrap();
         assert!(again.modified_ms().unwrap() >= modified_ms);
+        file.set_modified_ms(1_234_567).unwrap();
+        assert_eq!(again.modified_ms().unwrap(), 1_234_567);
+    });
+}
+
+#[test]
+fn a_file_that_is_opened_for_reading_only_takes_no_write() {
+    on_every_disk(|disk, dir| {
+        let path = dir.join("a");
+        disk.open(&path, NEW).unwrap().write_all_at(&[b"kept"], 0).unwrap();
+        let file = disk.open(&path, OpenMode { read_only: true, ..OLD }).unwrap();
+        assert!(file.write_all_at(&[b"x"], 0).is_err());
+        assert!(file.truncate(1).is_err());
+        assert!(file.allocate(100).is_err());
+        assert_eq!(read(disk, &path).unwrap(), b"kept");
+        assert_eq!(read(disk, &dir.join("b")).unwrap_err().kind(), ErrorKind::NotFound);
     });
 }
 
@@ -128,8 +146,44 @@ fn a_lock_is_held_by_one_until_it_is_dropped() {
         let held = disk.lock(&path).unwrap();
         assert_eq!(disk.lock(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
         drop(held);
-        disk.lock(&path).unwrap();
+        let _held = disk.lock(&path).unwrap();
+        disk.lock(&dir.join("another")).unwrap();
     });
+}
+
+#[test]
+fn a_directory_that_was_made_durably_is_there_after_a_crash_at_any_operation() {
+    on_every_disk(|disk, dir| {
+        for _ in 0..2 {
+            make_dir(disk, &dir.join("d/e/f")).unwrap();
+            assert_eq!(disk.list(&dir.join("d/e/f")).unwrap(), []);
+        }
+    });
+    let dir = Path::new("/d/e/f");
+    for seed in 0..50 {
+        for operation in 0..6 {
+            // The power goes, or the process ends and starts again before the power goes.
+            for ends_before in [false, true] {
+                let disk = SimDisk::new(seed);
+                if ends_before {
+                    disk.fail_at(operation);
+                } else {
+                    disk.crash_at(operation);
+                }
+                assert!(make_dir(&disk, dir).is_err(), "there are six operations");
+                if ends_before {
+                    make_dir(&disk, dir).unwrap();
+                }
+                disk.crash();
+                disk.restart();
+                assert!(!ends_before || disk.list(dir).is_ok(), "seed {seed}, operation {operation}");
+                make_dir(&disk, dir).unwrap();
+                disk.crash();
+                disk.restart();
+                disk.list(dir).unwrap();
+            }
+        }
+    }
 }
 
 /// A disk with one synced file, `a`, and what `change` did to it, after the power was lost.

@@ -96,6 +96,10 @@ impl SimFile {
         if state.life == self.life { Ok(state) } else { Err(power_lost()) }
     }
 
+    fn check_writable(&self) -> io::Result<()> {
+        if self.mode.read_only { Err(io::Error::from_raw_os_error(libc::EBADF)) } else { Ok(()) }
+    }
+
     /// Direct I/O refuses what is not aligned.
     fn check_alignment(&self, pieces: &[&[u8]], position: u64) -> io::Result<()> {
         let aligned = |value: usize| value.is_multiple_of(IO_ALIGNMENT);
@@ -120,6 +124,7 @@ impl FileSource for SimFile {
 
 impl DiskFile for SimFile {
     fn write_all_at(&self, pieces: &[&[u8]], position: u64) -> io::Result<()> {
+        self.check_writable()?;
         self.check_alignment(pieces, position)?;
         let mut bytes = pieces.concat();
         let position = position as usize;
@@ -162,6 +167,7 @@ impl DiskFile for SimFile {
 
     fn truncate(&self, len: u64) -> io::Result<()> {
         let mut state = self.state()?;
+        self.check_writable()?;
         let fate = state.begin("truncate", &self.path, len)?;
         let modified_ms = state.operations as i64;
         let inode = state.inode(self.inode)?;
@@ -172,6 +178,7 @@ impl DiskFile for SimFile {
 
     fn allocate(&self, len: u64) -> io::Result<()> {
         let mut state = self.state()?;
+        self.check_writable()?;
         let fate = state.begin("allocate", &self.path, len)?;
         let room = state.room_for(self.inode, len as usize)?;
         let inode = state.inode(self.inode)?;
@@ -185,5 +192,13 @@ impl DiskFile for SimFile {
 
     fn modified_ms(&self) -> io::Result<i64> {
         Ok(self.state()?.inode(self.inode)?.modified_ms)
+    }
+
+    fn set_modified_ms(&self, ms: i64) -> io::Result<()> {
+        let mut state = self.state()?;
+        self.check_writable()?;
+        let fate = state.begin("set_modified", &self.path, ms as u64)?;
+        state.inode(self.inode)?.modified_ms = ms;
+        fate.finish(())
     }
 }

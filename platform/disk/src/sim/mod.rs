@@ -12,7 +12,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -46,7 +46,7 @@ struct State {
     shortage: Option<(Shortage, Range<u64>)>,
     crashed: bool,
     capacity_bytes: Option<u64>,
-    lock: Weak<()>,
+    locks: BTreeMap<PathBuf, Weak<()>>,
 }
 
 /// What there is too little of, for a while.
@@ -108,7 +108,7 @@ impl SimDisk {
             shortage: None,
             crashed: false,
             capacity_bytes: None,
-            lock: Weak::new(),
+            locks: BTreeMap::new(),
         };
         Self { state: Arc::new(Mutex::new(state)) }
     }
@@ -176,7 +176,7 @@ impl SimDisk {
         state.crash_at = None;
         state.fail_at = None;
         state.shortage = None;
-        state.lock = Weak::new();
+        state.locks.clear();
         state.tree.lose_power(&mut state.random);
         for inode in state.inodes.values_mut() {
             inode.lose_power(&mut state.random);
@@ -349,14 +349,14 @@ impl Disk for SimDisk {
         fate.finish(())
     }
 
-    fn lock(&self, _path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
         let mut state = self.state.lock();
         state.check_power()?;
-        if state.lock.strong_count() > 0 {
+        if state.locks.get(path).is_some_and(|held| held.strong_count() > 0) {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "simulated"));
         }
         let guard = Arc::new(());
-        state.lock = Arc::downgrade(&guard);
+        state.locks.insert(path.to_owned(), Arc::downgrade(&guard));
         Ok(Box::new(guard))
     }
 
