@@ -5,7 +5,7 @@ use std::time::Duration;
 use millrace_base::BrokerId;
 
 use crate::outcome::Rejection;
-use crate::raft::node::NodeError;
+use crate::raft::errors::NodeError;
 use crate::raft::proposer::ProposeError;
 
 /// How long [`Metadata::submit`](crate::Metadata::submit) looks for a leader and waits for its answer.

@@ -26,6 +26,7 @@ mod peer_form;
 pub mod placement;
 mod raft;
 mod shards;
+mod threading;
 pub mod topic_name;
 
 pub use command::{
@@ -39,4 +40,5 @@ pub use metadata::Metadata;
 pub use network::{NoPeers, PeerError, PeerNetwork, RaftRpc};
 pub use options::{MetadataOptions, RaftTuning, VoterSet};
 pub use outcome::{Outcome, Rejection};
-pub use raft::node::NodeError;
+pub use raft::errors::NodeError;
+pub use threading::Threading;

@@ -41,9 +41,7 @@ impl Metadata {
     /// broker's answers ([`Self::handle_peer`]) for it: see [`Self::ready`].
     pub async fn start(options: MetadataOptions, network: Arc<dyn PeerNetwork>) -> Result<Self, StartError> {
         let me = options.registration.id;
-        let node =
-            Node::open(&options.dir, me, options.tuning, Arc::clone(&network), Arc::clone(&options.reserve))
-                .await?;
+        let node = Node::open(&options, Arc::clone(&network)).await?;
         if options.voters.contains(me) && !node.is_initialized().await? {
             node.initialize(options.voters.ids()).await?;
         }

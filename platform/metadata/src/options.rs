@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use millrace_base::BrokerId;
-use millrace_disk::Reserve;
+use millrace_disk::{Disk, RealDisk, Reserve};
 
 use crate::command::BrokerRegistration;
+use crate::threading::Threading;
 
 /// Brokers that vote on the metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +62,10 @@ impl Default for RaftTuning {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct MetadataOptions {
+    /// Where `dir` is.
+    pub disk: Arc<dyn Disk>,
     /// A directory of its own, created if missing.
     pub dir: PathBuf,
     /// The name that the cluster must have, or is given if it is new; `None` takes what it has or makes one up.
@@ -75,19 +78,22 @@ pub struct MetadataOptions {
     /// What may be given up so that the metadata can be written on a full disk.
     pub reserve: Arc<Reserve>,
     pub tuning: RaftTuning,
+    pub threading: Threading,
 }
 
 impl MetadataOptions {
-    /// A cluster of one, with a name of its own making.
+    /// A cluster of one on the system's disk, with a name of its own making.
     pub fn single(dir: PathBuf, registration: BrokerRegistration) -> Self {
         let voters = VoterSet::single(registration.id);
         Self {
+            disk: Arc::new(RealDisk),
             dir,
             cluster_id: None,
             registration,
             voters,
             reserve: Reserve::none(),
             tuning: RaftTuning::default(),
+            threading: Threading::default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One record of the input, and its headers.
 
-use crate::varint::take_bytes;
+use crate::batch::take_bytes;
+use crate::draft::Draft;
 
 /// A record of the input: a view into the batch it came in.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +81,12 @@ impl<'a> Record<'a> {
     /// The same as [`Self::header`], as text.
     pub fn header_str(&self, name: &str) -> Option<&'a str> {
         str::from_utf8(self.header(name)?).ok()
+    }
+
+    /// A record to send that is like this one but for what is set on it.
+    #[inline]
+    pub const fn draft(&self) -> Draft<'a> {
+        Draft::of(self)
     }
 }
 

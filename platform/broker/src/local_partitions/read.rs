@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millrace_base::{Offset, Payload, Piece};
-use millrace_coordinator::ReadFailure;
 use millrace_log::{LogError, ReadError};
 use millrace_protocol::batch::{Batch, BatchHeader, HEADER_LEN};
 
-use super::bounds_of;
+use super::{Bounds, ReadFailure};
 use crate::partition::{Partition, Room, Source};
 
 pub(super) async fn read(
@@ -30,7 +29,7 @@ fn read_from(
     max_bytes: usize,
     source: Source,
 ) -> Result<Option<Vec<Batch>>, ReadFailure> {
-    let bounds = bounds_of(partition);
+    let bounds = Bounds::of(partition);
     if from < bounds.start || from > partition.log().log_end_offset() {
         return Err(ReadFailure::OutOfRange { offset: from, bounds });
     }
@@ -41,7 +40,7 @@ fn read_from(
     let payload = partition.read_records(from, bounds.end, room, source).map_err(|error| match error {
         // Retention was quicker.
         ReadError::OutOfRange { offset, .. } => {
-            ReadFailure::OutOfRange { offset, bounds: bounds_of(partition) }
+            ReadFailure::OutOfRange { offset, bounds: Bounds::of(partition) }
         }
         error => ReadFailure::Storage(error.to_string()),
     })?;

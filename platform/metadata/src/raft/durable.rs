@@ -13,6 +13,7 @@
 use std::io;
 use std::path::Path;
 
+use millrace_disk::Disk;
 use millrace_protocol::crc::crc32c;
 
 const HEADER_LEN: usize = 24;
@@ -47,8 +48,8 @@ pub(crate) fn open_sealed(magic: [u8; 8], version: u32, sealed: &[u8]) -> Result
 }
 
 /// The file's contents, `None` if there is no such file.
-pub(crate) fn read_if_exists(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
+pub(crate) fn read_if_exists(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match millrace_disk::read(disk, path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

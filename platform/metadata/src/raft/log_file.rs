@@ -38,7 +38,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use millrace_base::TopicId;
 use millrace_disk::{Disk, DiskFile, OpenMode, is_out_of_files, is_passing, replace};
 use millrace_protocol::crc::{crc32c, crc32c_append};
 
@@ -124,7 +123,7 @@ impl LogFile {
         let io = |verb| move |source| LogFileError::Io { verb, path: path.to_owned(), source };
         let file = match disk.open(path, OpenMode::default()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                replace(&**disk, path, &header(node_id, random_salt())).map_err(io("create"))?;
+                replace(&**disk, path, &header(node_id, random_salt(&**disk))).map_err(io("create"))?;
                 disk.open(path, OpenMode::default())
             }
             opened => opened,
@@ -153,8 +152,10 @@ impl LogFile {
                 return Err(LogFileError::Damaged { path: path.to_owned(), position: position as u64 });
             }
             recovered.torn_bytes = (bytes.len() - position) as u64;
-            file.truncate(position as u64).and_then(|()| file.sync()).map_err(io("cut the torn tail of"))?;
+            file.truncate(position as u64).map_err(io("cut the torn tail of"))?;
         }
+        // What was read may be on its way to the disk still, from a process that has ended before its sync.
+        file.sync().map_err(io("sync"))?;
         let log = Self {
             disk: Arc::clone(disk),
             path: path.to_owned(),
@@ -198,7 +199,7 @@ impl LogFile {
     pub(crate) fn rewrite(&mut self, records: &[Record]) -> io::Result<()> {
         self.check_sound()?;
         let new_path = self.path.with_extension("log.new");
-        let salt = random_salt();
+        let salt = random_salt(&*self.disk);
         let mut bytes = header(self.node_id, salt).to_vec();
         bytes.extend(encode_frame(records, salt, 1)?);
         let made = || {
@@ -238,8 +239,8 @@ impl LogFile {
     }
 }
 
-fn random_salt() -> Salt {
-    *TopicId::random().0.as_bytes()
+fn random_salt(disk: &dyn Disk) -> Salt {
+    disk.entropy().to_le_bytes()
 }
 
 fn header(node_id: u64, salt: Salt) -> [u8; HEADER_LEN] {

@@ -1,43 +1,35 @@
-//! openraft's log storage over [`LogFile`]: entries in memory, every write in order on one thread.
+//! openraft's log storage over [`LogFile`]: entries in memory, writes in order by [`LogWriter`].
 //!
 //! The log is short (what snapshots cover is purged), so its entries are kept in memory, where they are read.
-//! Writing and syncing blocks, hence a thread of its own, which sleeps while there is nothing to write. It
-//! takes one operation after the other; openraft's rule that writes of votes and entries are never reordered
-//! holds by that.
 //!
 //! Beside the log stand the files `vote` (replaced atomically and synced) and `committed` (a hint of how far
 //! entries may be applied at a start; neither synced nor trusted beyond the log's end).
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::RangeBounds;
-use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc;
-use std::thread::JoinHandle;
 
-use millrace_disk::{Disk, replace};
+use millrace_disk::Disk;
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{AnyError, LogState, OptionalSend, RaftLogReader, StorageIOError};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 
 use super::codec::{EntryError, decode_entry, encode_entry, entry_id, log_id};
 use super::durable::{open_sealed, read_if_exists, seal};
 use super::log_file::{LogFile, LogFileError, Record};
+use super::log_state::State;
+use super::log_writer::{LogThread, LogWriter, Worker, Write};
 use super::patience::Patience;
-use super::{Entry, LogId, StorageError, TypeConfig, Vote};
+use super::{DirectoryLock, Entry, LogId, StorageError, TypeConfig, Vote};
+use crate::threading::Threading;
 
 const VOTE_MAGIC: [u8; 8] = *b"MRVOTE\0\0";
 const VOTE_VERSION: u32 = 1;
 const COMMITTED_MAGIC: [u8; 8] = *b"MRCOMMIT";
 const COMMITTED_VERSION: u32 = 1;
 
-/// Dead bytes from which the file is rewritten, if they also outweigh the living.
-const REWRITE_DEAD_BYTES_MIN: u64 = 1 << 20;
 /// What one message to a follower carries at most, unless a single entry is larger.
 const READ_BYTES_MAX: usize = 4 << 20;
 
@@ -54,48 +46,13 @@ pub enum LogStoreError {
     Thread(io::Error),
 }
 
-/// What is on disk, and what is on its way there.
-#[derive(Default)]
-struct State {
-    entries: BTreeMap<u64, (Entry, usize)>,
-    entry_bytes: u64,
-    purged: Option<LogId>,
-    vote: Option<Vote>,
-    committed: Option<LogId>,
-}
-
-impl State {
-    fn insert(&mut self, entry: Entry, bytes: usize) {
-        self.entry_bytes += bytes as u64;
-        if let Some((_, before)) = self.entries.insert(entry.log_id.index, (entry, bytes)) {
-            self.entry_bytes -= before as u64;
-        }
-    }
-
-    fn truncate(&mut self, from: u64) {
-        let dropped = self.entries.split_off(&from);
-        self.entry_bytes -= dropped.values().map(|(_, bytes)| *bytes as u64).sum::<u64>();
-    }
-
-    fn purge(&mut self, upto: LogId) {
-        let kept = self.entries.split_off(&(upto.index + 1));
-        let dropped = std::mem::replace(&mut self.entries, kept);
-        self.entry_bytes -= dropped.values().map(|(_, bytes)| *bytes as u64).sum::<u64>();
-        self.purged = self.purged.max(Some(upto));
-    }
-
-    fn last(&self) -> Option<LogId> {
-        self.entries.last_key_value().map(|(_, (entry, _))| entry.log_id).or(self.purged)
-    }
-}
-
 /// Reads entries; there is one for every follower.
 #[derive(Clone)]
 pub(super) struct LogReader(Arc<Mutex<State>>);
 
 pub(super) struct LogStore {
     state: Arc<Mutex<State>>,
-    writer: mpsc::Sender<Op>,
+    writer: LogWriter,
 }
 
 /// Tells how many bytes of entries the log holds.
@@ -107,30 +64,31 @@ impl LogSize {
     }
 }
 
-/// One write. The thread does them in the order they were sent.
-enum Op {
-    Append { records: Vec<Record>, flushed: LogFlushed<TypeConfig> },
-    Write { records: Vec<Record>, done: oneshot::Sender<io::Result<()>> },
-    Vote { sealed: Vec<u8>, done: oneshot::Sender<io::Result<()>> },
-    Committed { sealed: Vec<u8> },
+/// Where the log is, and how it is written.
+pub(super) struct LogPlace<'a> {
+    pub(super) disk: &'a Arc<dyn Disk>,
+    pub(super) dir: &'a Path,
+    pub(super) node_id: u64,
+    pub(super) threading: Threading,
+    pub(super) patience: Patience,
+    /// Dead bytes from which the file is rewritten, if they also outweigh the living.
+    pub(super) rewrite_dead_bytes_min: u64,
 }
 
 impl LogStore {
-    /// Recovers the log in `dir`. The thread ends, and lets go of `lock`, when the store is dropped.
+    /// Recovers the log. A thread ends, and lets go of `lock`, when the store is dropped.
     pub(super) fn open(
-        disk: Arc<dyn Disk>,
-        dir: &Path,
-        node_id: u64,
-        patience: Patience,
-        lock: Arc<File>,
-    ) -> Result<(Self, LogSize, JoinHandle<()>), LogStoreError> {
-        let vote = read_vote(dir)?;
+        place: LogPlace<'_>,
+        lock: DirectoryLock,
+    ) -> Result<(Self, LogSize, LogThread), LogStoreError> {
+        let LogPlace { disk, dir, node_id, threading, patience, rewrite_dead_bytes_min } = place;
+        let vote = read_vote(&**disk, dir)?;
         let log_path = dir.join("raft.log");
-        if vote.is_some() && !log_path.exists() {
+        if vote.is_some() && !is_there(&**disk, dir, "raft.log")? {
             let reason = "the vote is there, the log is not".to_owned();
             return Err(LogFileError::Foreign { path: log_path, reason }.into());
         }
-        let (file, recovered) = LogFile::open(&disk, &log_path, node_id)?;
+        let (file, recovered) = LogFile::open(disk, &log_path, node_id)?;
         if recovered.torn_bytes > 0 {
             tracing::warn!(bytes = recovered.torn_bytes, "cut an unfinished write off the metadata log");
         }
@@ -144,104 +102,39 @@ impl LogStore {
                 Record::Purge { upto } => state.purge(log_id(upto)),
             }
         }
-        state.committed = read_committed(dir).min(state.last());
+        state.committed = read_committed(&**disk, dir).min(state.last());
 
         let state = Arc::new(Mutex::new(state));
-        let (sender, ops) = mpsc::channel();
-        let (dir, state_of_writer) = (dir.to_owned(), Arc::clone(&state));
-        let writer = Writer { disk, dir, file, state: state_of_writer, patience, _lock: lock };
-        let thread = std::thread::Builder::new()
-            .name("metadata-log".into())
-            .spawn(move || writer.run(&ops))
-            .map_err(LogStoreError::Thread)?;
-        Ok((Self { state: Arc::clone(&state), writer: sender }, LogSize(state), thread))
+        let worker = Worker {
+            disk: Arc::clone(disk),
+            dir: dir.to_owned(),
+            file,
+            state: Arc::clone(&state),
+            patience,
+            rewrite_dead_bytes_min,
+            _lock: lock,
+        };
+        let (writer, thread) = LogWriter::start(worker, threading).map_err(LogStoreError::Thread)?;
+        Ok((Self { state: Arc::clone(&state), writer }, LogSize(state), thread))
     }
 
     /// Index of the last entry that only a snapshot can bring back.
     pub(super) fn purged_index(&self) -> Option<u64> {
         self.state.lock().purged.map(|id| id.index)
     }
-
-    async fn write(&self, op: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Op) -> io::Result<()> {
-        let (done, written) = oneshot::channel();
-        self.writer.send(op(done)).map_err(|_| thread_gone())?;
-        written.await.map_err(|_| thread_gone())?
-    }
 }
 
-fn thread_gone() -> io::Error {
-    io::Error::other("the thread of the metadata log has ended")
-}
-
-struct Writer {
-    disk: Arc<dyn Disk>,
-    dir: PathBuf,
-    file: LogFile,
-    state: Arc<Mutex<State>>,
-    patience: Patience,
-    _lock: Arc<File>,
-}
-
-impl Writer {
-    fn run(mut self, ops: &mpsc::Receiver<Op>) {
-        let vote_path = self.dir.join("vote");
-        while let Ok(op) = ops.recv() {
-            match op {
-                Op::Append { records, flushed } => flushed.log_io_completed(self.append(&records)),
-                Op::Write { records, done } => {
-                    let written = self.append(&records);
-                    // What is dead only takes space; if the rewriting broke the file, the next write says so.
-                    if let Err(error) = self.rewrite_if_mostly_dead() {
-                        tracing::warn!(%error, "could not drop purged entries from the metadata log");
-                    }
-                    let _ = done.send(written);
-                }
-                Op::Vote { sealed, done } => {
-                    let write = || replace(&*self.disk, &vote_path, &sealed);
-                    let _ = done.send(self.patience.write("write the metadata's vote", write));
-                }
-                Op::Committed { sealed } => {
-                    if let Err(error) = self.write_committed(&sealed) {
-                        tracing::warn!(%error, "could not write the metadata's commit hint");
-                    }
-                }
-            }
-        }
-    }
-
-    fn append(&mut self, records: &[Record]) -> io::Result<()> {
-        self.patience.write("write the metadata's log", || self.file.append(records))
-    }
-
-    /// The state may be ahead of this operation; what follows then writes the same once more, which replays
-    /// to the same state.
-    fn rewrite_if_mostly_dead(&mut self) -> io::Result<()> {
-        let records = {
-            let state = self.state.lock();
-            let dead = self.file.len_bytes().saturating_sub(state.entry_bytes);
-            if dead < REWRITE_DEAD_BYTES_MIN.max(state.entry_bytes) {
-                return Ok(());
-            }
-            let purged = state.purged.iter().map(|id| Ok(Record::Purge { upto: entry_id(id) }));
-            let entries = state.entries.values().map(|(entry, _)| encode_entry(entry));
-            purged.chain(entries).collect::<Result<Vec<_>, serde_json::Error>>()?
-        };
-        self.file.rewrite(&records)
-    }
-
-    /// In place and unsynced: a torn hint fails its checksum and is as good as none.
-    fn write_committed(&self, sealed: &[u8]) -> io::Result<()> {
-        let path = self.dir.join("committed");
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-        file.write_all_at(sealed, 0)
-    }
+fn is_there(disk: &dyn Disk, dir: &Path, name: &str) -> Result<bool, LogFileError> {
+    let entries =
+        disk.list(dir).map_err(|source| LogFileError::Io { verb: "list", path: dir.to_owned(), source })?;
+    Ok(entries.iter().any(|entry| entry.name == name))
 }
 
 /// Body of the vote file: term u64, node id u64, whether a majority confirmed it u8; little-endian.
-fn read_vote(dir: &Path) -> Result<Option<Vote>, LogStoreError> {
+fn read_vote(disk: &dyn Disk, dir: &Path) -> Result<Option<Vote>, LogStoreError> {
     let path = dir.join("vote");
     let refuse = |reason: String| LogStoreError::Vote(format!("{}: {reason}", path.display()));
-    let Some(sealed) = read_if_exists(&path).map_err(|error| refuse(error.to_string()))? else {
+    let Some(sealed) = read_if_exists(disk, &path).map_err(|error| refuse(error.to_string()))? else {
         return Ok(None);
     };
     let body = open_sealed(VOTE_MAGIC, VOTE_VERSION, &sealed).map_err(refuse)?;
@@ -263,8 +156,8 @@ fn seal_vote(vote: &Vote) -> Vec<u8> {
 
 /// Body of the hint: term, leader's node id, index, each u64 little-endian. Whatever is wrong with it, there
 /// is then no hint.
-fn read_committed(dir: &Path) -> Option<LogId> {
-    let sealed = read_if_exists(&dir.join("committed")).ok()??;
+fn read_committed(disk: &dyn Disk, dir: &Path) -> Option<LogId> {
+    let sealed = read_if_exists(disk, &dir.join("committed")).ok()??;
     let body = open_sealed(COMMITTED_MAGIC, COMMITTED_VERSION, &sealed).ok()?;
     let number = |at: usize| Some(u64::from_le_bytes(body.get(at..at + 8)?.try_into().ok()?));
     let id = super::log_file::EntryId { term: number(0)?, leader: number(8)?, index: number(16)? };
@@ -277,31 +170,16 @@ fn seal_committed(id: &LogId) -> Vec<u8> {
     seal(COMMITTED_MAGIC, COMMITTED_VERSION, &body)
 }
 
-fn entries_in(state: &State, range: impl RangeBounds<u64>, bytes_max: usize) -> Vec<Entry> {
-    let mut bytes = 0;
-    let mut entries = Vec::new();
-    for (entry, len) in
-        state.entries.range((range.start_bound().cloned(), range.end_bound().cloned())).map(|(_, e)| e)
-    {
-        bytes += len;
-        if bytes > bytes_max && !entries.is_empty() {
-            break;
-        }
-        entries.push(entry.clone());
-    }
-    entries
-}
-
 impl RaftLogReader<TypeConfig> for LogReader {
     async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
         range: R,
     ) -> Result<Vec<Entry>, StorageError> {
-        Ok(entries_in(&self.0.lock(), range, usize::MAX))
+        Ok(self.0.lock().entries_in(range, usize::MAX))
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, StorageError> {
-        Ok(entries_in(&self.0.lock(), start..end, READ_BYTES_MAX))
+        Ok(self.0.lock().entries_in(start..end, READ_BYTES_MAX))
     }
 }
 
@@ -310,7 +188,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
         &mut self,
         range: R,
     ) -> Result<Vec<Entry>, StorageError> {
-        Ok(entries_in(&self.state.lock(), range, usize::MAX))
+        Ok(self.state.lock().entries_in(range, usize::MAX))
     }
 }
 
@@ -327,8 +205,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
-        let sealed = seal_vote(vote);
-        let written = self.write(|done| Op::Vote { sealed, done }).await;
+        let written = self.writer.write(Write::Vote(seal_vote(vote))).await;
         written.map_err(|error| StorageIOError::write_vote(AnyError::new(&error)))?;
         self.state.lock().vote = Some(*vote);
         Ok(())
@@ -341,9 +218,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
         self.state.lock().committed = committed;
         if let Some(id) = committed {
-            let op = Op::Committed { sealed: seal_committed(&id) };
-            let sent = self.writer.send(op).map_err(|_| thread_gone());
-            sent.map_err(|error| StorageIOError::write_logs(AnyError::new(&error)))?;
+            let begun = self.writer.begin(Write::Committed(seal_committed(&id)), None).await;
+            begun.map_err(|error| StorageIOError::write_logs(AnyError::new(&error)))?;
         }
         Ok(())
     }
@@ -367,21 +243,19 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 state.insert(entry, payload.len());
             }
         }
-        let sent = self.writer.send(Op::Append { records, flushed: callback }).map_err(|_| thread_gone());
-        Ok(sent.map_err(|error| StorageIOError::write_logs(AnyError::new(&error)))?)
+        let begun = self.writer.begin(Write::Entries(records), Some(callback)).await;
+        Ok(begun.map_err(|error| StorageIOError::write_logs(AnyError::new(&error)))?)
     }
 
     async fn truncate(&mut self, id: LogId) -> Result<(), StorageError> {
         self.state.lock().truncate(id.index);
-        let records = vec![Record::Truncate { from: id.index }];
-        let written = self.write(|done| Op::Write { records, done }).await;
+        let written = self.writer.write(Write::Note(Record::Truncate { from: id.index })).await;
         Ok(written.map_err(|error| StorageIOError::write_logs(AnyError::new(&error)))?)
     }
 
     async fn purge(&mut self, id: LogId) -> Result<(), StorageError> {
         self.state.lock().purge(id);
-        let records = vec![Record::Purge { upto: entry_id(&id) }];
-        let written = self.write(|done| Op::Write { records, done }).await;
+        let written = self.writer.write(Write::Note(Record::Purge { upto: entry_id(&id) })).await;
         Ok(written.map_err(|error| StorageIOError::write_logs(AnyError::new(&error)))?)
     }
 }

@@ -1,25 +1,33 @@
 //! Raft: openraft with our storage and our network port; the rest of the crate sees [`node::Node`], and what it
 //! answers.
 //!
-//! `log_file` owns the log's bytes, `log_store` gives them to openraft, `state_machine` applies entries and
-//! keeps snapshots, `network` carries openraft's messages over [`crate::PeerNetwork`], `node` ties them
+//! `log_file` owns the log's bytes, `log_writer` writes them, `log_store` gives them to openraft, `state_machine` applies
+//! entries and keeps snapshots, `storage` opens them together, `network` carries openraft's messages over [`crate::PeerNetwork`], `node` ties them
 //! together. All openraft types end here.
 
 mod codec;
 mod durable;
+pub(crate) mod errors;
 mod log_file;
+mod log_state;
 mod log_store;
+mod log_writer;
 mod network;
 pub(crate) mod node;
 mod patience;
 pub(crate) mod proposer;
 mod snapshot_file;
 mod state_machine;
+pub(crate) mod storage;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod crash_tests;
 
+use std::any::Any;
 use std::io::Cursor;
+use std::sync::Arc;
 
 use millrace_base::BrokerId;
 
@@ -37,6 +45,9 @@ openraft::declare_raft_types!(
         SnapshotData = Cursor<Vec<u8>>,
         AsyncRuntime = openraft::TokioRuntime,
 );
+
+/// Of a node's directory, held as long as anything may be written there.
+type DirectoryLock = Arc<dyn Any + Send + Sync>;
 
 type Entry = openraft::Entry<TypeConfig>;
 type LogId = openraft::LogId<NodeId>;

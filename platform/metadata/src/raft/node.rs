@@ -1,17 +1,12 @@
 //! One Raft node: opens its files, proposes commands, answers peers. Without knowledge of what commands mean.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_base::BrokerId;
-use millrace_disk::{RealDisk, Reserve};
 use openraft::error::{Fatal, InitializeError, RaftError};
 use openraft::{Config, EmptyNode, Raft, SnapshotPolicy};
 use parking_lot::Mutex;
@@ -21,18 +16,20 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::codec::EntryError;
-use super::log_file::LogFileError;
-use super::log_store::{LogSize, LogStore, LogStoreError};
+use super::errors::NodeError;
+use super::log_store::LogSize;
+use super::log_writer::LogThread;
 use super::network::{Connections, decode_snapshot};
 use super::patience::{Patience, Stall};
 use super::proposer::{self, Applied, Pending, ProposeError};
-use super::state_machine::{Files, Published, StateMachine, StateMachineError};
-use super::{NodeId, TypeConfig, broker_id, node_id};
+use super::state_machine::{Files, Published};
+use super::storage::{Place, REWRITE_DEAD_BYTES_MIN, Storage};
+use super::{DirectoryLock, NodeId, TypeConfig, broker_id, node_id};
 use crate::command::Command;
 use crate::network::{PeerNetwork, RaftRpc};
-use crate::options::RaftTuning;
+use crate::options::{MetadataOptions, RaftTuning};
 use crate::peer_form::{PeerFormError, Reply, decode, encode};
+use crate::threading::Threading;
 
 /// Bytes of log entries from which a snapshot is made although they are few.
 const LOG_BYTES_MAX: u64 = 32 << 20;
@@ -45,51 +42,19 @@ const STALL_BORNE: Duration = Duration::from_secs(2);
 /// Commands that wait for the one in flight; more wait in `submit`.
 const PROPOSALS_WAITING: usize = 1024;
 
-/// A node that cannot start or go on.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    #[error("{verb} {path}: {source}", path = path.display())]
-    Directory { verb: &'static str, path: PathBuf, source: io::Error },
-    #[error("{path} is in use by another process", path = path.display())]
-    Locked { path: PathBuf },
-    #[error(transparent)]
-    LogFile(#[from] LogFileError),
-    #[error(transparent)]
-    Entry(#[from] EntryError),
-    #[error(transparent)]
-    Snapshot(#[from] StateMachineError),
-    #[error(
-        "{path} is missing, or older than the log that continues it: restore it from a backup, or remove this \
-         broker from the voters, empty the directory and let it join again",
-        path = path.display()
-    )]
-    SnapshotMissing { path: PathBuf },
-    #[error("{0}")]
-    Other(String),
-}
-
-impl From<LogStoreError> for NodeError {
-    fn from(error: LogStoreError) -> Self {
-        match error {
-            LogStoreError::File(error) => Self::LogFile(error),
-            LogStoreError::Entry(error) => Self::Entry(error),
-            other => Self::Other(other.to_string()),
-        }
-    }
-}
-
 pub(crate) struct Node {
     raft: Raft<TypeConfig>,
     proposals: mpsc::Sender<Pending>,
     pub(crate) published: Published,
     tasks: Vec<AbortHandle>,
-    log_thread: Mutex<Option<JoinHandle<()>>>,
+    threading: Threading,
+    log_thread: Mutex<LogThread>,
     files: Files,
     /// Of votes and the log.
     patience: Patience,
     snapshot_patience: Patience,
     /// Of the directory, while anything may still be written there.
-    lock: Mutex<Option<Arc<File>>>,
+    lock: Mutex<Option<DirectoryLock>>,
     runtime: tokio::runtime::Handle,
     stopped: AtomicBool,
 }
@@ -100,9 +65,10 @@ impl Drop for Node {
         if !self.stopped.swap(true, Ordering::AcqRel) {
             self.stop_waiting();
             let (raft, files, lock) = (self.raft.clone(), self.files.clone(), self.lock.lock().take());
+            let threading = self.threading;
             self.runtime.spawn(async move {
                 let _ = raft.shutdown().await;
-                let _ = tokio::task::spawn_blocking(move || files.close()).await;
+                let _ = threading.run(move || files.close()).await;
                 drop(lock);
             });
         }
@@ -111,23 +77,25 @@ impl Drop for Node {
 
 impl Node {
     pub(crate) async fn open(
-        dir: &Path,
-        id: BrokerId,
-        tuning: RaftTuning,
+        options: &MetadataOptions,
         network: Arc<dyn PeerNetwork>,
-        reserve: Arc<Reserve>,
     ) -> Result<Self, NodeError> {
+        let id = options.registration.id;
         let id = node_id(id).ok_or_else(|| NodeError::Other(format!("broker id {id} is negative")))?;
-        let lock = Arc::new(lock_directory(dir)?);
-        let (patience, snapshot_patience) = (Patience::new(Arc::clone(&reserve)), Patience::new(reserve));
-        let disk = Arc::new(RealDisk);
-        let (log, size, log_thread) = LogStore::open(disk, dir, id, patience.clone(), Arc::clone(&lock))?;
-        let (state_machine, published) = StateMachine::open(dir.to_owned(), snapshot_patience.clone())?;
-        let files = state_machine.files();
-        if log.purged_index() > state_machine.applied_index() {
-            return Err(NodeError::SnapshotMissing { path: dir.join("snapshot") });
-        }
+        let MetadataOptions { tuning, threading, .. } = *options;
+        let place = Place {
+            disk: Arc::clone(&options.disk),
+            dir: options.dir.clone(),
+            node_id: id,
+            reserve: Arc::clone(&options.reserve),
+            threading,
+            rewrite_dead_bytes_min: REWRITE_DEAD_BYTES_MIN,
+        };
         let config = config(tuning)?;
+        let storage = Storage::open(&place)?;
+        let Storage { log, size, log_thread, state_machine, published, patience, snapshot_patience, lock } =
+            storage;
+        let files = state_machine.files();
         let raft = Raft::new(id, config, Connections(network), log, state_machine).await;
         let raft = raft.map_err(|error| NodeError::Other(error.to_string()))?;
 
@@ -139,7 +107,8 @@ impl Node {
             proposals,
             published,
             tasks: vec![proposing.abort_handle(), bounding.abort_handle()],
-            log_thread: Mutex::new(Some(log_thread)),
+            threading,
+            log_thread: Mutex::new(log_thread),
             files,
             patience,
             snapshot_patience,
@@ -312,7 +281,7 @@ impl Node {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
         let files = self.files.clone();
-        let _ = tokio::task::spawn_blocking(move || files.close()).await;
+        let _ = self.threading.run(move || files.close()).await;
         self.lock.lock().take();
     }
 }
@@ -331,19 +300,6 @@ fn config(tuning: RaftTuning) -> Result<Arc<Config>, NodeError> {
         ..Config::default()
     };
     config.validate().map(Arc::new).map_err(|error| NodeError::Other(error.to_string()))
-}
-
-/// Creates the directory and takes its lock, which goes with the returned file.
-fn lock_directory(dir: &Path) -> Result<File, NodeError> {
-    let error = |verb| move |source| NodeError::Directory { verb, path: dir.to_owned(), source };
-    std::fs::create_dir_all(dir).map_err(error("create"))?;
-    let path = dir.join("lock");
-    let lock = File::options().write(true).create(true).truncate(false).open(path).map_err(error("lock"))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => Err(NodeError::Locked { path: dir.to_owned() }),
-        Err(std::fs::TryLockError::Error(source)) => Err(error("lock")(source)),
-    }
 }
 
 /// The snapshot policy counts entries; this counts bytes, of which a few entries can have many.

@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Why a write is being waited for.
 pub(crate) type Stall = Option<Arc<str>>;
 
-/// For the writes of one thread at a time. Clones share one.
+/// For the writes of one kind, of which there is one at a time. Clones share one.
 #[derive(Clone)]
 pub(crate) struct Patience(Arc<Shared>);
 
@@ -39,15 +39,36 @@ impl Patience {
     /// [`Self::stop`] was called. Blocking.
     pub(crate) fn write<T>(&self, what: &str, mut write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         loop {
-            let outcome = self.0.reserve.with_room(Need::Control, &mut write);
-            match &outcome {
-                Err(error) if is_passing(error) => self.begin(what, error),
-                _ => self.end(),
-            }
-            if self.0.stall.borrow().is_none() || !self.pause() {
+            let outcome = self.attempt(what, &mut write);
+            if !passes(&outcome) || !self.pause() {
                 return outcome;
             }
         }
+    }
+
+    /// As [`Self::write`], without blocking between two tries.
+    pub(crate) async fn write_stepped<T>(
+        &self,
+        what: &str,
+        mut write: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            let outcome = self.attempt(what, &mut write);
+            if !passes(&outcome) || *self.0.stopped.lock() {
+                return outcome;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// One try, after which the stall is what it showed.
+    fn attempt<T>(&self, what: &str, write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        let outcome = self.0.reserve.with_room(Need::Control, write);
+        match &outcome {
+            Err(error) if is_passing(error) => self.begin(what, error),
+            _ => self.end(),
+        }
+        outcome
     }
 
     fn begin(&self, what: &str, error: &io::Error) {
@@ -84,6 +105,10 @@ impl Patience {
         *self.0.stopped.lock() = true;
         self.0.stopping.notify_all();
     }
+}
+
+fn passes<T>(outcome: &io::Result<T>) -> bool {
+    outcome.as_ref().is_err_and(is_passing)
 }
 
 #[cfg(test)]

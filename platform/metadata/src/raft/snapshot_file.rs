@@ -11,7 +11,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use millrace_disk::{RealDisk, replace};
+use millrace_disk::{Disk, replace};
 use serde::{Deserialize, Serialize};
 
 use super::codec::{MembershipForm, entry_id, log_id};
@@ -53,7 +53,7 @@ fn from_tuple((term, leader, index): (u64, u64, u64)) -> LogId {
     log_id(EntryId { term, leader, index })
 }
 
-pub(super) fn write(dir: &Path, meta: &SnapshotMeta, image: &[u8]) -> io::Result<()> {
+pub(super) fn write(disk: &dyn Disk, dir: &Path, meta: &SnapshotMeta, image: &[u8]) -> io::Result<()> {
     let description = serde_json::to_vec(&Description {
         id: meta.snapshot_id.clone(),
         last: meta.last_log_id.as_ref().map(to_tuple),
@@ -62,13 +62,16 @@ pub(super) fn write(dir: &Path, meta: &SnapshotMeta, image: &[u8]) -> io::Result
     })?;
     let len = u32::try_from(description.len()).map_err(|_| io::Error::other("a description over 4 GiB"))?;
     let body = [&len.to_le_bytes()[..], &description, image].concat();
-    replace(&RealDisk, &dir.join("snapshot"), &seal(MAGIC, VERSION, &body))
+    replace(disk, &dir.join("snapshot"), &seal(MAGIC, VERSION, &body))
 }
 
 /// The snapshot and the image's bytes.
-pub(super) fn read(dir: &Path) -> Result<Option<(SnapshotMeta, Vec<u8>)>, SnapshotFileError> {
+pub(super) fn read(
+    disk: &dyn Disk,
+    dir: &Path,
+) -> Result<Option<(SnapshotMeta, Vec<u8>)>, SnapshotFileError> {
     let path = dir.join("snapshot");
-    let sealed = match read_if_exists(&path) {
+    let sealed = match read_if_exists(disk, &path) {
         Ok(Some(sealed)) => sealed,
         Ok(None) => return Ok(None),
         Err(source) => return Err(SnapshotFileError::Io { path, source }),
@@ -98,13 +101,15 @@ fn parse(sealed: &[u8]) -> Result<(SnapshotMeta, Vec<u8>), String> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use millrace_disk::RealDisk;
+
     use super::*;
     use crate::raft::Membership;
 
     #[test]
     fn a_snapshot_survives_its_file_and_damage_is_found() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(read(dir.path()).unwrap().is_none());
+        assert!(read(&RealDisk, dir.path()).unwrap().is_none());
         let membership = Membership::new(vec![BTreeSet::from([1, 2])], BTreeSet::from([1, 2, 3]));
         let meta = SnapshotMeta {
             last_log_id: Some(from_tuple((2, 1, 99))),
@@ -112,8 +117,8 @@ mod tests {
             snapshot_id: "2-1-99".into(),
         };
         for image in [&b"an image"[..], b"", b"a later one"] {
-            write(dir.path(), &meta, image).unwrap();
-            assert_eq!(read(dir.path()).unwrap(), Some((meta.clone(), image.to_vec())));
+            write(&RealDisk, dir.path(), &meta, image).unwrap();
+            assert_eq!(read(&RealDisk, dir.path()).unwrap(), Some((meta.clone(), image.to_vec())));
         }
         let path = dir.path().join("snapshot");
         let whole = std::fs::read(&path).unwrap();
@@ -121,9 +126,15 @@ mod tests {
             let mut damaged = whole.clone();
             damaged[at] ^= 1;
             std::fs::write(&path, &damaged).unwrap();
-            assert!(matches!(read(dir.path()), Err(SnapshotFileError::Damaged { .. })), "byte {at}");
+            assert!(
+                matches!(read(&RealDisk, dir.path()), Err(SnapshotFileError::Damaged { .. })),
+                "byte {at}"
+            );
             std::fs::write(&path, &whole[..at]).unwrap();
-            assert!(matches!(read(dir.path()), Err(SnapshotFileError::Damaged { .. })), "cut at {at}");
+            assert!(
+                matches!(read(&RealDisk, dir.path()), Err(SnapshotFileError::Damaged { .. })),
+                "cut at {at}"
+            );
         }
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use millrace_disk::Disk;
 use openraft::storage::RaftStateMachine;
 use openraft::{AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, StorageIOError};
 use parking_lot::Mutex;
@@ -20,6 +21,7 @@ use crate::apply::apply;
 use crate::image::Image;
 use crate::image_form::{self, ImageFormError};
 use crate::outcome::{Answer, Answers};
+use crate::threading::Threading;
 
 /// A state machine that cannot be brought back.
 #[derive(Debug, thiserror::Error)]
@@ -63,8 +65,10 @@ pub(crate) struct StateMachine {
 /// node has let go of its directory.
 #[derive(Clone)]
 pub(crate) struct Files {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     last: Arc<Mutex<LastSnapshot>>,
+    threading: Threading,
     patience: Patience,
 }
 
@@ -75,23 +79,29 @@ enum LastSnapshot {
 
 impl Files {
     async fn store(&self, meta: SnapshotMeta, image: Arc<Vec<u8>>) -> Result<(), StorageError> {
-        let files = self.clone();
+        const WHAT: &str = "write the metadata's snapshot";
         let signature = meta.signature();
-        let written = tokio::task::spawn_blocking(move || {
-            let mut last = files.last.lock();
-            match *last {
-                LastSnapshot::Closed => return Err(std::io::Error::other("the node was shut down")),
-                LastSnapshot::At(last) if meta.last_log_id < last => return Ok(()),
-                LastSnapshot::At(_) => {}
+        let written = match self.threading {
+            Threading::Threads => {
+                let files = self.clone();
+                let write = move || files.patience.write(WHAT, || files.write(&meta, &image));
+                self.threading.run(write).await.and_then(|written| written)
             }
-            let write = || snapshot_file::write(&files.dir, &meta, &image);
-            files.patience.write("write the metadata's snapshot", write)?;
-            *last = LastSnapshot::At(meta.last_log_id);
-            Ok(())
-        });
-        let written: std::io::Result<()> =
-            written.await.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+            Threading::Stepped => self.patience.write_stepped(WHAT, || self.write(&meta, &image)).await,
+        };
         Ok(written.map_err(|error| StorageIOError::write_snapshot(Some(signature), AnyError::new(&error)))?)
+    }
+
+    fn write(&self, meta: &SnapshotMeta, image: &[u8]) -> std::io::Result<()> {
+        let mut last = self.last.lock();
+        match *last {
+            LastSnapshot::Closed => return Err(std::io::Error::other("the node was shut down")),
+            LastSnapshot::At(last) if meta.last_log_id < last => return Ok(()),
+            LastSnapshot::At(_) => {}
+        }
+        snapshot_file::write(&*self.disk, &self.dir, meta, image)?;
+        *last = LastSnapshot::At(meta.last_log_id);
+        Ok(())
     }
 
     /// Waits for a snapshot that is being written and refuses any further one: openraft builds them in tasks
@@ -101,8 +111,8 @@ impl Files {
     }
 
     async fn load(&self) -> Result<Option<Snapshot<TypeConfig>>, StorageError> {
-        let dir = self.dir.clone();
-        let read = tokio::task::spawn_blocking(move || snapshot_file::read(&dir)).await;
+        let files = self.clone();
+        let read = self.threading.run(move || snapshot_file::read(&*files.disk, &files.dir)).await;
         let read = read.map_err(|panic| StorageIOError::read_snapshot(None, AnyError::new(&panic)))?;
         let read = read.map_err(|error| StorageIOError::read_snapshot(None, AnyError::new(&error)))?;
         Ok(read.map(|(meta, image)| Snapshot { meta, snapshot: Box::new(Cursor::new(image)) }))
@@ -111,8 +121,13 @@ impl Files {
 
 impl StateMachine {
     /// Starts from the snapshot in `dir`, or empty.
-    pub(crate) fn open(dir: PathBuf, patience: Patience) -> Result<(Self, Published), StateMachineError> {
-        let state = match snapshot_file::read(&dir)? {
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        threading: Threading,
+        patience: Patience,
+    ) -> Result<(Self, Published), StateMachineError> {
+        let state = match snapshot_file::read(&*disk, &dir)? {
             Some((meta, image)) => State {
                 image: image_form::decode(&image)?,
                 last_applied: meta.last_log_id,
@@ -124,7 +139,8 @@ impl StateMachine {
         };
         let image = Arc::new(ArcSwap::from_pointee(state.image.clone()));
         let published = Published { image, applied: watch::Sender::new(state.image.applied_index()) };
-        let files = Files { dir, last: Arc::new(Mutex::new(LastSnapshot::At(state.last_applied))), patience };
+        let last = Arc::new(Mutex::new(LastSnapshot::At(state.last_applied)));
+        let files = Files { disk, dir, last, threading, patience };
         Ok((Self { state, published: published.clone(), files }, published))
     }
 
@@ -219,7 +235,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
             last_membership: state.membership.clone(),
             snapshot_id: id,
         };
-        let encoded = tokio::task::spawn_blocking(move || image_form::encode(&state.image)).await;
+        let encoded = self.files.threading.run(move || image_form::encode(&state.image)).await;
         let encoded = encoded.map_err(|panic| StorageIOError::write_snapshot(None, AnyError::new(&panic)))?;
         let bytes = encoded.map_err(|error| StorageIOError::write_snapshot(None, AnyError::new(&error)))?;
         let bytes = Arc::new(bytes);
@@ -231,15 +247,19 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
 #[cfg(test)]
 mod tests {
-    use millrace_disk::Reserve;
+    use millrace_disk::{RealDisk, Reserve};
 
     use super::*;
+
+    fn open(dir: &std::path::Path) -> (StateMachine, Published) {
+        let patience = Patience::new(Reserve::none());
+        StateMachine::open(Arc::new(RealDisk), dir.to_owned(), Threading::Threads, patience).unwrap()
+    }
 
     #[tokio::test]
     async fn a_snapshot_that_comes_after_the_shutdown_is_not_written() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut state_machine, _) =
-            StateMachine::open(dir.path().to_owned(), Patience::new(Reserve::none())).unwrap();
+        let (mut state_machine, _) = open(dir.path());
         let mut late = state_machine.get_snapshot_builder().await;
         state_machine.files().close();
         assert!(late.build_snapshot().await.is_err());

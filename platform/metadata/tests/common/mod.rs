@@ -11,7 +11,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use millrace_base::{BrokerId, TopicId};
-use millrace_disk::Reserve;
 use millrace_metadata::{
     BrokerRegistration, Command, Image, Metadata, MetadataOptions, Outcome, PartitionAssignment, PeerError,
     PeerNetwork, RaftRpc, RaftTuning, SubmitError, VoterSet,
@@ -72,12 +71,9 @@ impl Cluster {
 
     pub async fn start(&self, id: i32) -> Metadata {
         let options = MetadataOptions {
-            dir: self.dir(id),
-            cluster_id: None,
-            registration: registration(id),
             voters: self.voters.clone(),
-            reserve: Reserve::none(),
             tuning: TUNING,
+            ..MetadataOptions::single(self.dir(id), registration(id))
         };
         let network = Arc::clone(&self.hub) as Arc<dyn PeerNetwork>;
         let metadata = Metadata::start(options, network).await.unwrap();

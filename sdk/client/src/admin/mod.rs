@@ -18,22 +18,23 @@ use std::sync::Arc;
 use millrace_protocol::messages::TopicName;
 use millrace_protocol::{ErrorCode, Request, StrBytes};
 
+use crate::client::Client;
 use crate::cluster::Cluster;
 use crate::error::RequestError;
 
 /// Administrative requests; cheap to clone.
 #[derive(Clone)]
 pub struct Admin {
-    cluster: Arc<Cluster>,
+    client: Client,
 }
 
 impl Admin {
-    pub(crate) const fn new(cluster: Arc<Cluster>) -> Self {
-        Self { cluster }
+    pub(crate) const fn new(client: Client) -> Self {
+        Self { client }
     }
 
-    const fn cluster(&self) -> &Arc<Cluster> {
-        &self.cluster
+    fn cluster(&self) -> &Arc<Cluster> {
+        self.client.cluster()
     }
 
     fn timeout_ms(&self) -> i32 {

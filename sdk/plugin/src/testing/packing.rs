@@ -1,10 +1,9 @@
 //! Packed batches from records, and records from packed blocks, for tests.
 
-use crate::batch::HEADER_LEN;
+use crate::batch::{HEADER_LEN, take_bytes};
 use crate::draft::Draft;
 use crate::error::{Error, Result};
 use crate::varint;
-use crate::varint::take_bytes;
 
 /// A record of the input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,15 +1,6 @@
 //! Where Millrace answers otherwise than Kafka on purpose, and why.
 
-/// A field in which two answers differ.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Difference {
-    pub api: String,
-    pub version: i16,
-    pub what: String,
-    pub path: String,
-    pub kafka: String,
-    pub millrace: String,
-}
+use super::compare::Difference;
 
 /// Differences that are meant.
 #[derive(Debug)]

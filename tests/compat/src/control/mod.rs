@@ -7,7 +7,6 @@ mod kafka;
 mod peer;
 mod tree;
 
-pub use compare::{Compared, Pair};
-pub use intended::Difference;
+pub use compare::{Compared, Difference, Pair};
 pub use kafka::Kafka;
 pub use peer::{Answer, Peer};

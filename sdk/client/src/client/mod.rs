@@ -1,7 +1,12 @@
 //! The handle that producers, consumers and admin share: settings, connections, the cluster's picture.
 
+mod builder;
+
 use std::sync::{Arc, Weak};
 use std::time::Instant;
+
+pub(crate) use builder::Pem;
+pub use builder::{ClientBuilder, QuicTuning, Transport};
 
 use crate::admin::Admin;
 use crate::cluster::Cluster;
@@ -9,7 +14,6 @@ use crate::consumer::ConsumerBuilder;
 use crate::error::{ConnectError, RequestError};
 use crate::plugins::Plugins;
 use crate::producer::ProducerBuilder;
-use crate::settings::ClientBuilder;
 
 /// A connection to a cluster. Cheap to clone; all clones share connections and metadata.
 #[derive(Clone)]
@@ -20,6 +24,12 @@ pub struct Client {
 impl Client {
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
+    }
+
+    pub(crate) async fn connect(settings: ClientBuilder) -> Result<Self, ConnectError> {
+        let cluster = Cluster::connect(settings).await?;
+        tokio::spawn(refresh_by_age(Arc::downgrade(&cluster)));
+        Ok(Self { cluster })
     }
 
     /// Settings of a new producer; see [`ProducerBuilder::build`].
@@ -33,12 +43,12 @@ impl Client {
     }
 
     pub fn admin(&self) -> Admin {
-        Admin::new(Arc::clone(&self.cluster))
+        Admin::new(self.clone())
     }
 
     /// Modules and deployments of plugins.
     pub fn plugins(&self) -> Plugins {
-        Plugins::new(Arc::clone(&self.cluster))
+        Plugins::new(self.clone())
     }
 
     /// Number of partitions of `topic`.
@@ -53,15 +63,6 @@ impl Client {
 
     pub(crate) const fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster
-    }
-}
-
-impl ClientBuilder {
-    /// Connects to the first bootstrap address that answers and reads the cluster's metadata.
-    pub async fn connect(self) -> Result<Client, ConnectError> {
-        let cluster = Cluster::connect(self).await?;
-        tokio::spawn(refresh_by_age(Arc::downgrade(&cluster)));
-        Ok(Client { cluster })
     }
 }
 
