@@ -32,12 +32,14 @@ mod net;
 pub mod plugins;
 pub mod producer;
 pub mod raw;
+mod settings;
 
 pub use admin::Admin;
-pub use client::{Client, ClientBuilder, QuicTuning, Transport};
+pub use client::Client;
 pub use consumer::{Consumer, ConsumerBuilder, ConsumerRecord, Isolation, RecordBatch, StartAt};
 pub use error::{ConnectError, FetchError, RequestError, SendError};
 pub use plugins::Plugins;
 pub use producer::{
     Acks, BatchDelivery, Compression, Delivery, Header, Producer, ProducerBuilder, Record, Stored,
 };
+pub use settings::{ClientBuilder, QuicTuning, Transport};

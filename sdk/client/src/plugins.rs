@@ -3,6 +3,8 @@
 //! All requests go to the controller. Each call has a lane of its own: checking and compiling a module takes a
 //! while, and other requests must not wait behind it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use millrace_base::Payload;
 pub use millrace_protocol::plugins::{
@@ -14,7 +16,7 @@ pub use millrace_protocol::plugins::{
 use millrace_protocol::plugins::{ManageReply, ManageRequest, ModuleChunk, UploadReply, from_json, json};
 use millrace_protocol::private::PrivateApi;
 
-use crate::client::Client;
+use crate::cluster::Cluster;
 use crate::error::RequestError;
 
 /// How much of a module travels in one request.
@@ -23,12 +25,12 @@ const CHUNK_BYTES: u64 = 1 << 20;
 /// Requests about plugins; cheap to clone.
 #[derive(Clone)]
 pub struct Plugins {
-    client: Client,
+    cluster: Arc<Cluster>,
 }
 
 impl Plugins {
-    pub(crate) const fn new(client: Client) -> Self {
-        Self { client }
+    pub(crate) const fn new(cluster: Arc<Cluster>) -> Self {
+        Self { cluster }
     }
 
     /// Stores a module with the cluster and says what it is. Nothing is sent again that the cluster has
@@ -40,7 +42,7 @@ impl Plugins {
         mut progress: impl FnMut(u64, u64) + Send,
     ) -> Result<ModuleInfo, RequestError> {
         let api = PrivateApi::UploadModule;
-        let broker = self.client.cluster().controller();
+        let broker = self.cluster.controller();
         let (lane, _) = broker.open_lane().await?;
         // Takes a while: other tasks of this thread are not to wait for it.
         let hashed = module.clone();
@@ -153,7 +155,7 @@ impl Plugins {
         expected: impl FnOnce(ManageReply) -> Option<T>,
     ) -> Result<T, RequestError> {
         let api = PrivateApi::ManagePlugins;
-        let broker = self.client.cluster().controller();
+        let broker = self.cluster.controller();
         let (lane, _) = broker.open_lane().await?;
         let answer = broker.exchange_private(&lane, api, Payload::from(json(&request))).await?;
         let reply = from_json::<Result<ManageReply, PluginError>>(&answer);

@@ -180,8 +180,8 @@ impl<'a> Walk<'a> {
         let delta_at = at;
         let offset_delta = varint::take(bytes, &mut at)?;
         let rest = at;
-        let key = take_bytes(bytes, &mut at)?;
-        let value = take_bytes(bytes, &mut at)?;
+        let key = varint::take_bytes(bytes, &mut at)?;
+        let value = varint::take_bytes(bytes, &mut at)?;
         let header_count = varint::take(bytes, &mut at)?;
         let headers = &bytes[at..];
         if header_count == 0 {
@@ -213,26 +213,13 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Length and bytes; the outer `None` is malformed, the inner one null.
-#[inline(always)]
-pub(crate) fn take_bytes<'a>(bytes: &'a [u8], at: &mut usize) -> Option<Option<&'a [u8]>> {
-    let len = varint::take(bytes, at)?;
-    let rest = &bytes[*at..];
-    // A negative length is too large as well.
-    if len as u64 > rest.len() as u64 {
-        return (len == -1).then_some(None);
-    }
-    *at += len as usize;
-    Some(Some(&rest[..len as usize]))
-}
-
 /// Whether exactly `count` headers with keys fill `bytes`.
 fn check_headers(bytes: &[u8], count: i64) -> Option<()> {
     let mut at = 0;
     // Each takes two bytes at least, so a count that lies ends the loop early.
     for _ in 0..u32::try_from(count).ok()? {
-        take_bytes(bytes, &mut at)??;
-        take_bytes(bytes, &mut at)?;
+        varint::take_bytes(bytes, &mut at)??;
+        varint::take_bytes(bytes, &mut at)?;
     }
     (at == bytes.len()).then_some(())
 }

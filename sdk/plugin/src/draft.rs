@@ -25,21 +25,25 @@ pub struct Draft<'a> {
     added: &'a [(&'a str, &'a [u8])],
 }
 
+impl<'a> Record<'a> {
+    /// A record to send that is like this one but for what is set on it.
+    #[inline]
+    pub const fn draft(&self) -> Draft<'a> {
+        Draft {
+            key: self.key,
+            value: self.value,
+            timestamp_ms: self.timestamp_ms,
+            kept: self.headers,
+            kept_count: self.header_count,
+            added: &[],
+        }
+    }
+}
+
 impl<'a> Draft<'a> {
     /// A record with nothing in it.
     pub const fn new(timestamp_ms: i64) -> Self {
         Self { key: None, value: None, timestamp_ms, kept: &[], kept_count: 0, added: &[] }
-    }
-
-    pub(crate) const fn of(record: &Record<'a>) -> Self {
-        Self {
-            key: record.key,
-            value: record.value,
-            timestamp_ms: record.timestamp_ms,
-            kept: record.headers,
-            kept_count: record.header_count,
-            added: &[],
-        }
     }
 
     /// With this key.

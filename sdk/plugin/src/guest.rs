@@ -1,63 +1,15 @@
-//! The bindings to the host, and what the attribute macros' exports call. Compiled for guests only.
+//! What the attribute macros' exports call. Compiled for guests only.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use crate::bindings::sink::millrace::plugin::types;
+pub use crate::bindings::{partitioner, sink, transform};
 use crate::context::Context;
 use crate::error::{DeliveryError, Fault};
 use crate::partitioner::{Partitioner, PartitionerInstance};
 use crate::sink::{Sink, SinkInstance};
 use crate::transform::{Transform, TransformInstance};
-
-#[allow(unsafe_code, reason = "generated; the canonical ABI passes pointers")]
-#[allow(missing_docs, unused_qualifications, clippy::all, clippy::pedantic)]
-pub mod sink {
-    wit_bindgen::generate!({
-        path: "../wit/plugin.wit",
-        world: "sink",
-        pub_export_macro: true,
-        generate_all,
-    });
-}
-
-#[allow(unsafe_code, reason = "generated; the canonical ABI passes pointers")]
-#[allow(missing_docs, unused_qualifications, clippy::all, clippy::pedantic)]
-pub mod transform {
-    wit_bindgen::generate!({
-        path: "../wit/plugin.wit",
-        world: "transform",
-        pub_export_macro: true,
-        with: {
-            "millrace:plugin/types@0.1.0": super::sink::millrace::plugin::types,
-            "millrace:plugin/log@0.1.0": super::sink::millrace::plugin::log,
-            "millrace:plugin/secrets@0.1.0": super::sink::millrace::plugin::secrets,
-        },
-        generate_all,
-    });
-}
-
-#[allow(unsafe_code, reason = "generated; the canonical ABI passes pointers")]
-#[allow(missing_docs, unused_qualifications, clippy::all, clippy::pedantic)]
-pub mod partitioner {
-    wit_bindgen::generate!({
-        path: "../wit/plugin.wit",
-        world: "partitioner",
-        pub_export_macro: true,
-        with: {
-            "millrace:plugin/types@0.1.0": super::sink::millrace::plugin::types,
-            "millrace:plugin/log@0.1.0": super::sink::millrace::plugin::log,
-            "millrace:plugin/secrets@0.1.0": super::sink::millrace::plugin::secrets,
-        },
-    });
-}
-
-pub(crate) use sink::millrace::plugin::{
-    log as host_log, postgres as host_postgres, secrets as host_secrets,
-};
-
-pub(crate) use transform::millrace::plugin::output as host_output;
-
-use sink::millrace::plugin::types;
 
 /// Where the one instance of a guest lives.
 pub type Slot<T> = RefCell<Option<T>>;

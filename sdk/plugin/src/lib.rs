@@ -27,6 +27,8 @@
 //! Features: `json` for typed values, `http` for requests to hosts that the deployment grants.
 
 mod batch;
+#[cfg(target_arch = "wasm32")]
+mod bindings;
 #[cfg(feature = "http")]
 pub mod clock;
 mod context;

@@ -62,7 +62,7 @@ macro_rules! error { ($($argument:tt)+) => { $crate::__log!(Error, $($argument)+
 #[cfg(target_arch = "wasm32")]
 mod host {
     use super::Level;
-    use crate::guest::host_log;
+    use crate::bindings::host_log;
 
     pub(super) fn enabled(level: Level) -> bool {
         host_log::enabled(to_host(level))

@@ -14,7 +14,7 @@ use crate::record::Record;
 use crate::varint;
 
 #[cfg(target_arch = "wasm32")]
-use crate::guest::host_output as host;
+use crate::bindings::host_output as host;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::testing::host::output as host;
 

@@ -70,7 +70,7 @@ pub fn upsert(upsert: Upsert) -> Result<u64, Error> {
 #[cfg(target_arch = "wasm32")]
 mod host {
     use super::{Error, Upsert, Value};
-    use crate::guest::host_postgres as wit;
+    use crate::bindings::host_postgres as wit;
 
     pub(super) fn upsert(upsert: Upsert) -> Result<u64, Error> {
         let rows: Vec<Vec<wit::Value>> =

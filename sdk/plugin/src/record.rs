@@ -1,7 +1,6 @@
 //! One record of the input, and its headers.
 
-use crate::batch::take_bytes;
-use crate::draft::Draft;
+use crate::varint::take_bytes;
 
 /// A record of the input: a view into the batch it came in.
 #[derive(Clone, Copy, Debug)]
@@ -81,12 +80,6 @@ impl<'a> Record<'a> {
     /// The same as [`Self::header`], as text.
     pub fn header_str(&self, name: &str) -> Option<&'a str> {
         str::from_utf8(self.header(name)?).ok()
-    }
-
-    /// A record to send that is like this one but for what is set on it.
-    #[inline]
-    pub const fn draft(&self) -> Draft<'a> {
-        Draft::of(self)
     }
 }
 

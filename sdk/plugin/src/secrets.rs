@@ -1,7 +1,7 @@
 //! Secrets that the operator granted by name.
 
 #[cfg(target_arch = "wasm32")]
-use crate::guest::host_secrets as host;
+use crate::bindings::host_secrets as host;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::testing::host::secrets as host;
 

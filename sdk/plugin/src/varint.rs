@@ -85,6 +85,19 @@ const fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
+/// Length and bytes; the outer `None` is malformed, the inner one null.
+#[inline(always)]
+pub(crate) fn take_bytes<'a>(bytes: &'a [u8], at: &mut usize) -> Option<Option<&'a [u8]>> {
+    let len = take(bytes, at)?;
+    let rest = &bytes[*at..];
+    // A negative length is too large as well.
+    if len as u64 > rest.len() as u64 {
+        return (len == -1).then_some(None);
+    }
+    *at += len as usize;
+    Some(Some(&rest[..len as usize]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::{len, overwrite, put, take};

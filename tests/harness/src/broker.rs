@@ -12,8 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::builder::{BrokerBuilder, Home, read_log, wait_until_ready};
 use crate::{binary, http, process};
 
-/// How long a start may take, recovery after a crash included, on a slow machine under load.
-pub(crate) const READY_LIMIT: Duration = Duration::from_secs(60);
+/// How often a start is tried again because another process took the port first.
+const PORT_RETRIES: usize = 5;
+
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// A broker process. Dropping it ends the process and removes its temporary directory; a failing test prints
@@ -25,6 +26,24 @@ pub struct Broker {
     child: Option<Child>,
 }
 
+impl BrokerBuilder {
+    /// Starts the broker and waits until it is ready.
+    pub fn start(self) -> anyhow::Result<Broker> {
+        for _ in 0..PORT_RETRIES {
+            let home = self.home()?;
+            let child = self.spawn(&home)?;
+            match wait_until_ready(child, &home)? {
+                Ok(child) => return Ok(Broker { builder: self, home, child: Some(child) }),
+                Err(refusal) if refusal.log.contains("in use") => {}
+                Err(refusal) => {
+                    bail!("the broker ended with {} instead of starting:\n{}", refusal.status, refusal.log)
+                }
+            }
+        }
+        bail!("no port stayed free until the broker had started")
+    }
+}
+
 impl Broker {
     /// A broker with defaults, as `millrace dev` starts it.
     pub fn start() -> anyhow::Result<Self> {
@@ -33,10 +52,6 @@ impl Broker {
 
     pub fn builder() -> BrokerBuilder {
         BrokerBuilder::default()
-    }
-
-    pub(crate) const fn new(builder: BrokerBuilder, home: Home, child: Child) -> Self {
-        Self { builder, home, child: Some(child) }
     }
 
     /// Where clients connect.

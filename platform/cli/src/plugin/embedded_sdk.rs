@@ -15,6 +15,7 @@ const SOURCES: &[(&str, &str)] = &[
     embed!("plugin/macros/src/function.rs"),
     embed!("plugin/macros/src/lib.rs"),
     embed!("plugin/src/batch.rs"),
+    embed!("plugin/src/bindings.rs"),
     embed!("plugin/src/clock.rs"),
     embed!("plugin/src/context.rs"),
     embed!("plugin/src/copy.rs"),

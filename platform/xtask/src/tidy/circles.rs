@@ -10,7 +10,7 @@ use std::path::{Component, Path};
 use super::Source;
 
 /// Circles that stand. Whoever takes one apart lowers it.
-const CIRCLES: usize = 7;
+const CIRCLES: usize = 2;
 
 /// A module by its names from the crate's root on.
 type Module = Vec<String>;

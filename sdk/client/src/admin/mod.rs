@@ -18,23 +18,22 @@ use std::sync::Arc;
 use millrace_protocol::messages::TopicName;
 use millrace_protocol::{ErrorCode, Request, StrBytes};
 
-use crate::client::Client;
 use crate::cluster::Cluster;
 use crate::error::RequestError;
 
 /// Administrative requests; cheap to clone.
 #[derive(Clone)]
 pub struct Admin {
-    client: Client,
+    cluster: Arc<Cluster>,
 }
 
 impl Admin {
-    pub(crate) const fn new(client: Client) -> Self {
-        Self { client }
+    pub(crate) const fn new(cluster: Arc<Cluster>) -> Self {
+        Self { cluster }
     }
 
-    fn cluster(&self) -> &Arc<Cluster> {
-        self.client.cluster()
+    const fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
     }
 
     fn timeout_ms(&self) -> i32 {

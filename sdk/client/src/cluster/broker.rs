@@ -15,10 +15,10 @@ use millrace_protocol::{Decodable, ErrorCode, Request, StrBytes};
 use tokio::time::timeout;
 
 use crate::admin::BrokerInfo;
-use crate::client::ClientBuilder;
 use crate::cluster::Versions;
 use crate::error::{ConnectError, RequestError, api_name, refused};
 use crate::net::{Dialer, Lane, LaneError, Link};
+use crate::settings::ClientBuilder;
 
 /// The version of ApiVersions that is tried first; every Kafka since 2.4 knows it.
 const API_VERSIONS_VERSION: i16 = 3;

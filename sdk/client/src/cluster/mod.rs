@@ -14,9 +14,9 @@ pub(crate) use broker::{Broker, pieces};
 pub(crate) use image::{Image, PartitionImage, TopicImage, metadata_request};
 pub(crate) use versions::Versions;
 
-use crate::client::ClientBuilder;
 use crate::error::{ConnectError, RequestError};
 use crate::net::Dialer;
+use crate::settings::ClientBuilder;
 
 /// Pause between attempts while a topic is being created or elects a leader.
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);

@@ -10,7 +10,6 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::client::{ClientBuilder, Transport};
 use crate::error::ConnectError;
 use crate::net::certificates;
 use crate::net::eyeballs::{HEAD_START, interleaved, race};
@@ -19,6 +18,7 @@ use crate::net::pool::BufferPool;
 use crate::net::quic::QuicDialer;
 use crate::net::tls;
 use crate::net::wire::{Inbound, Outbound};
+use crate::settings::{ClientBuilder, Transport};
 
 enum Kind {
     Tcp,

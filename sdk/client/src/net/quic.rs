@@ -12,8 +12,8 @@ use quinn::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::client::QuicTuning;
 use crate::error::ConnectError;
+use crate::settings::QuicTuning;
 
 /// Packets that a broker may receive before it acknowledges.
 const ACK_EVERY_PACKETS: u32 = 10;

@@ -9,8 +9,8 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::client::{ClientBuilder, Pem};
 use crate::error::ConnectError;
+use crate::settings::{ClientBuilder, Pem};
 
 /// What Millrace's QUIC listeners speak.
 const ALPN: &[u8] = b"millrace/1";

@@ -1,9 +1,10 @@
 //! Packed batches from records, and records from packed blocks, for tests.
 
-use crate::batch::{HEADER_LEN, take_bytes};
+use crate::batch::HEADER_LEN;
 use crate::draft::Draft;
 use crate::error::{Error, Result};
 use crate::varint;
+use crate::varint::take_bytes;
 
 /// A record of the input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use millrace_protocol::frame::encode_request;
 use millrace_protocol::{ApiKey, Decodable, Request};
 use millrace_test_harness::eventually;
 
-use super::intended::{self, INTENDED, Intended};
+use super::intended::{self, Difference, INTENDED, Intended};
 use super::peer::{Answer, Peer};
 use super::tree::Tree;
 
@@ -49,17 +49,6 @@ const KEYS: [&str; 10] = [
 
 /// How the id of nothing is shown.
 const NO_ID: &str = "no id";
-
-/// A field in which two answers differ.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Difference {
-    pub api: String,
-    pub version: i16,
-    pub what: String,
-    pub path: String,
-    pub kafka: String,
-    pub millrace: String,
-}
 
 /// What two answers had in common.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,15 @@
 //! Where Millrace answers otherwise than Kafka on purpose, and why.
 
-use super::compare::Difference;
+/// A field in which two answers differ.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Difference {
+    pub api: String,
+    pub version: i16,
+    pub what: String,
+    pub path: String,
+    pub kafka: String,
+    pub millrace: String,
+}
 
 /// Differences that are meant.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ mod kafka;
 mod peer;
 mod tree;
 
-pub use compare::{Compared, Difference, Pair};
+pub use compare::{Compared, Pair};
+pub use intended::Difference;
 pub use kafka::Kafka;
 pub use peer::{Answer, Peer};

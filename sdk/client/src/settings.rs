@@ -3,9 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::client::Client;
-use crate::error::ConnectError;
-
 /// How frames travel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Transport {
@@ -172,10 +169,5 @@ impl ClientBuilder {
     pub fn quic(mut self, tuning: QuicTuning) -> Self {
         self.quic = tuning;
         self
-    }
-
-    /// Connects to the first bootstrap address that answers and reads the cluster's metadata.
-    pub async fn connect(self) -> Result<Client, ConnectError> {
-        Client::connect(self).await
     }
 }

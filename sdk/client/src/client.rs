@@ -1,12 +1,7 @@
 //! The handle that producers, consumers and admin share: settings, connections, the cluster's picture.
 
-mod builder;
-
 use std::sync::{Arc, Weak};
 use std::time::Instant;
-
-pub(crate) use builder::Pem;
-pub use builder::{ClientBuilder, QuicTuning, Transport};
 
 use crate::admin::Admin;
 use crate::cluster::Cluster;
@@ -14,6 +9,7 @@ use crate::consumer::ConsumerBuilder;
 use crate::error::{ConnectError, RequestError};
 use crate::plugins::Plugins;
 use crate::producer::ProducerBuilder;
+use crate::settings::ClientBuilder;
 
 /// A connection to a cluster. Cheap to clone; all clones share connections and metadata.
 #[derive(Clone)]
@@ -24,12 +20,6 @@ pub struct Client {
 impl Client {
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
-    }
-
-    pub(crate) async fn connect(settings: ClientBuilder) -> Result<Self, ConnectError> {
-        let cluster = Cluster::connect(settings).await?;
-        tokio::spawn(refresh_by_age(Arc::downgrade(&cluster)));
-        Ok(Self { cluster })
     }
 
     /// Settings of a new producer; see [`ProducerBuilder::build`].
@@ -43,12 +33,12 @@ impl Client {
     }
 
     pub fn admin(&self) -> Admin {
-        Admin::new(self.clone())
+        Admin::new(Arc::clone(&self.cluster))
     }
 
     /// Modules and deployments of plugins.
     pub fn plugins(&self) -> Plugins {
-        Plugins::new(self.clone())
+        Plugins::new(Arc::clone(&self.cluster))
     }
 
     /// Number of partitions of `topic`.
@@ -63,6 +53,15 @@ impl Client {
 
     pub(crate) const fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster
+    }
+}
+
+impl ClientBuilder {
+    /// Connects to the first bootstrap address that answers and reads the cluster's metadata.
+    pub async fn connect(self) -> Result<Client, ConnectError> {
+        let cluster = Cluster::connect(self).await?;
+        tokio::spawn(refresh_by_age(Arc::downgrade(&cluster)));
+        Ok(Client { cluster })
     }
 }
 
