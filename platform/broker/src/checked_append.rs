@@ -3,7 +3,7 @@
 
 mod check;
 
-use millrace_base::Offset;
+use millrace_base::{LeaderEpoch, Offset};
 use millrace_log::Appended;
 use millrace_protocol::ErrorCode;
 use millrace_protocol::batch::{Batch, BatchError};
@@ -53,10 +53,11 @@ pub(crate) enum Origin {
     Broker,
 }
 
-/// Checks and appends `batches`. `replicated` tells that the producer wants all replicas to have them. Every
+/// Checks and appends `batches`, as the leader in `epoch` if one is given. `replicated` tells that the producer wants all replicas to have them. Every
 /// record of a client's is gone through, so that much compressed data keeps the thread for a while.
 pub(crate) fn append(
     partition: &Partition,
+    epoch: LeaderEpoch,
     batches: &[Batch],
     now_ms: i64,
     replicated: bool,
@@ -72,7 +73,7 @@ pub(crate) fn append(
     let batches = checked.collect::<Result<Vec<Batch>, Failure>>()?;
     drop(role);
     let appended = partition
-        .append(&batches)
+        .append(epoch, &batches)
         .map_err(|error| Failure::because(error.to_error_code(), error.to_string()))?;
     let bytes = batches.iter().map(|batch| batch.bytes.len() as u64).sum();
     partition.traffic().came_in(bytes);

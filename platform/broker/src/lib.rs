@@ -4,7 +4,7 @@
 //! table ([`dispatch`]), and the handler, one file per API in `handlers/`, decodes, decides and replies.
 //! Protocol message types go no deeper than the handlers. [`partition`] holds what this broker knows about
 //! the partitions it leads: log, high watermark, waiting requests; [`partition_manager`] keeps them in step
-//! with the metadata image. What runs on the broker itself reaches them through [`local_partitions`], and
+//! with the metadata image. What runs on the broker itself reaches them through [`LocalPartitions`], and
 //! requests about plugins go to the [`PluginService`](millrace_protocol::plugins::PluginService) that the broker
 //! was given.
 //!
@@ -22,7 +22,7 @@ mod error_map;
 mod fetch_session;
 mod former_topics;
 mod handlers;
-pub mod local_partitions;
+mod local_partitions;
 mod metrics;
 mod partition;
 mod partition_manager;

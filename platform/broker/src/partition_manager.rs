@@ -90,6 +90,11 @@ impl PartitionManager {
         let _ = self.applied_index.subscribe().wait_for(|applied| *applied >= index).await;
     }
 
+    /// Changes whenever the partitions have come to reflect another image.
+    pub(crate) fn applied(&self) -> watch::Receiver<u64> {
+        self.applied_index.subscribe()
+    }
+
     /// Has every waiting fetch look again at whether to wait.
     pub(crate) fn wake_fetches(&self) {
         for partition in self.all() {

@@ -2,7 +2,7 @@
 //! and what happens when it fails.
 //!
 //! The metadata says what is deployed; [`millrace_plugin_host`] runs one call; everything between them is here.
-//! Partitions are reached through the [`Partitions`] port, so that this crate knows no broker.
+//! Partitions are reached through the port [`Partitions`](millrace_coordinator::Partitions), so that this crate knows no broker.
 //!
 //! Invariants:
 //! - An input offset is committed after every output of the records before it is acknowledged, never earlier.
@@ -16,7 +16,6 @@ mod modules;
 mod offsets;
 mod partitioners;
 mod plugins;
-mod ports;
 mod postgres;
 mod pressure;
 mod route;
@@ -33,7 +32,6 @@ pub use metrics::{DeploymentMetrics, PluginMetrics};
 pub use modules::{Modules, StoredModule};
 pub use partitioners::Partitioners;
 pub use plugins::{Plugins, PluginsError, PluginsOptions};
-pub use ports::{Acknowledged, AppendFailure, Bounds, Partitions, ReadFailure, TopicFailure};
 pub use postgres::{NotADatabase, PostgresDatabase};
 pub use secrets::{Secrets, SecretsError};
 pub use service::{Progress, Service, ServiceParts};

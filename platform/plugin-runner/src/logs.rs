@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_base::{Clock, TopicPartition};
+use millrace_coordinator::{AppendFailure, Partitions};
 use millrace_metadata::Metadata;
 use millrace_plugin_host::limits::LOG_LINE_BYTES_MAX;
 use millrace_plugin_host::{LogLevel, LogLine, LogSink, LogSource};
@@ -29,7 +30,7 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
-use crate::{AppendFailure, Partitions, PluginMetrics};
+use crate::PluginMetrics;
 
 /// The topic of all plugins' lines.
 pub const LOG_TOPIC: &str = "__plugin_logs";

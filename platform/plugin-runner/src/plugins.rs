@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use millrace_base::{BrokerId, Clock};
+use millrace_coordinator::Partitions;
 use millrace_metadata::Metadata;
 use millrace_plugin_host::{HostLimits, HostOptions, LogSink, ModuleStore, PluginHost};
 use millrace_protocol::plugins::{ErrorKind, PartitionProgress, PluginError, PluginService};
@@ -16,7 +17,6 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::Partitions;
 use crate::logs::PluginLogs;
 use crate::metrics::PluginMetrics;
 use crate::modules::Modules;

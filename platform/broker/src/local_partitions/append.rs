@@ -2,23 +2,27 @@
 
 use std::sync::Arc;
 
+use millrace_base::LeaderEpoch;
+use millrace_coordinator::{AppendFailure, Appended};
 use millrace_protocol::ErrorCode;
 use millrace_protocol::batch::Batch;
 
-use super::{Acknowledged, AppendFailure};
 use crate::checked_append::{self, Failure, Origin};
 use crate::partition::{Partition, PendingAcks, Safe};
 
+/// Appends as the leader of `epoch`, or of whichever there is.
 pub(super) fn append(
     partition: &Arc<Partition>,
+    epoch: LeaderEpoch,
     batches: &[Batch],
     now_ms: i64,
-) -> Result<Acknowledged, AppendFailure> {
+) -> Result<Appended, AppendFailure> {
+    partition.check_leader(epoch).map_err(|code| failure(code.into()))?;
     let appended =
-        checked_append::append(partition, batches, now_ms, true, Origin::Broker).map_err(failure)?;
+        checked_append::append(partition, epoch, batches, now_ms, true, Origin::Broker).map_err(failure)?;
     let acks = PendingAcks::new(1);
     partition.acknowledge_at(appended.last_offset + 1, Safe::Replicated, &acks, 0);
-    Ok(Box::pin(async move {
+    let acknowledged = Box::pin(async move {
         acks.wait().await;
         match acks.outcome(0).and_then(ErrorCode::try_from_code) {
             None => Ok(()),
@@ -26,7 +30,8 @@ pub(super) fn append(
             Some(ErrorCode::NotLeaderOrFollower) => Err(AppendFailure::NotHere),
             Some(code) => Err(AppendFailure::Passing(format!("the records are not acknowledged: {code:?}"))),
         }
-    }))
+    });
+    Ok(Appended { next_offset: appended.last_offset + 1, acknowledged })
 }
 
 /// Whether the topic would refuse the batches for what they are.
@@ -42,7 +47,9 @@ fn failure(failure: Failure) -> AppendFailure {
     let message =
         failure.message.unwrap_or_else(|| format!("the records are not acknowledged: {:?}", failure.code));
     match failure.code {
-        ErrorCode::NotLeaderOrFollower => AppendFailure::NotHere,
+        ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch | ErrorCode::UnknownLeaderEpoch => {
+            AppendFailure::NotHere
+        }
         // The records' own faults; of any other cause they are not to blame.
         ErrorCode::CorruptMessage
         | ErrorCode::InvalidRecord

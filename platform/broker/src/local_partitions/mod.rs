@@ -1,11 +1,10 @@
 //! The partitions that this broker leads, for who runs on this broker: no frames, no copies, no waiting in line.
 //!
-//! Plugins read and append through it. The rules are those of a client that reads committed records and produces
-//! with `acks=all`; what is refused is refused in words, since no wire code has to carry it.
-//!
-//! It does not keep the broker alive: once that is gone, no partition is here any more.
+//! Plugins and coordinators reach them through the port [`Partitions`], which says what is done how. What is refused
+//! is refused in words, since no wire code has to carry it.
 
 mod append;
+mod leadership;
 mod read;
 mod wait;
 
@@ -13,8 +12,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use millrace_base::{LeaderEpoch, Offset, TopicPartition};
+use millrace_coordinator::{
+    Acknowledged, AppendFailure, Appended, Bounds, Partitions, ReadFailure, TopicFailure, TopicShape,
+};
 use millrace_protocol::ErrorCode;
 use millrace_protocol::batch::Batch;
 
@@ -22,64 +25,10 @@ use crate::partition::Partition;
 use crate::state::State;
 use crate::topic_creation::{NewTopic, create};
 
-/// What there is to read in a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// The first record.
-    pub start: Offset,
-    /// After the last record that consumers may read.
-    pub end: Offset,
-}
-
-impl Bounds {
-    fn of(partition: &Partition) -> Self {
-        // In this order, so that the start is not beyond the end.
-        let start = partition.log().log_start_offset();
-        Self { start, end: partition.last_stable_offset() }
-    }
-}
-
-/// Why nothing was read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReadFailure {
-    /// Another broker leads the partition, or nobody, or its topic is gone.
-    #[error("this broker does not lead the partition")]
-    NotHere,
-    /// The records were deleted, or there never were any.
-    #[error("offset {offset} is not in the log, which holds {} to {}", bounds.start, bounds.end)]
-    OutOfRange { offset: Offset, bounds: Bounds },
-    #[error("{0}")]
-    Storage(String),
-}
-
-/// Why records were not appended, or not acknowledged.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AppendFailure {
-    #[error("this broker does not lead the partition")]
-    NotHere,
-    /// It may work later: the disk is full, too few replicas are in sync.
-    #[error("{0}")]
-    Passing(String),
-    /// The topic does not take such records, whenever they come.
-    #[error("{0}")]
-    Refused(String),
-}
-
-/// A topic that could not be made.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("create topic '{topic}': {reason}")]
-pub struct TopicFailure {
-    pub topic: String,
-    pub reason: String,
-}
-
-/// Completes when the records are on all in-sync replicas.
-pub type Acknowledged = BoxFuture<'static, Result<(), AppendFailure>>;
-
 /// Names of topics that brokers make for themselves begin with it.
 const INTERNAL_PREFIX: &str = "__";
 
-/// See the module's text.
+/// See the module's text. It does not keep the broker alive.
 #[derive(Clone)]
 pub struct LocalPartitions {
     state: Weak<State>,
@@ -95,100 +44,158 @@ impl LocalPartitions {
         partition.check_leader(LeaderEpoch::UNKNOWN).ok().map(|()| partition)
     }
 
-    /// `None` if this broker does not lead the partition.
-    pub fn bounds(&self, partition: TopicPartition) -> Option<Bounds> {
-        self.find(partition).map(|partition| Bounds::of(&partition))
+    /// Appends as the leader of `epoch`, or of whichever there is.
+    fn append_in(
+        &self,
+        epoch: LeaderEpoch,
+        partition: TopicPartition,
+        batches: &[Batch],
+    ) -> Result<Appended, AppendFailure> {
+        let state = self.state.upgrade().ok_or(AppendFailure::NotHere)?;
+        let partition = self.find(partition).ok_or(AppendFailure::NotHere)?;
+        append::append(&partition, epoch, batches, state.clock.now_ms())
     }
 
-    /// Whole batches that consumers may read: the one that holds `from`, and those behind it, of about
-    /// `max_bytes` in all but at least one. Empty at the end of the log. Records before `from` in the first
-    /// batch are the caller's to leave out. Slices of the log's memory where they are in it.
-    pub async fn read(
+    async fn ensure(
+        &self,
+        name: String,
+        partitions: i32,
+        settings: BTreeMap<String, String>,
+    ) -> Result<TopicShape, TopicFailure> {
+        let failed = |reason: String, passing: bool| TopicFailure { topic: name.clone(), reason, passing };
+        if !name.starts_with(INTERNAL_PREFIX) {
+            let reason = format!("the name of an internal topic begins with '{INTERNAL_PREFIX}'");
+            return Err(failed(reason, false));
+        }
+        let state = self.state.upgrade().ok_or_else(|| failed("the broker has stopped".into(), true))?;
+        if state.metadata.image().topic_by_name(&name).is_none() {
+            match create(&state, NewTopic::internal(name.clone(), partitions, settings)).await {
+                Ok(()) => tracing::info!(topic = name, partitions, "created an internal topic"),
+                // Another was quicker.
+                Err(refusal) if refusal.code == ErrorCode::TopicAlreadyExists => {}
+                Err(refusal) => {
+                    // What was asked for is at fault, and will be.
+                    let final_codes = [
+                        ErrorCode::InvalidConfig,
+                        ErrorCode::InvalidPartitions,
+                        ErrorCode::InvalidTopicException,
+                    ];
+                    return Err(failed(refusal.message, !final_codes.contains(&refusal.code)));
+                }
+            }
+        }
+        let image = state.metadata.image();
+        let opened = state.partitions.catch_up(image.clone()).await;
+        opened.map_err(|error| failed(error.to_string(), true))?;
+        let topic = image.topic_by_name(&name).ok_or_else(|| failed("it was deleted again".into(), true))?;
+        Ok(TopicShape { id: topic.id, partitions: topic.partition_count() })
+    }
+}
+
+fn bounds_of(partition: &Partition) -> Bounds {
+    // In this order, so that the start is not beyond the end.
+    let start = partition.log().log_start_offset();
+    Bounds { start, end: partition.last_stable_offset() }
+}
+
+impl Partitions for LocalPartitions {
+    fn leadership(&self, partition: TopicPartition) -> Option<LeaderEpoch> {
+        leadership::leadership(&*self.state.upgrade()?, partition)
+    }
+
+    fn leadership_beyond(
+        &self,
+        partition: TopicPartition,
+        seen: Option<LeaderEpoch>,
+    ) -> BoxFuture<'static, Option<LeaderEpoch>> {
+        leadership::beyond(self.state.clone(), partition, seen).boxed()
+    }
+
+    fn bounds(&self, partition: TopicPartition) -> Option<Bounds> {
+        self.find(partition).map(|partition| bounds_of(&partition))
+    }
+
+    fn log_end(&self, partition: TopicPartition) -> Option<Offset> {
+        self.find(partition).map(|partition| partition.log().log_end_offset())
+    }
+
+    /// The batches are slices of the log's memory where they are in it.
+    fn read(
         &self,
         partition: TopicPartition,
         from: Offset,
         max_bytes: usize,
-    ) -> Result<Vec<Batch>, ReadFailure> {
-        read::read(self.find(partition).ok_or(ReadFailure::NotHere)?, from, max_bytes).await
+    ) -> BoxFuture<'_, Result<Vec<Batch>, ReadFailure>> {
+        let found = self.find(partition).ok_or(ReadFailure::NotHere);
+        async move { read::read(found?, from, max_bytes).await }.boxed()
     }
 
-    /// Completes when there may be something to read at or beyond `offset`, the partition is not led here any
-    /// more, or the broker is about to stop. Dropping it leaves nothing behind.
-    pub fn wait_for(&self, partition: TopicPartition, offset: Offset) -> BoxFuture<'static, ()> {
+    fn wait_for(&self, partition: TopicPartition, offset: Offset) -> BoxFuture<'static, ()> {
         match self.find(partition) {
             Some(partition) => {
                 let state = self.state.clone();
                 let is_draining =
                     move || state.upgrade().is_none_or(|state| state.draining.load(Ordering::Acquire));
-                Box::pin(wait::wait_for(partition, offset, is_draining))
+                wait::wait_for(partition, offset, is_draining).boxed()
             }
-            None => Box::pin(async {}),
+            None => async {}.boxed(),
         }
     }
 
-    /// The first offset whose record has this timestamp or a later one; the end where there is none.
-    pub async fn offset_for_time(
+    fn offset_for_time(
         &self,
         partition: TopicPartition,
         timestamp_ms: i64,
-    ) -> Result<Offset, ReadFailure> {
-        read::offset_for_time(self.find(partition).ok_or(ReadFailure::NotHere)?, timestamp_ms).await
+    ) -> BoxFuture<'_, Result<Offset, ReadFailure>> {
+        let found = self.find(partition).ok_or(ReadFailure::NotHere);
+        async move { read::offset_for_time(found?, timestamp_ms).await }.boxed()
     }
 
-    /// Waits until the log has room for `bytes` more that are not on disk yet.
-    pub async fn admit(&self, bytes: usize) {
+    fn admit(&self, bytes: usize) -> BoxFuture<'_, ()> {
         let log = self.state.upgrade().map(|state| state.log.clone());
-        if let Some(log) = log {
-            log.admit(bytes).await;
+        async move {
+            if let Some(log) = log {
+                log.admit(bytes).await;
+            }
         }
+        .boxed()
     }
 
-    /// Whether the partition's topic would refuse `batches` for what they are, whenever they came: the failure is
-    /// [`AppendFailure::Refused`]. Appends nothing.
-    pub fn check(&self, partition: TopicPartition, batches: &[Batch]) -> Result<(), AppendFailure> {
+    fn check(&self, partition: TopicPartition, batches: &[Batch]) -> Result<(), AppendFailure> {
         let Some(state) = self.state.upgrade() else { return Ok(()) };
         let found = self.find(partition);
         found.map_or(Ok(()), |partition| append::check(&partition, batches, state.clock.now_ms()))
     }
 
-    /// Appends `batches` behind everything that was appended before, as a producer with `acks=all` does, and
-    /// returns how to wait for the acknowledgement. Never blocks, but goes through every record.
-    pub fn append(
-        &self,
-        partition: TopicPartition,
-        batches: &[Batch],
-    ) -> Result<Acknowledged, AppendFailure> {
-        let state = self.state.upgrade().ok_or(AppendFailure::NotHere)?;
-        append::append(&self.find(partition).ok_or(AppendFailure::NotHere)?, batches, state.clock.now_ms())
+    /// Goes through every record.
+    fn append(&self, partition: TopicPartition, batches: &[Batch]) -> Result<Acknowledged, AppendFailure> {
+        Ok(self.append_in(LeaderEpoch::UNKNOWN, partition, batches)?.acknowledged)
     }
 
-    /// Makes an internal topic unless it is there, and returns when its partitions on this broker are open.
+    fn append_as_leader(
+        &self,
+        partition: TopicPartition,
+        epoch: LeaderEpoch,
+        batches: &[Batch],
+    ) -> Result<Appended, AppendFailure> {
+        if epoch == LeaderEpoch::UNKNOWN {
+            return Err(AppendFailure::NotHere);
+        }
+        self.append_in(epoch, partition, batches)
+    }
+
     /// Replicas are as many as the broker's settings give any topic.
-    pub async fn ensure_topic(
+    fn ensure_topic(
         &self,
         name: &str,
         partitions: i32,
         settings: BTreeMap<String, String>,
-    ) -> Result<(), TopicFailure> {
-        let failed = |reason: String| TopicFailure { topic: name.to_owned(), reason };
-        if !name.starts_with(INTERNAL_PREFIX) {
-            return Err(failed(format!("the name of an internal topic begins with '{INTERNAL_PREFIX}'")));
-        }
-        let state = self.state.upgrade().ok_or_else(|| failed("the broker has stopped".into()))?;
-        if state.metadata.image().topic_by_name(name).is_none() {
-            match create(&state, NewTopic::internal(name.to_owned(), partitions, settings)).await {
-                Ok(()) => tracing::info!(topic = name, partitions, "created an internal topic"),
-                // Another was quicker.
-                Err(refusal) if refusal.code == ErrorCode::TopicAlreadyExists => {}
-                Err(refusal) => return Err(failed(refusal.message)),
-            }
-        }
-        let opened = state.partitions.catch_up(state.metadata.image()).await;
-        opened.map_err(|error| failed(error.to_string()))
+    ) -> BoxFuture<'_, Result<TopicShape, TopicFailure>> {
+        self.ensure(name.to_owned(), partitions, settings).boxed()
     }
 
-    /// Deletes the records below `before`, as far as they are replicated.
-    pub async fn trim(&self, partition: TopicPartition, before: Offset) -> Result<(), ReadFailure> {
-        read::trim(self.find(partition).ok_or(ReadFailure::NotHere)?, before).await
+    fn trim(&self, partition: TopicPartition, before: Offset) -> BoxFuture<'_, Result<(), ReadFailure>> {
+        let found = self.find(partition).ok_or(ReadFailure::NotHere);
+        async move { read::trim(found?, before).await }.boxed()
     }
 }

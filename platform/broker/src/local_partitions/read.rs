@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millrace_base::{Offset, Payload, Piece};
+use millrace_coordinator::ReadFailure;
 use millrace_log::{LogError, ReadError};
 use millrace_protocol::batch::{Batch, BatchHeader, HEADER_LEN};
 
-use super::{Bounds, ReadFailure};
+use super::bounds_of;
 use crate::partition::{Partition, Room, Source};
 
 pub(super) async fn read(
@@ -29,7 +30,7 @@ fn read_from(
     max_bytes: usize,
     source: Source,
 ) -> Result<Option<Vec<Batch>>, ReadFailure> {
-    let bounds = Bounds::of(partition);
+    let bounds = bounds_of(partition);
     if from < bounds.start || from > partition.log().log_end_offset() {
         return Err(ReadFailure::OutOfRange { offset: from, bounds });
     }
@@ -40,7 +41,7 @@ fn read_from(
     let payload = partition.read_records(from, bounds.end, room, source).map_err(|error| match error {
         // Retention was quicker.
         ReadError::OutOfRange { offset, .. } => {
-            ReadFailure::OutOfRange { offset, bounds: Bounds::of(partition) }
+            ReadFailure::OutOfRange { offset, bounds: bounds_of(partition) }
         }
         error => ReadFailure::Storage(error.to_string()),
     })?;

@@ -203,15 +203,23 @@ impl Partition {
         }
     }
 
+    /// The epoch in which this broker leads; nobody appends in an earlier one any more.
+    pub(crate) fn leadership(&self) -> Option<LeaderEpoch> {
+        let role = self.role();
+        (role.leader == Some(self.local)).then_some(role.leader_epoch)
+    }
+
     /// Whether a producer's verified batches would be refused for what they are.
     pub(crate) fn check(&self, batches: &[Batch]) -> Result<(), AppendError> {
         self.log.check(batches)
     }
 
-    /// Appends a producer's verified batches.
-    pub(crate) fn append(&self, batches: &[Batch]) -> Result<Appended, AppendError> {
+    /// Appends a producer's verified batches, as the leader in `epoch` if one is given: the log refuses it if it has
+    /// seen a later one.
+    pub(crate) fn append(&self, epoch: LeaderEpoch, batches: &[Batch]) -> Result<Appended, AppendError> {
         let role = self.role();
-        let appended = self.log.append(batches, role.leader_epoch, AppendOrigin::Producer)?;
+        let epoch = if epoch == LeaderEpoch::UNKNOWN { role.leader_epoch } else { epoch };
+        let appended = self.log.append(batches, epoch, AppendOrigin::Producer)?;
         // A topic with a relaxed flush policy has asked not to wait for the disk, within limits.
         if !role.config.sync_before_ack() {
             let end = appended.last_offset + 1;

@@ -19,13 +19,13 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, try_join_all};
 use millrace_base::limits::MIB;
 use millrace_base::{Clock, Offset, TopicId, TopicPartition};
+use millrace_coordinator::{Acknowledged, AppendFailure, Partitions, ReadFailure, TopicFailure};
 use millrace_metadata::Metadata;
 use millrace_protocol::batch::{Batch, BatchBuilder, ProducerState};
 use millrace_protocol::compression::Codec;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-use crate::{Acknowledged, AppendFailure, Partitions, ReadFailure, TopicFailure};
 pub(crate) use format::partition_of_group;
 pub(crate) use format::{Committed, OffsetKey};
 
@@ -184,8 +184,11 @@ impl Offsets {
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
         self.partitions.ensure_topic(OFFSETS_TOPIC, OFFSETS_PARTITIONS, settings.into()).await?;
         let image = self.metadata.image();
-        let missing =
-            || TopicFailure { topic: OFFSETS_TOPIC.to_owned(), reason: "it is gone again".to_owned() };
+        let missing = || TopicFailure {
+            topic: OFFSETS_TOPIC.to_owned(),
+            reason: "it is gone again".to_owned(),
+            passing: true,
+        };
         let topic = image.topic_by_name(OFFSETS_TOPIC).ok_or_else(missing)?;
         let count = topic.partition_count();
         let mut slots = Vec::new();

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use millrace_base::{Clock, TopicPartition};
+use millrace_coordinator::Partitions;
 use millrace_metadata::{Command, Deployment, Metadata, Outcome, Rejection, SubmitError};
 use millrace_protocol::plugins::{
     ErrorKind, Kind, ManageReply, ManageRequest, ModuleChunk, ModuleDigest, PartitionProgress,
@@ -21,7 +22,7 @@ use tokio::sync::Semaphore;
 
 use crate::partitioners::HostSource;
 use crate::spec::GrantSource;
-use crate::{Modules, Partitioners, Partitions};
+use crate::{Modules, Partitioners};
 use garbage::Pins;
 
 /// Requests that are worked on at one time: each may hold a definition, and have a module compiled.

@@ -42,6 +42,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_base::{Offset, TopicPartition};
+use millrace_coordinator::{Partitions, ReadFailure};
 use millrace_metadata::Metadata;
 use millrace_protocol::plugins::{Backoff, PartitionState, StartPosition};
 use tokio::sync::watch;
@@ -54,7 +55,6 @@ use crate::logs::PluginLogs;
 use crate::metrics::DeploymentMetrics;
 use crate::offsets::{OffsetKey, Offsets};
 use crate::pressure::Pressure;
-use crate::{Partitions, ReadFailure};
 use session::{Ended, Session};
 
 /// Pauses between attempts after something beside the plugin failed: a disk, a missing topic.

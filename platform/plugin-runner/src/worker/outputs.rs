@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use millrace_base::TopicPartition;
+use millrace_coordinator::{Acknowledged, AppendFailure};
 use millrace_plugin_host::packing::OutputBatch;
 use millrace_protocol::batch::Batch;
 use millrace_protocol::plugins::PartitionState;
@@ -15,7 +16,6 @@ use super::session::Session;
 use super::step::{Output, Target, targets};
 use super::{BACKOFF, Trouble};
 use crate::route::route;
-use crate::{Acknowledged, AppendFailure};
 
 /// Steps on their way to the disk at most; the next is computed meanwhile.
 const STEPS_IN_FLIGHT: usize = 3;

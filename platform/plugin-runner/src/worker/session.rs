@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use millrace_base::limits::MIB;
 use millrace_base::{Offset, TopicPartition};
+use millrace_coordinator::ReadFailure;
 use millrace_plugin_host::LogLevel;
 use millrace_protocol::batch::{Batch, BatchBuilder};
 use millrace_protocol::plugins::PartitionState;
@@ -14,7 +15,6 @@ use super::guest::{Failed, Guest};
 use super::source::Prepared;
 use super::step::{Flight, Step};
 use super::{Plan, Trouble, Worker};
-use crate::ReadFailure;
 use crate::dead_letter::{self, Origin, Reason};
 use crate::route::finish;
 

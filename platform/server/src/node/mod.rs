@@ -5,7 +5,6 @@
 
 mod advertised;
 mod cluster_file;
-mod plugins;
 mod process;
 
 use std::net::SocketAddr;
@@ -133,7 +132,7 @@ impl Node {
             dir: config.node.data_dir.join("plugins"),
             secrets_dir: config.node.data_dir.join("secrets"),
             metadata: metadata.clone(),
-            partitions: Arc::new(plugins::BrokerPartitions(broker.local_partitions())),
+            partitions: Arc::new(broker.local_partitions()),
             registry: &registry,
             clock,
         })?;

@@ -40,7 +40,14 @@ pub(super) fn append(
     let max = partition.role().config.max_message_bytes as usize;
     let now_ms = call.state.clock.now_ms();
     let appended = check_place_and_size(&batch, max).and_then(|()| {
-        checked_append::append(&partition, &[batch], now_ms, acks == ACKS_ALL, Origin::Client)
+        checked_append::append(
+            &partition,
+            LeaderEpoch::UNKNOWN,
+            &[batch],
+            now_ms,
+            acks == ACKS_ALL,
+            Origin::Client,
+        )
     });
     match appended {
         Ok(appended) => Ok((partition, appended)),

@@ -1,11 +1,11 @@
 //! What deployments do, case by case.
 
 use millrace_base::TopicId;
+use millrace_coordinator::AppendFailure;
 use millrace_metadata::PartitionAssignment;
 use millrace_protocol::batch::BatchBuilder;
 
 use super::*;
-use crate::AppendFailure;
 use crate::offsets::{OFFSETS_TOPIC, partition_of_group};
 use crate::route::finish;
 use crate::runner::group;
