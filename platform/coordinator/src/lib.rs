@@ -3,10 +3,22 @@
 //! [`Partitions`] is the one port to them. It ships with a conformance suite, `tests/partitions`, which the broker's
 //! implementation and the double that other crates test with both pass.
 //!
+//! A [`StateLog`] keeps a [`Machine`]'s state in a partition: whoever leads the partition has the state.
+//!
+//! [`CommittedOffsets`] is the first machine.
+//!
 //! It never knows the metadata, the log engine or the wire.
 
+mod offsets;
 mod partitions;
+mod state_log;
+mod state_topic;
 
+pub use offsets::{Committed, CommittedOffsets, OFFSETS_TOPIC, OffsetKey, OffsetsFailure};
 pub use partitions::{
     Acknowledged, AppendFailure, Appended, Bounds, Partitions, ReadFailure, TopicFailure, TopicShape,
 };
+pub use state_log::{
+    Machine, Proposal, Replied, SNAPSHOT_BYTES_MIN, StateLog, StateLogParts, StateRecord, Unavailable,
+};
+pub use state_topic::partition_of;

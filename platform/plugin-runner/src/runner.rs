@@ -97,7 +97,7 @@ impl Runner {
         for group in groups {
             let Some(name) = deployment::deployment_of_group(&group) else { continue };
             if self.parts.shared.metadata.image().deployment(name).is_none() {
-                offsets.forget(&group, |_| true).await;
+                offsets.forget(&group, |_, _| true).await;
             }
         }
     }

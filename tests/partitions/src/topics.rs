@@ -34,6 +34,12 @@ pub struct MemoryTopics {
 }
 
 impl MemoryTopics {
+    /// Has a topic have so many partitions.
+    pub fn grow(&self, name: &str, partitions: i32) {
+        self.topics.lock().get_mut(name).unwrap().partitions = partitions;
+        self.changed.send_replace(());
+    }
+
     pub fn delete(&self, name: &str) {
         self.topics.lock().remove(name);
         self.changed.send_replace(());

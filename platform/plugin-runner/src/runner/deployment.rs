@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
+use millrace_coordinator::{Committed, OffsetKey};
 use millrace_metadata::{Deployment, Image};
 use millrace_plugin_host::{CallLimits, LogLevel};
 use millrace_protocol::batch::HEADER_LEN;
@@ -16,7 +17,6 @@ use tokio::sync::watch;
 use super::desired::{Place, Wanted, wanted};
 use super::{GROUP_PREFIX, Parts};
 use crate::metrics::DeploymentMetrics;
-use crate::offsets::OffsetKey;
 use crate::spec::spec;
 use crate::worker::{Order, Plan, Snapshot, Source, Status, Worker};
 
@@ -197,10 +197,12 @@ impl Running {
         let mut end = held.end;
         if topic_is_gone {
             let offsets = Arc::clone(&parts.shared.offsets);
+            let topic = place.partition.topic;
             let ended = end.clone();
             let task = parts.runtime.spawn(async move {
                 ended.await;
-                offsets.forget(&held.key.group, |key| *key == held.key).await;
+                let of_topic = |key: &OffsetKey, at: &Committed| *key == held.key && at.is_of(topic);
+                offsets.forget(&held.key.group, of_topic).await;
             });
             end = task.map(|_| ()).boxed().shared();
         }
@@ -224,7 +226,7 @@ impl Running {
         let task = parts.runtime.spawn(async move {
             stopped.await;
             for group in groups {
-                offsets.forget(&group, |_| true).await;
+                offsets.forget(&group, |_, _| true).await;
             }
         });
         self.forgetting = Some(task.map(|_| ()).boxed().shared());
@@ -264,7 +266,11 @@ impl Running {
             PartitionProgress {
                 partition: wanted.place.partition.partition,
                 state: PartitionState::Paused,
-                offset: parts.shared.offsets.known(&self.key(wanted)).map(|offset| offset.min(end)),
+                offset: parts
+                    .shared
+                    .offsets
+                    .known(&self.key(wanted), wanted.place.partition.topic)
+                    .map(|offset| offset.min(end)),
                 end_offset: end,
                 error: None,
                 backtrace: None,
@@ -278,7 +284,9 @@ impl Running {
         PartitionProgress {
             partition: place.partition.partition,
             state: if self.broken.is_some() { PartitionState::Halted } else { state },
-            offset: offset.or_else(|| parts.shared.offsets.known(&held.key)).map(|offset| offset.min(end)),
+            offset: offset
+                .or_else(|| parts.shared.offsets.known(&held.key, place.partition.topic))
+                .map(|offset| offset.min(end)),
             end_offset: end,
             error: error.or_else(|| self.broken.as_ref().map(|broken| broken.message.clone())),
             backtrace,

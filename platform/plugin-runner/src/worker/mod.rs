@@ -42,7 +42,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_base::{Offset, TopicPartition};
-use millrace_coordinator::{Partitions, ReadFailure};
+use millrace_coordinator::{OffsetKey, Partitions, ReadFailure};
 use millrace_metadata::Metadata;
 use millrace_protocol::plugins::{Backoff, PartitionState, StartPosition};
 use tokio::sync::watch;
@@ -53,7 +53,7 @@ pub(crate) use status::{Snapshot, Status};
 
 use crate::logs::PluginLogs;
 use crate::metrics::DeploymentMetrics;
-use crate::offsets::{OffsetKey, Offsets};
+use crate::offsets::Offsets;
 use crate::pressure::Pressure;
 use session::{Ended, Session};
 

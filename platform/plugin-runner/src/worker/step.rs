@@ -9,10 +9,10 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all};
 use millrace_base::{Offset, TopicId, TopicPartition};
-use millrace_coordinator::{Acknowledged, AppendFailure};
+use millrace_coordinator::{Acknowledged, AppendFailure, OffsetKey};
 use millrace_protocol::batch::Batch;
 
-use crate::offsets::{OffsetKey, Offsets};
+use crate::offsets::Offsets;
 
 /// A batch for the topic with that name.
 #[derive(Clone, Debug)]

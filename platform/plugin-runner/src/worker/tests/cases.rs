@@ -1,12 +1,10 @@
 //! What deployments do, case by case.
 
-use millrace_base::TopicId;
-use millrace_coordinator::AppendFailure;
+use millrace_coordinator::{AppendFailure, OFFSETS_TOPIC, partition_of};
 use millrace_metadata::PartitionAssignment;
 use millrace_protocol::batch::BatchBuilder;
 
 use super::*;
-use crate::offsets::{OFFSETS_TOPIC, partition_of_group};
 use crate::route::finish;
 use crate::runner::group;
 use crate::testing::batch_of;
@@ -211,7 +209,8 @@ async fn what_was_committed_is_unknown_until_it_is_read_back() {
     bench.partitions().produce(bench.input(), &numbered(0..5));
     bench.deploy("copy", transform(identity)).await;
     bench.done_to("copy", 5).await;
-    let offsets = bench.partitions().partition("__consumer_offsets", 0);
+    let home = partition_of(&group("copy", false), 50);
+    let offsets = bench.partitions().partition(OFFSETS_TOPIC, home);
     bench.partitions().set_led(offsets, false);
     bench.restart().await;
     bench.partitions().produce(bench.input(), &numbered(5..7));
@@ -350,28 +349,6 @@ async fn partitions_that_come_later_are_read_from_their_beginning() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn committed_offsets_survive_their_rewriting() {
-    let bench = Bench::start().await;
-    let offsets = bench.host.offsets(&bench.cluster);
-    let topic = bench.input().topic;
-    let key = |partition| OffsetKey { group: group("many", false), topic: "in".into(), partition };
-    for offset in 0..200 {
-        for partition in 0..10 {
-            offsets.commit(&key(partition), topic, offset, 0).await.unwrap().await.unwrap();
-        }
-    }
-    offsets.rewrite_now(&group("many", false)).await;
-    let slot = partition_of_group(&group("many", false), 50);
-    let place = bench.partitions().partition(OFFSETS_TOPIC, slot);
-    bench.partitions().eventually("the old ones are gone", |at| at.records(place).len() == 10).await;
-    let again = bench.host.offsets(&bench.cluster);
-    for partition in 0..10 {
-        assert_eq!(again.committed(&key(partition), TopicId::random()).await.unwrap(), None);
-        assert_eq!(again.committed(&key(partition), topic).await.unwrap(), Some(199));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_a_topic_refuses_is_the_policys_and_nothing_is_there_twice() {
     let bench = Bench::start().await;
     bench.cluster.topic("dead", 1).await;
@@ -447,28 +424,4 @@ async fn a_retry_appends_only_what_is_not_acknowledged() {
     let values = places.map(|place| bench.partitions().values(place));
     assert!(!values[0].is_empty() && !values[1].is_empty());
     assert_eq!(values.concat().len(), 40, "{values:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn offsets_are_found_although_their_topic_has_grown() {
-    let bench = Bench::start().await;
-    let offsets = bench.host.offsets(&bench.cluster);
-    let topic = bench.input().topic;
-    let groups: Vec<String> = (0..20).map(|number| group(&format!("d{number}"), false)).collect();
-    let key = |group: &String| OffsetKey { group: group.clone(), topic: "in".into(), partition: 0 };
-    for (offset, group) in (0..).zip(&groups) {
-        offsets.commit(&key(group), topic, offset, 0).await.unwrap().await.unwrap();
-    }
-    // No client is allowed to; a topic that an older broker let grow is still read.
-    let topic_id = bench.partitions().partition(OFFSETS_TOPIC, 0).topic;
-    let new = vec![PartitionAssignment { replicas: vec![BrokerId(1)] }];
-    bench.submit(Command::AddPartitions { topic_id, current: 50, new }).await;
-    let again = bench.host.offsets(&bench.cluster);
-    for (offset, group) in (0..).zip(&groups) {
-        assert_eq!(again.committed(&key(group), topic).await.unwrap(), Some(offset), "{group}");
-    }
-    // The first is committed where it is now, and that is what the next start finds.
-    again.commit(&key(&groups[0]), topic, 99, 0).await.unwrap().await.unwrap();
-    let third = bench.host.offsets(&bench.cluster);
-    assert_eq!(third.committed(&key(&groups[0]), topic).await.unwrap(), Some(99));
 }
