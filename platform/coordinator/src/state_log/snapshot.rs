@@ -1,8 +1,8 @@
 //! Keeps a log short: writes all of its state once more and deletes what is before that.
 //!
 //! It goes in parts, between which others append. Each part is of the state as it is when the part is appended, so
-//! that replaying the log never goes back. Nothing is deleted before every part is on all in-sync replicas: a crash at
-//! any point leaves a log that gives the same state.
+//! that replaying the log never goes back. Nothing is deleted before every part, and all that was appended before, is on
+//! all in-sync replicas: a crash at any point leaves a log that gives the same state.
 
 use millrace_base::LeaderEpoch;
 
@@ -55,10 +55,8 @@ impl<M: Machine> Shared<M> {
     }
 
     async fn snapshot(&self) -> Result<(), SnapshotFailure> {
-        let (before, grown) = self.with_core(|epoch, core| {
-            let replicated = self.parts.end_in(epoch).unwrap_or(0);
-            (replicated.min(core.next_offset()), core.grown_bytes())
-        })?;
+        let (epoch, before, grown) =
+            self.with_core(|epoch, core| (epoch, core.next_offset(), core.grown_bytes()))?;
         let (mut cursor, mut bytes) = (Cursor::State(None), 0);
         loop {
             let appended = self.with_core(|epoch, core| {
@@ -75,6 +73,8 @@ impl<M: Machine> Shared<M> {
             bytes += len;
             self.parts.partitions.admit(len).await;
         }
+        // Where there was no part to write, what forgets the last of the state may still be on its way.
+        self.replied_at(epoch, Some(before), ()).await?;
         self.parts.partitions.trim(self.parts.place, before).await?;
         self.with_core(|_, core| core.snapshot_done(grown, bytes))?;
         Ok(())

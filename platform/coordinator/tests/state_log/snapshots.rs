@@ -132,6 +132,42 @@ async fn nothing_is_deleted_before_the_snapshot_is_replicated() {
 }
 
 #[tokio::test]
+async fn what_is_being_forgotten_is_not_deleted_before_that_is_replicated() {
+    let bench = Bench::new().await;
+    let log = bench.snapshot_log(200).await;
+    set_now(&log, "a", &"x".repeat(80)).await;
+    bench.hold(true);
+    // There is no state left to be written, and the log is long enough.
+    let forgotten = set(&log, "a", None).unwrap();
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bench.start(), 0);
+    bench.set_led(false);
+    bench.partitions.truncate(bench.place);
+    bench.hold(false);
+    bench.set_led(true);
+    assert_eq!(in_time(forgotten).await, Err(AppendFailure::NotHere));
+    assert_eq!(bench.rebuilt().await.len(), 1);
+
+    in_time(log.ready()).await.unwrap();
+    in_time(set(&log, "a", None).unwrap()).await.unwrap();
+    bench.trimmed_to(2).await;
+    is(&bench.rebuilt().await, &[]);
+}
+
+#[tokio::test]
+async fn a_record_of_another_version_goes_when_its_key_is_written_anew() {
+    let bench = Bench::new().await;
+    bench.partitions.produce_batch(bench.place, &batch(&[("w:a", Some("of another version"))]));
+    let log = bench.snapshot_log(300).await;
+    set_now(&log, "a", &"x".repeat(300)).await;
+    bench.trimmed_to(2).await;
+    assert_eq!(bench.partitions.values(bench.place), [format!("v:{}", "x".repeat(300))]);
+    drop(log);
+}
+
+#[tokio::test]
 async fn a_record_without_a_key_keeps_the_log_whole() {
     let bench = Bench::new().await;
     bench.partitions.produce(bench.place, &["no key"]);
