@@ -266,7 +266,7 @@ impl Shared {
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
             match self.append(&batch).await {
-                Err(AppendFailure::Passing(_) | AppendFailure::NotHere) if attempt < ATTEMPTS => {}
+                Err(failure) if failure.retryable() && attempt < ATTEMPTS => {}
                 done => return done,
             }
             tokio::time::sleep(pause).await;
