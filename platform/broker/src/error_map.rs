@@ -46,7 +46,7 @@ impl ToErrorCode for LogError {
         match self {
             Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             Self::UnknownPartition(_) | Self::Closed => ErrorCode::NotLeaderOrFollower,
-            Self::Io { .. } | Self::Failed(_) => ErrorCode::KafkaStorageError,
+            Self::Io { .. } | Self::Corrupt { .. } | Self::Failed(_) => ErrorCode::KafkaStorageError,
             _ => ErrorCode::UnknownServerError,
         }
     }

@@ -31,6 +31,7 @@ use millrace_disk::{Disk, OpenMode, replace};
 use crate::checksum;
 use crate::epochs::Epochs;
 use crate::error::OpenError;
+use crate::history::History;
 use crate::index::IndexMark;
 use crate::producer::Producers;
 use crate::wal::format::uuid_from;
@@ -53,11 +54,23 @@ pub(crate) struct PartitionCheckpoint {
     pub max_timestamp_ms: i64,
     pub index: IndexMark,
     pub first_group: u64,
-    pub epochs: Epochs,
-    pub producers: Producers,
+    pub history: History,
 }
 
 impl PartitionCheckpoint {
+    /// Of a log that begins and ends at `offset`, of which nothing else is known.
+    pub fn at(offset: Offset, history: History) -> Self {
+        Self {
+            log_start: offset,
+            high_watermark: offset,
+            offset,
+            segment: offset,
+            max_timestamp_ms: -1,
+            history,
+            ..Self::default()
+        }
+    }
+
     /// Whether all that it says can be true together.
     fn check(&self) -> Result<(), &'static str> {
         if self.log_start < 0 || self.log_start > self.offset {
@@ -76,10 +89,10 @@ impl PartitionCheckpoint {
         if (self.position == 0) != (self.segment == self.offset) {
             return Err("a segment whose bytes and offsets do not match");
         }
-        if !self.epochs.are_sound(self.offset) {
+        if !self.history.epochs.are_sound(self.offset) {
             return Err("leader epochs that do not grow within its log");
         }
-        if !self.producers.are_sound(self.offset) {
+        if !self.history.producers.are_sound(self.offset) {
             return Err("producers whose batches are outside its log");
         }
         Ok(())
@@ -119,8 +132,8 @@ impl Checkpoint {
             out.put_u32_le(partition.index.count);
             out.put_u32_le(partition.index.crc);
             out.put_u64_le(partition.first_group);
-            partition.epochs.encode(&mut out);
-            partition.producers.encode(&mut out);
+            partition.history.epochs.encode(&mut out);
+            partition.history.producers.encode(&mut out);
         }
         let crc = checksum_of(&out);
         out[8..12].copy_from_slice(&crc.to_le_bytes());
@@ -168,8 +181,10 @@ impl Checkpoint {
                 max_timestamp_ms: rest.try_get_i64_le()?,
                 index: IndexMark { count: rest.try_get_u32_le()?, crc: rest.try_get_u32_le()? },
                 first_group: rest.try_get_u64_le()?,
-                epochs: Epochs::decode(&mut rest)?,
-                producers: Producers::decode(&mut rest)?,
+                history: History {
+                    epochs: Epochs::decode(&mut rest)?,
+                    producers: Producers::decode(&mut rest)?,
+                },
             };
             partition.check().map_err(|what| DecodeError::Damaged(format!("it gives {tp} {what}")))?;
             checkpoint.partitions.insert(tp, Arc::new(partition));
@@ -258,10 +273,10 @@ mod tests {
             ..Checkpoint::default()
         };
         for (topic, partition, offset) in partitions {
-            let mut epochs = Epochs::default();
-            epochs.record(LeaderEpoch(1), *offset);
+            let mut history = History::default();
+            history.epochs.record(LeaderEpoch(1), *offset);
             let tp = TopicPartition::new(TopicId(uuid::Uuid::from_u128(*topic)), *partition);
-            let of = PartitionCheckpoint { offset: *offset, position: 77, epochs, ..Default::default() };
+            let of = PartitionCheckpoint { offset: *offset, position: 77, history, ..Default::default() };
             of.check().unwrap();
             checkpoint.partitions.insert(tp, Arc::new(of));
         }
@@ -296,7 +311,7 @@ mod tests {
                 1 => of.segment = value,
                 2 => of.position = 0,
                 3 => of.high_watermark = value,
-                _ => _ = of.epochs.record(LeaderEpoch(2), value),
+                _ => _ = of.history.epochs.record(LeaderEpoch(2), value),
             }
             let partitions = BTreeMap::from([(*tp, Arc::new(of))]);
             let refused = Checkpoint { partitions, ..sound.clone() };

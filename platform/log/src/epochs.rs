@@ -60,6 +60,11 @@ impl Epochs {
         }
     }
 
+    /// Forgets those that begin at `log_end` or above: their records are taken back.
+    pub fn trim_end(&mut self, log_end: Offset) {
+        self.0.truncate(self.0.partition_point(|(_, start)| *start < log_end));
+    }
+
     /// Whether they are such as [`Self::record`] makes of a log that ends at `log_end`.
     pub fn are_sound(&self, log_end: Offset) -> bool {
         self.0.is_sorted_by(|(epoch, start), (next_epoch, next_start)| {
@@ -134,6 +139,15 @@ mod tests {
         let mut epochs = epochs(&[(1, 0), (3, 10), (4, 20)]);
         epochs.trim_start(15);
         assert_eq!(epochs, Epochs(vec![(LeaderEpoch(3), 15), (LeaderEpoch(4), 20)]));
+    }
+
+    #[test]
+    fn truncation_forgets_the_epochs_that_begin_behind_it() {
+        let mut epochs = epochs(&[(1, 0), (3, 10), (4, 20)]);
+        epochs.trim_end(11);
+        assert_eq!(epochs, Epochs(vec![(LeaderEpoch(1), 0), (LeaderEpoch(3), 10)]));
+        epochs.trim_end(10);
+        assert_eq!(epochs, Epochs(vec![(LeaderEpoch(1), 0)]));
     }
 
     #[test]

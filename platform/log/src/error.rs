@@ -43,6 +43,8 @@ pub enum LogError {
     UnknownPartition(TopicPartition),
     #[error("offset {offset} is outside the log's {start}..={end}")]
     OutOfRange { offset: Offset, start: Offset, end: Offset },
+    #[error("{} is damaged at byte {position}: {reason}", path.display())]
+    Corrupt { path: PathBuf, position: u64, reason: String },
     #[error("the log has failed: {0}")]
     Failed(String),
     #[error("the log is closed")]
@@ -88,4 +90,13 @@ pub enum ReadError {
     Corrupt { path: PathBuf, position: u64, reason: String },
     #[error("read {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
+}
+
+/// A log whose positions contradict each other: a bug of the engine's, or of who sets its high watermark.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("partition {tp}: {what} (log start, high watermark, durable end and log end are {positions})")]
+pub struct Disorder {
+    pub(crate) tp: TopicPartition,
+    pub(crate) what: &'static str,
+    pub(crate) positions: String,
 }

@@ -3,6 +3,17 @@
 //! One [`LogManager`] owns one data directory: a write-ahead log that all its partitions share, and a
 //! directory of segments for each. [`PartitionLog`] appends, reads and trims one partition.
 //!
+//! A log's positions are in this order, which [`PartitionLog::validate`] checks and the crash tests ask for after
+//! every step:
+//!
+//! ```text
+//! log start ≤ last stable offset ≤ high watermark ≤ durable end ≤ log end
+//! ```
+//!
+//! The high watermark is its owner's, who may set it above the durable end only for a topic whose flush policy has
+//! records acknowledged early. [`PartitionLog::truncate`] and [`PartitionLog::reset`] move the durable end and the
+//! high watermark back with the log end, and nothing else does.
+//!
 //! Invariants: it knows partitions by [`millrace_base::TopicPartition`] alone, never a topic's name, a
 //! network or another broker. It never re-encodes a batch. It reaches the disk through [`millrace_disk::Disk`]
 //! only, so that the simulator can crash it at every operation.
@@ -12,6 +23,7 @@ mod checksum;
 mod commit;
 mod epochs;
 mod error;
+mod history;
 mod index;
 mod manager;
 mod metrics;
@@ -23,7 +35,7 @@ mod segment;
 mod tail;
 mod wal;
 
-pub use error::{AppendError, LogError, OpenError, ReadError};
+pub use error::{AppendError, Disorder, LogError, OpenError, ReadError};
 pub use manager::{EngineStep, LogManager, RetentionReport};
 pub use metrics::{Health, LatencyHistogram, LogMetrics};
 pub use options::{LogOptions, Threading};

@@ -201,6 +201,11 @@ impl Producers {
         });
     }
 
+    /// Producers that `before` may have forgotten may be forgotten here, too.
+    pub fn forget_as(&mut self, before: &Self) {
+        self.forgotten = self.forgotten.max(before.forgotten);
+    }
+
     /// Any producer may be forgotten: records were deleted that nobody has looked into, or were in a former topic.
     pub fn forget_any(&mut self) {
         self.forgotten = i64::MAX;

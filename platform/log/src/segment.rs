@@ -1,4 +1,5 @@
-//! One segment's files: `<base offset>.log` with record batches back to back, `<base offset>.index` beside it.
+//! One segment's files: `<base offset>.log` with record batches back to back, `<base offset>.index` and
+//! `<base offset>.snapshot` beside it.
 //!
 //! The log file of an active segment is written in whole blocks, so zeros may follow its last batch; a closed
 //! one is cut to its length. Positions are those of the first batch's first byte, 0, and so on.
@@ -55,7 +56,7 @@ impl OpenFiles {
         drop(open);
         if let Some(oldest) = oldest.and_then(|oldest| oldest.upgrade()) {
             // Whoever uses the file right now has its own handle of it.
-            *oldest.handle.lock() = None;
+            oldest.forget();
         }
     }
 }
@@ -100,8 +101,16 @@ pub(crate) struct SegmentFile {
     open: Arc<OpenFiles>,
     pub log_path: PathBuf,
     pub index_path: PathBuf,
+    pub snapshot_path: PathBuf,
     base_offset: Offset,
-    handle: Mutex<Option<Arc<dyn DiskFile>>>,
+    handle: Mutex<Handle>,
+}
+
+enum Handle {
+    Closed,
+    Open(Arc<dyn DiskFile>),
+    /// There is no file, and none is made: another segment may have its name.
+    Removed,
 }
 
 impl SegmentFile {
@@ -111,20 +120,27 @@ impl SegmentFile {
             open,
             log_path: dir.join(format!("{base_offset:020}.log")),
             index_path: dir.join(format!("{base_offset:020}.index")),
+            snapshot_path: dir.join(format!("{base_offset:020}.snapshot")),
             base_offset,
-            handle: Mutex::new(None),
+            handle: Mutex::new(Handle::Closed),
         })
+    }
+
+    pub fn base_offset(&self) -> Offset {
+        self.base_offset
     }
 
     /// The log file for reading and writing, made if there is none. The directory is not synced.
     pub fn log(self: &Arc<Self>) -> io::Result<Arc<dyn DiskFile>> {
         let mut handle = self.handle.lock();
-        if let Some(file) = &*handle {
-            return Ok(Arc::clone(file));
+        match &*handle {
+            Handle::Open(file) => return Ok(Arc::clone(file)),
+            Handle::Removed => return Err(io::ErrorKind::NotFound.into()),
+            Handle::Closed => {}
         }
         let mode = OpenMode { create: true, direct: true, ..OpenMode::default() };
         let file = self.disk.open(&self.log_path, mode)?;
-        *handle = Some(Arc::clone(&file));
+        *handle = Handle::Open(Arc::clone(&file));
         drop(handle);
         self.open.note(self);
         Ok(file)
@@ -221,7 +237,32 @@ impl SegmentFile {
     }
 
     fn index_bytes(&self) -> Option<Vec<u8>> {
-        let file = self.disk.open(&self.index_path, OpenMode::default()).ok()?;
+        self.bytes_of(&self.index_path)
+    }
+
+    /// What the snapshot beside the segment holds, if there is one.
+    pub fn snapshot_bytes(&self) -> Option<Vec<u8>> {
+        self.bytes_of(&self.snapshot_path)
+    }
+
+    /// Writes the snapshot, durably but for its name. One that finds no room is left out.
+    pub fn write_snapshot(&self, bytes: &[u8]) -> Result<(), DiskFault> {
+        let write = || {
+            let mode = OpenMode { create: true, ..OpenMode::default() };
+            let file = self.disk.open(&self.snapshot_path, mode)?;
+            file.truncate(0)?;
+            file.write_all_at(&[bytes], 0)?;
+            Ok(file)
+        };
+        match write() {
+            Ok(file) => file.sync().map_err(DiskFault::of_sync("sync snapshot", &self.snapshot_path)),
+            Err(error) if is_passing(&error) => Ok(()),
+            Err(error) => Err(DiskFault::of("write snapshot", &self.snapshot_path)(error)),
+        }
+    }
+
+    fn bytes_of(&self, path: &Path) -> Option<Vec<u8>> {
+        let file = self.disk.open(path, OpenMode::default()).ok()?;
         let mut bytes = vec![0; file.len().ok()? as usize];
         file.read_exact_at(&mut bytes, 0).ok()?;
         Some(bytes)
@@ -229,13 +270,16 @@ impl SegmentFile {
 
     /// Closes the handle, if one is open.
     pub fn forget(&self) {
-        *self.handle.lock() = None;
+        let mut handle = self.handle.lock();
+        if matches!(*handle, Handle::Open(_)) {
+            *handle = Handle::Closed;
+        }
     }
 
-    /// Removes both files. Their absence is durable when the directory is synced.
+    /// Removes all files. Their absence is durable when the directory is synced.
     pub fn remove(&self) -> io::Result<()> {
-        *self.handle.lock() = None;
-        for path in [&self.index_path, &self.log_path] {
+        *self.handle.lock() = Handle::Removed;
+        for path in [&self.snapshot_path, &self.index_path, &self.log_path] {
             match self.disk.remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -246,7 +290,7 @@ impl SegmentFile {
 }
 
 /// Index entries of batches that are added one after the other.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct IndexBuilder {
     pub index: SparseIndex,
     pub max_timestamp_ms: i64,

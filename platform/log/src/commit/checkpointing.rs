@@ -61,7 +61,7 @@ impl Engine {
     }
 
     /// Makes the files of the write-ahead log that the first start has put off.
-    fn complete_wal(&self) -> Result<(), DiskFault> {
+    pub(super) fn complete_wal(&self) -> Result<(), DiskFault> {
         let dir = self.wal_dir();
         loop {
             let missing = self.wal.lock().as_ref().and_then(WalWriter::missing);
@@ -73,7 +73,7 @@ impl Engine {
         }
     }
 
-    fn checkpoint_locked(&self, last: &mut Checkpoint, clean: bool) -> Result<(), DiskFault> {
+    pub(super) fn checkpoint_locked(&self, last: &mut Checkpoint, clean: bool) -> Result<(), DiskFault> {
         self.check_sound()?;
         let start = self.wal_start.get().expect("recovery sets it before the first checkpoint");
         let (wal_sequence, wal_number) = match self.wal.lock().as_ref() {
@@ -269,7 +269,11 @@ impl Engine {
         if log_start <= known.map_or(0, |known| known.log_start) {
             return Ok(());
         }
-        let outcome = match known.filter(|known| known.offset > log_start) {
+        // What is known of before the log was cut back is not gone on with.
+        let is_current = |known: &&Arc<PartitionCheckpoint>| {
+            known.offset > log_start && known.first_group == partition.first_group()
+        };
+        let outcome = match known.filter(is_current) {
             Some(known) => {
                 let changed = PartitionCheckpoint {
                     log_start,
@@ -310,7 +314,8 @@ impl Engine {
         while {
             self.checkpoint_locked(&mut last, false)?;
             self.complete_wal()?;
-            !self.wal.lock().as_mut().is_none_or(WalWriter::rotate)
+            let rotated = self.wal.lock().as_mut().map_or(Ok(true), WalWriter::rotate);
+            !rotated.map_err(self.wal_fault())?
         } {}
         self.checkpoint_locked(&mut last, false)?;
         self.deleted.lock().clear();

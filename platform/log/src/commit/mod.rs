@@ -10,6 +10,7 @@ mod checkpointing;
 mod direct;
 mod queues;
 mod scheduler;
+mod taking_back;
 mod threads;
 mod wal;
 

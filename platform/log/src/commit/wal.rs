@@ -42,12 +42,12 @@ impl WalCommitter {
         // Recovery's checkpoint is outstanding.
         let Some(writer) = wal.as_mut() else { return Ok(Step::NeedsCheckpoint) };
         let full_before = writer.has_full_files();
-        if !writer.make_room(&self.group) {
+        if !writer.make_room(&self.group).map_err(self.engine.wal_fault())? {
             return Ok(Step::NeedsCheckpoint);
         }
-        // Looked at under the writer's lock: a partition that was deleted and made again meanwhile has
-        // turned the log to a file in which nothing of the old one may stand.
-        if self.members.iter().any(|(partition, _)| partition.is_deleted()) {
+        // Looked at under the writer's lock: a partition that was deleted and made again meanwhile has turned the
+        // log to a file in which nothing of the old one may stand, and nothing follows what takes it back.
+        if self.members.iter().any(|(partition, target)| !partition.is_in_flight(*target)) {
             drop(wal);
             self.abandon();
             return Ok(Step::Done);
@@ -58,7 +58,7 @@ impl WalCommitter {
         let turned = !full_before && writer.has_full_files();
         drop(wal);
         // No sync in the sense of a fault: see `WalWriter::write`.
-        let written = written.map_err(DiskFault::of("write", &self.engine.wal_dir()))?;
+        let written = written.map_err(self.engine.wal_fault())?;
         let counters = &self.engine.counters;
         counters.wal_latency.record(started.elapsed());
         count(&counters.wal_bytes, written);
@@ -78,8 +78,8 @@ impl WalCommitter {
     /// Empties the group; its members, but for those that were deleted, come again.
     fn abandon(&mut self) {
         self.group.clear();
-        for (partition, _) in self.members.drain(..) {
-            partition.abandon();
+        for (partition, target) in self.members.drain(..) {
+            partition.abandon(target);
         }
     }
 

@@ -11,11 +11,11 @@ use millrace_protocol::batch::{Attributes, Batch, BatchHeader, HEADER_LEN};
 use super::state::{LogPosition, Segment};
 use super::{AppendOrigin, Appended, PartitionLog};
 use crate::checksum;
-use crate::epochs::Epochs;
 use crate::error::AppendError;
+use crate::history::History;
 use crate::index::IndexMark;
 use crate::metrics::count;
-use crate::producer::{Producer, Producers, SentBatch, Verdict};
+use crate::producer::{Producer, SentBatch, Verdict};
 use crate::segment::{
     CRC_START, GAP_OFFSETS_MAX, INDEX_INTERVAL_BYTES_MIN, IndexBuilder, SegmentFile, follows_on,
 };
@@ -24,8 +24,7 @@ use crate::tail::{BatchRef, CHUNK_BYTES_MAX, ChunkWriter, PlacedChunk, SegmentTa
 /// What only appends change.
 pub(crate) struct Appender {
     pub config: Arc<TopicConfig>,
-    pub producers: Producers,
-    pub epochs: Epochs,
+    pub history: History,
     pub end: LogPosition,
     /// The chunk that `end` lies in; `None` where the next append begins a new one, at an aligned position.
     pub writer: Option<ChunkWriter>,
@@ -38,15 +37,15 @@ impl Appender {
     }
 
     pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
-        self.epochs.end_offset(epoch, self.end.offset)
+        self.history.epochs.end_offset(epoch, self.end.offset)
     }
 
     pub fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
-        self.epochs.at(offset)
+        self.history.epochs.at(offset)
     }
 
     pub fn producers(&self) -> impl Iterator<Item = (ProducerId, &Producer)> {
-        self.producers.iter()
+        self.history.producers.iter()
     }
 }
 
@@ -77,13 +76,13 @@ impl PartitionLog {
         match origin {
             AppendOrigin::Producer => {
                 check_sizes(batches, &appender.config)?;
-                if let Verdict::Duplicate(sent) = appender.producers.check(batches)? {
+                if let Verdict::Duplicate(sent) = appender.history.producers.check(batches)? {
                     return Ok(self.duplicate(&appender, sent));
                 }
             }
             AppendOrigin::Replica => check_offsets(batches, appender.end.offset)?,
         }
-        if self.state.lock().stalled {
+        if self.state.lock().takes_nothing() {
             return Err(self.engine.stalled());
         }
         self.set_leader_epoch(leader_epoch);
@@ -173,22 +172,29 @@ impl PartitionLog {
         appender.end.offset = base;
         appender.end.segment = base;
         appender.end.position = 0;
+        let segment = self.new_segment(appender, now_ms);
+        let mut state = self.state.lock();
+        state.segments.push_back(segment);
+        state.end = appender.end;
+        state.version += 1;
+    }
+
+    /// A segment that begins at the end of the log.
+    pub(super) fn new_segment(&self, appender: &Appender, now_ms: i64) -> Segment {
+        let base = appender.end.offset;
         let interval = appender.config.index_interval_bytes.max(INDEX_INTERVAL_BYTES_MIN);
-        let segment = Segment {
+        Segment {
             base,
             file: self.segment_file(base),
             len: 0,
             recovered: 0,
             index: Some(IndexBuilder::new(base, interval)),
             index_mark: IndexMark::default(),
+            snapshot: Some(appender.history.encode(base)),
             tail: SegmentTail::default(),
             created_ms: now_ms,
             modified_ms: None,
-        };
-        let mut state = self.state.lock();
-        state.segments.push_back(segment);
-        state.end = appender.end;
-        state.version += 1;
+        }
     }
 
     pub(crate) fn segment_file(&self, base: Offset) -> Arc<SegmentFile> {
@@ -205,8 +211,7 @@ impl PartitionLog {
         self.copy(appender, &head, head.len() + rest.len(), &mut chunks);
         self.copy(appender, rest, rest.len(), &mut chunks);
 
-        appender.producers.record(header, now_ms);
-        appender.epochs.record(LeaderEpoch(header.partition_leader_epoch), header.base_offset);
+        appender.history.record(header, now_ms);
         appender.end.offset = header.next_offset();
         appender.end.total += (HEADER_LEN + rest.len()) as u64;
 

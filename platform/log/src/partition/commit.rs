@@ -8,7 +8,7 @@ use super::flush::Purpose;
 use super::state::LogPosition;
 use crate::commit::Route;
 use crate::segment::DiskFault;
-use crate::wal::format::EntryHeader;
+use crate::wal::format::{EntryHeader, EntryKind};
 use crate::wal::writer::Group;
 
 /// What became of a partition's turn in a group of the write-ahead log.
@@ -29,7 +29,7 @@ impl PartitionLog {
     pub(crate) fn fill(&self, group: &mut Group) -> Fill {
         let mut state = self.state.lock();
         let pending = state.pending_bytes();
-        if state.in_flight.is_some() || pending == 0 || state.deleted || state.stalled {
+        if state.in_flight.is_some() || pending == 0 || state.deleted || state.takes_nothing() {
             state.queued = false;
             return Fill::Nothing;
         }
@@ -44,6 +44,7 @@ impl PartitionLog {
             let last = segment.tail.batches.back().expect("what is pending is in memory");
             let end_offset = last.next_offset();
             let header = EntryHeader {
+                kind: EntryKind::Append,
                 tp: self.tp,
                 len: range.len() as u32,
                 base_offset,
@@ -68,10 +69,12 @@ impl PartitionLog {
     /// Writes everything to the segment and makes it durable. Returns whether there was anything to do.
     pub(crate) fn commit_direct(&self) -> Result<bool, DiskFault> {
         let mut io = self.segment_io.lock();
+        self.finish_taking_back(&mut io).inspect_err(|_| self.stall())?;
         let target = {
             let mut state = self.state.lock();
             state.queued = false;
-            let nothing = state.in_flight.is_some() || state.pending_bytes() == 0 || state.deleted;
+            let nothing =
+                state.in_flight.is_some() || state.pending_bytes() == 0 || state.deleted || state.unsure;
             if nothing {
                 return Ok(false);
             }
@@ -109,38 +112,45 @@ impl PartitionLog {
         state.stalled = true;
     }
 
-    /// Notes that the commit in flight has made everything up to `target` durable.
+    /// Notes that the commit in flight has made everything up to `target` durable, unless that was taken back.
     pub(crate) fn complete(&self, target: LogPosition) {
-        let committed = {
+        // Held until it has returned: who takes records back waits for that.
+        let listener = self.listener.read();
+        {
             let mut state = self.state.lock();
-            let before = state.committed.total;
-            if target.total > before {
-                state.committed = target;
+            if state.in_flight != Some(target) {
+                return;
             }
-            state.committed.total - before
-        };
-        self.durable_end.fetch_max(target.offset, Ordering::AcqRel);
-        self.engine.committed(committed);
-        let listener = self.listener.read().clone();
-        if let Some(listener) = listener {
+            let committed = target.total - state.committed.total;
+            state.committed = target;
+            self.durable_end.store(target.offset, Ordering::Release);
+            self.engine.committed(committed);
+        }
+        if let Some(listener) = &*listener {
             listener(target.offset);
         }
+        drop(listener);
         // Only now may the next commit begin: listeners see the end grow.
-        self.abandon();
+        self.abandon(target);
     }
 
     /// Ends the commit in flight, whatever came of it; what is pending waits for the next one.
-    pub(crate) fn abandon(&self) {
+    pub(crate) fn abandon(&self, target: LogPosition) {
         let route = {
             let mut state = self.state.lock();
+            if state.in_flight != Some(target) {
+                return;
+            }
             state.in_flight = None;
             state.next_route(self.engine.wal_bytes_max)
         };
         self.enqueue(route);
     }
 
-    pub(crate) fn is_deleted(&self) -> bool {
-        self.state.lock().deleted
+    /// Whether the commit up to `target` is still wanted: the partition was not deleted, nor cut back.
+    pub(crate) fn is_in_flight(&self, target: LogPosition) -> bool {
+        let state = self.state.lock();
+        !state.deleted && state.in_flight == Some(target)
     }
 
     pub(super) fn enqueue(&self, route: Option<Route>) {
@@ -153,7 +163,7 @@ impl PartitionLog {
 
     pub(crate) fn has_pending(&self) -> bool {
         let state = self.state.lock();
-        !state.deleted && (state.pending_bytes() > 0 || state.in_flight.is_some())
+        !state.deleted && !state.unsure && (state.pending_bytes() > 0 || state.in_flight.is_some())
     }
 
     /// Ends the partition: appends are refused, what is pending is forgotten, segment writes are over.
@@ -162,6 +172,7 @@ impl PartitionLog {
         self.close_appends();
         let mut state = self.state.lock();
         state.deleted = true;
+        state.in_flight = None;
         let pending = state.pending_bytes();
         state.committed = state.end;
         for segment in &state.segments {

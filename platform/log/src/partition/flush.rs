@@ -9,6 +9,7 @@ use millrace_base::limits::{IO_ALIGNMENT, KIB};
 use millrace_disk::{AlignedBuffer, DiskFile, Need, is_passing};
 
 use super::PartitionLog;
+use super::segment_io::{DirState, SegmentIo};
 use super::state::{FlushPlan, LogPosition};
 use crate::checkpoint::PartitionCheckpoint;
 use crate::index::IndexMark;
@@ -32,52 +33,6 @@ pub(crate) enum Purpose {
 impl Purpose {
     fn need(self) -> Option<Need> {
         (self != Self::Commit).then_some(Need::Data)
-    }
-}
-
-/// How much of a partition's files is not durable. Its lock is held while segments are written.
-#[derive(Default)]
-pub(crate) struct SegmentIo {
-    logs: Vec<Arc<SegmentFile>>,
-    indexes: Vec<Arc<dyn DiskFile>>,
-    /// Files were made since the partition's directory was synced.
-    names: bool,
-    pub dir: DirState,
-}
-
-/// The partition's own directory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum DirState {
-    /// There is none: it is made with the first segment.
-    #[default]
-    Missing,
-    /// Made, but its name is not durable yet.
-    Made,
-    Durable,
-}
-
-impl SegmentIo {
-    pub fn recovered(dir: DirState, unsynced: Vec<Arc<SegmentFile>>) -> Self {
-        Self { names: !unsynced.is_empty(), logs: unsynced, indexes: Vec::new(), dir }
-    }
-
-    pub fn unsynced_files(&self) -> usize {
-        let names = usize::from(self.names) + usize::from(self.dir == DirState::Made);
-        self.logs.len() + self.indexes.len() + names
-    }
-
-    /// Everything was made durable by a sync of the whole file system.
-    pub fn synced(&mut self) {
-        self.logs.clear();
-        self.indexes.clear();
-        self.names = false;
-        if self.dir == DirState::Made {
-            self.dir = DirState::Durable;
-        }
-    }
-
-    pub fn forget(&mut self) {
-        *self = Self::default();
     }
 }
 
@@ -111,13 +66,10 @@ impl PartitionLog {
         purpose: Purpose,
     ) -> Result<(), DiskFault> {
         self.engine.check_sound()?;
+        self.remove_leftovers(io)?;
         loop {
             let Some(plan) = self.state.lock().plan_flush(target) else { break };
-            if io.dir == DirState::Missing {
-                let made = self.engine.in_room(purpose.need(), || self.engine.disk.create_dir_all(&self.dir));
-                made.map_err(DiskFault::of("make directory", &self.dir))?;
-                io.dir = DirState::Made;
-            }
+            self.make_dir(io, purpose)?;
             io.names |= plan.first || plan.closes;
             self.write(&plan, purpose)?;
             if !io.logs.iter().any(|log| Arc::ptr_eq(log, &plan.file)) {
@@ -132,6 +84,15 @@ impl PartitionLog {
             self.state.lock().flushed(&plan);
         }
         self.offer_chunks();
+        Ok(())
+    }
+
+    fn make_dir(&self, io: &mut SegmentIo, purpose: Purpose) -> Result<(), DiskFault> {
+        if io.dir == DirState::Missing {
+            let made = self.engine.in_room(purpose.need(), || self.engine.disk.create_dir_all(&self.dir));
+            made.map_err(DiskFault::of("make directory", &self.dir))?;
+            io.dir = DirState::Made;
+        }
         Ok(())
     }
 
@@ -182,14 +143,21 @@ impl PartitionLog {
     }
 
     fn close_segment(&self, plan: &FlushPlan) -> Result<(), DiskFault> {
-        let (index, max_timestamp_ms) = {
-            let state = self.state.lock();
-            let segment = &state.segments[state.segment_index(plan.segment)];
-            let index = segment.index.as_ref().expect("a segment that was active has its index loaded");
-            (index.index.clone(), index.max_timestamp_ms)
+        let (index, max_timestamp_ms, next) = {
+            let mut state = self.state.lock();
+            let number = state.segment_index(plan.segment);
+            let next = state.segments.get_mut(number + 1);
+            let next = next.and_then(|next| Some((Arc::clone(&next.file), next.snapshot.take()?)));
+            let index = state.segments[number].index.as_ref();
+            let index = index.expect("a segment that was active has its index loaded");
+            (index.index.clone(), index.max_timestamp_ms, next)
         };
         count(&self.engine.counters.syncs, 3);
-        plan.file.close(&index, plan.end, max_timestamp_ms)
+        plan.file.close(&index, plan.end, max_timestamp_ms)?;
+        match next {
+            Some((file, snapshot)) => file.write_snapshot(&snapshot),
+            None => Ok(()),
+        }
     }
 
     /// Makes what was flushed durable, names included.
@@ -235,7 +203,7 @@ impl PartitionLog {
         {
             return None;
         }
-        let target = state.end;
+        let (target, first_group) = (state.end, state.first_group);
         let active = state.active();
         let index = active.index.as_ref().expect("the active segment has its index loaded");
         let mark_before = active.index_mark;
@@ -248,9 +216,8 @@ impl PartitionLog {
             position: target.position,
             max_timestamp_ms: index.max_timestamp_ms,
             index: mark_before.extended(&index_entries),
-            first_group: 0,
-            epochs: appender.epochs.clone(),
-            producers: appender.producers.clone(),
+            first_group,
+            history: appender.history.clone(),
         };
         let segment = Arc::clone(&active.file);
         let unwritten_bytes = target.total.saturating_sub(state.flushed.total);
@@ -267,6 +234,10 @@ impl PartitionLog {
         let heavy = self.state.lock().heat.is_heavy();
         let purpose = if heavy { Purpose::Upkeep } else { Purpose::GentleUpkeep };
         self.flush_to(&mut io, captured.target, purpose)?;
+        if captured.checkpoint.segment > 0 {
+            // Without it, what the checkpoint says would be of a partition that was deleted.
+            self.make_dir(&mut io, purpose)?;
+        }
         let mut index = captured.checkpoint.index;
         if !captured.index_entries.is_empty() {
             match captured.segment.append_index(captured.mark_before, &captured.index_entries) {
@@ -285,6 +256,8 @@ impl PartitionLog {
 
     /// Notes that a checkpoint with `captured` in it is durable.
     pub(crate) fn checkpointed(&self, captured: &Captured, index_mark: IndexMark) {
+        // Nothing that the write-ahead log had of them counts any more.
+        self.segment_io.lock().leftovers = None;
         self.checkpointed_version.store(captured.version, Ordering::Relaxed);
         self.checkpointed_high_watermark.store(captured.checkpoint.high_watermark, Ordering::Relaxed);
         self.checkpointed_segment.store(captured.target.segment, Ordering::Relaxed);

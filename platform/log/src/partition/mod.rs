@@ -1,12 +1,13 @@
 //! One partition's log.
 //!
-//! An append goes through positions that only ever grow: it moves the *end*, a commit moves *committed* up
-//! to it, a segment write moves *flushed*, retention moves the *log start*. Who may do what:
+//! An append goes through positions that grow: it moves the *end*, a commit moves *committed* up to it, a segment
+//! write moves *flushed*, retention moves the *log start*. Only [`take_back`] moves them back. Who may do what:
 //! - [`append`]: under the appender's lock, which holds what only appends change;
 //! - [`commit`], [`flush`]: one commit at a time; writes to segments under the lock `segment_io`;
 //! - [`read`], [`lookup`]: under the state's lock, briefly, for the places; bytes are read without it.
 //!
-//! Locks are taken in the order `segment_io`, `appender`, `state`; the engine's queues come last.
+//! Locks are taken in the order: the engine's checkpoint, `segment_io`, `appender`, the engine's write-ahead log,
+//! `listener`, `state`; the engine's queues come last.
 
 mod append;
 mod cache;
@@ -16,7 +17,10 @@ mod lookup;
 mod open;
 mod read;
 mod retention;
+mod segment_io;
 mod state;
+mod take_back;
+mod validate;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering};
@@ -31,10 +35,12 @@ use crate::error::LogError;
 use crate::producer::Producer;
 pub(crate) use append::Appender;
 pub(crate) use commit::Fill;
-pub(crate) use flush::{Captured, DirState, Flushed, SegmentIo};
+pub(crate) use flush::{Captured, Flushed};
 pub(crate) use open::{Recovered, RecoveredSegment};
+pub(crate) use segment_io::{DirState, SegmentIo};
 pub(crate) use state::LogPosition;
 use state::State;
+pub(crate) use take_back::{Back, Failure, Outcome};
 
 /// Who sends batches to append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +99,7 @@ pub struct ProducerSummary {
 /// Called with the new durable end, from the thread that committed: must be quick and must not call back.
 pub type DurableListener = Arc<dyn Fn(Offset) + Send + Sync>;
 
-/// One partition. Offsets are ordered: log start ≤ high watermark ≤ durable end ≤ log end.
+/// One partition. Its offsets are in the order that the crate's page names.
 pub struct PartitionLog {
     tp: TopicPartition,
     dir: PathBuf,
@@ -131,7 +137,7 @@ impl PartitionLog {
     /// Has producers that are not known go on wherever they are, as if they had been forgotten: their numbers began
     /// in a former topic of this name. Until the next start only; a producer is known by what it has sent till then.
     pub fn expect_continued_producers(&self) {
-        self.appender.lock().producers.forget_any();
+        self.appender.lock().history.producers.forget_any();
     }
 
     /// Sets who is told when the durable end moves; one listener a partition, the last one set.
@@ -169,7 +175,7 @@ impl PartitionLog {
         self.set_leader_epoch(epoch);
         let mut appender = self.appender.lock();
         let end = appender.end.offset;
-        if appender.epochs.record(epoch, end) {
+        if appender.history.epochs.record(epoch, end) {
             self.state.lock().version += 1;
         }
     }
@@ -188,7 +194,7 @@ impl PartitionLog {
 
     /// Below it no transaction is open: the high watermark, or the first record of the oldest open transaction.
     pub fn last_stable_offset(&self) -> Offset {
-        let open = self.appender.lock().producers.first_open_transaction();
+        let open = self.appender.lock().history.producers.first_open_transaction();
         open.map_or(self.high_watermark(), |start| start.min(self.high_watermark()))
     }
 
@@ -212,6 +218,32 @@ impl PartitionLog {
     pub fn active_producers(&self) -> Vec<ProducerSummary> {
         let appender = self.appender.lock();
         appender.producers().map(|(producer_id, producer)| summary(producer_id, producer)).collect()
+    }
+
+    /// Takes the records from `to` on back, as a follower does whose leader's log has others there. All of a batch
+    /// goes whose last offset is `to` or above. Returns the new end of the log: `to`, or where the last batch below
+    /// ends. Blocking.
+    ///
+    /// On return the records are gone for good, and if there were any, everything below the new end is durable; so the
+    /// durable end may have moved either way, which the listener is not told. The high watermark is at the new end at most. A crash
+    /// before leaves the log as it was or as it is to be. After an error the log is as it was; if it is not known
+    /// what a crash would leave, appends are refused ([`AppendError::Stalled`](crate::AppendError::Stalled)), and
+    /// nothing more becomes durable, until a call has succeeded.
+    ///
+    /// Appends wait meanwhile and go on at the new end. A commit under way counts for nothing: its records are
+    /// durable by this call, or gone. What readers hold in memory stays what it is. A range of a file they hold stays
+    /// so, too, or ends in an error; their next read finds what there is then, or
+    /// [`ReadError::OutOfRange`](crate::ReadError::OutOfRange).
+    ///
+    /// Not to be called from the listener, nor with a lock held that the listener takes.
+    pub fn truncate(&self, to: Offset) -> Result<Offset, LogError> {
+        self.engine.take_back(self, Back::To(to))
+    }
+
+    /// Takes all records back and begins at `start`, which may be anywhere: what a follower does whose leader's log
+    /// starts behind its own end. All else is as [`Self::truncate`] has it. Blocking.
+    pub fn reset(&self, start: Offset) -> Result<(), LogError> {
+        self.engine.take_back(self, Back::ResetAt(start)).map(|_| ())
     }
 
     /// Makes `before` the log start, durably; -1 means the high watermark. Returns the log start. Blocking.

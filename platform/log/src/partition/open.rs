@@ -11,13 +11,12 @@ use millrace_config::TopicConfig;
 use millrace_protocol::batch::{BatchHeader, HEADER_LEN};
 use parking_lot::{Mutex, RwLock};
 
-use super::flush::DirState;
+use super::segment_io::DirState;
 use super::state::{LogPosition, Segment, State};
 use super::{Appender, PartitionLog, SegmentIo};
 use crate::commit::{Engine, Heat};
-use crate::epochs::Epochs;
+use crate::history::History;
 use crate::index::{IndexMark, SparseIndex};
-use crate::producer::Producers;
 use crate::segment::{IndexBuilder, SegmentFile, follows_on};
 use crate::tail::{CHUNK_BYTES_MIN, PlacedChunk, SegmentTail};
 use crate::wal::format::EntryHeader;
@@ -30,6 +29,8 @@ pub(crate) struct RecoveredSegment {
     /// `None`: closed, its index is on disk.
     pub index: Option<IndexBuilder>,
     pub index_mark: IndexMark,
+    /// See [`Segment::snapshot`].
+    pub snapshot: Option<Vec<u8>>,
 }
 
 /// A partition as recovery found it.
@@ -40,8 +41,7 @@ pub(crate) struct Recovered {
     pub log_start: Offset,
     pub high_watermark: Offset,
     pub end: Offset,
-    pub epochs: Epochs,
-    pub producers: Producers,
+    pub history: History,
     /// The bytes of the active segment's last block, if that is not full.
     pub last_block: Vec<u8>,
     pub dir: DirState,
@@ -49,8 +49,12 @@ pub(crate) struct Recovered {
     pub close_from: Option<Offset>,
     /// What was read but need not be durable yet, or was cut.
     pub unsynced: Vec<Arc<SegmentFile>>,
+    /// Files were removed, and the directory is not synced.
+    pub names: bool,
     /// The checkpoint on disk needs the segments from here on.
     pub needed_from: Option<Offset>,
+    /// See [`State::first_group`].
+    pub first_group: u64,
 }
 
 /// Why entries of the write-ahead log do not fit a partition.
@@ -73,8 +77,13 @@ impl PartitionLog {
                 segments.push_back(segment(first_segment(engine, &dir, recovered.end), now_ms));
             }
             let active = segments.back_mut().expect("one was pushed if there was none");
-            let end =
-                LogPosition { offset: recovered.end, segment: active.base, position: active.len, total: 0 };
+            let end = LogPosition {
+                offset: recovered.end,
+                segment: active.base,
+                position: active.len,
+                total: 0,
+                cuts: 0,
+            };
             let mut writer = None;
             if !recovered.last_block.is_empty() {
                 let mut chunk = engine.pool.chunk(CHUNK_BYTES_MIN);
@@ -96,22 +105,23 @@ impl PartitionLog {
                 in_flight: None,
                 queued: false,
                 stalled: false,
+                unsure: false,
                 deleted: false,
                 evictable: false,
                 heat: Heat::default(),
                 version: 1,
+                first_group: recovered.first_group,
             };
-            let latest = recovered.epochs.latest().unwrap_or(LeaderEpoch::UNKNOWN);
+            let latest = recovered.history.epochs.latest().unwrap_or(LeaderEpoch::UNKNOWN);
             let appender = Appender {
                 config: Arc::new(TopicConfig::default()),
-                producers: recovered.producers,
-                epochs: recovered.epochs,
+                history: recovered.history,
                 end,
                 writer,
                 closed: false,
             };
             let high_watermark = recovered.high_watermark.max(recovered.log_start).min(recovered.end);
-            let io = SegmentIo::recovered(recovered.dir, recovered.unsynced);
+            let io = SegmentIo::recovered(recovered.dir, recovered.names, recovered.unsynced);
             Self {
                 tp,
                 dir,
@@ -169,7 +179,7 @@ impl PartitionLog {
             position += batch.len() as u32;
         }
         let end = appender.end;
-        self.set_leader_epoch(appender.epochs.latest().unwrap_or(LeaderEpoch::UNKNOWN));
+        self.set_leader_epoch(appender.history.epochs.latest().unwrap_or(LeaderEpoch::UNKNOWN));
         drop(appender);
         self.replayed(end);
         Ok(replayed)
@@ -187,6 +197,10 @@ impl PartitionLog {
         self.engine.committed(bytes);
     }
 
+    pub(crate) fn first_group(&self) -> u64 {
+        self.state.lock().first_group
+    }
+
     pub(crate) fn has_dir(&self) -> bool {
         self.segment_io.lock().dir != DirState::Missing
     }
@@ -200,6 +214,7 @@ fn segment(recovered: RecoveredSegment, now_ms: i64) -> Segment {
         recovered: recovered.len,
         index: recovered.index,
         index_mark: recovered.index_mark,
+        snapshot: recovered.snapshot,
         tail: SegmentTail::default(),
         // The first append is not known; counting from the restart delays a roll by time.
         created_ms: now_ms,
@@ -210,5 +225,5 @@ fn segment(recovered: RecoveredSegment, now_ms: i64) -> Segment {
 fn first_segment(engine: &Engine, dir: &Path, base: Offset) -> RecoveredSegment {
     let file = SegmentFile::new(Arc::clone(&engine.disk), Arc::clone(&engine.open_files), dir, base);
     let index = Some(IndexBuilder::resume(SparseIndex::default(), -1, base));
-    RecoveredSegment { base, len: 0, file, index, index_mark: IndexMark::default() }
+    RecoveredSegment { base, len: 0, file, index, index_mark: IndexMark::default(), snapshot: None }
 }

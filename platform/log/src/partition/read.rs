@@ -39,6 +39,15 @@ struct FilePlan {
     behind_gap: Option<Offset>,
 }
 
+/// What a look at the disk has brought.
+enum Found {
+    Batches(Read),
+    /// Offsets are missing; the next batch begins here.
+    Gap(Offset),
+    /// A segment's index.
+    Index,
+}
+
 impl PartitionLog {
     /// Reads whole batches from memory; never blocks. `None`: not there, ask [`Self::read`]. Only batches
     /// that end at or below `up_to` are returned, `max_bytes` of them at most, but one if
@@ -78,18 +87,33 @@ impl PartitionLog {
                 max_bytes,
                 at_least_one: at_least_one_batch,
             };
-            let plan = {
+            let (plan, cuts) = {
                 let state = self.state.lock();
                 self.check_range(&state, from)?;
-                plan_file(&state, wanted)
+                (plan_file(&state, wanted), state.end.cuts)
             };
-            match plan {
-                Ok(plan) => match (read_file(&plan, wanted)?, plan.behind_gap) {
-                    (Some(read), _) => return Ok(read),
-                    (None, Some(next)) => from = next,
-                    (None, None) => return Err(missing(&plan, from)),
-                },
-                Err(segment) => self.load_index(segment)?,
+            let found = match plan {
+                Ok(plan) => read_file(&plan, wanted).and_then(|found| match (found, plan.behind_gap) {
+                    (Some(read), _) => Ok(Found::Batches(read)),
+                    (None, Some(next)) => Ok(Found::Gap(next)),
+                    (None, None) => Err(missing(&plan, from)),
+                }),
+                Err(segment) => self.load_index(segment).map(|()| Found::Index),
+            };
+            let state = self.state.lock();
+            if state.end.cuts != cuts {
+                // Cut back meanwhile: what was found may be of before, of after, or of both.
+                continue;
+            }
+            match found {
+                Ok(Found::Batches(read)) => return Ok(read),
+                Ok(Found::Gap(next)) => from = next,
+                Ok(Found::Index) => {}
+                Err(error) => {
+                    // What retention has removed meanwhile is no damage.
+                    self.check_range(&state, from)?;
+                    return Err(error);
+                }
             }
         }
     }

@@ -120,12 +120,12 @@ impl PartitionLog {
     }
 
     pub(crate) fn expire_producers(&self, now_ms: i64, expiration_ms: i64) {
-        self.appender.lock().producers.expire(now_ms, expiration_ms);
+        self.appender.lock().history.producers.expire(now_ms, expiration_ms);
     }
 
     pub(crate) fn raise_log_start(&self, offset: Offset) {
         self.log_start.fetch_max(offset, Ordering::AcqRel);
-        self.appender.lock().epochs.trim_start(offset);
+        self.appender.lock().history.epochs.trim_start(offset);
         self.state.lock().version += 1;
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct LogPosition {
     pub position: u32,
     /// Bytes appended before this place since the partition was opened: differences are distances.
     pub total: u64,
+    /// How often the log had been cut back: a place of before is none any more.
+    pub cuts: u64,
 }
 
 /// One segment. The last one is active: the only one that grows.
@@ -35,6 +37,8 @@ pub(crate) struct Segment {
     pub index: Option<IndexBuilder>,
     /// What the last checkpoint vouches for of the index file.
     pub index_mark: IndexMark,
+    /// The snapshot of its base offset, until it is written: when the segment before is closed.
+    pub snapshot: Option<Vec<u8>>,
     pub tail: SegmentTail,
     /// The wall-clock time of the first append since it was opened, for `segment.ms`.
     pub created_ms: i64,
@@ -76,12 +80,16 @@ pub(crate) struct State {
     pub queued: bool,
     /// Its last direct commit met an error that passes, most often a full disk.
     pub stalled: bool,
+    /// Whether the log was cut back is not known until that is tried again with success.
+    pub unsure: bool,
     pub deleted: bool,
     /// Chunks may be evicted, and the eviction queue knows.
     pub evictable: bool,
     pub heat: Heat,
     /// Counts changes that a checkpoint has to note.
     pub version: u64,
+    /// What groups of the write-ahead log with lower numbers hold was taken back.
+    pub first_group: u64,
 }
 
 /// What one write of the segment is to hold, and from where on.
@@ -99,6 +107,11 @@ pub(crate) struct FlushPlan {
 }
 
 impl State {
+    /// Nothing is appended or committed until something else has succeeded.
+    pub fn takes_nothing(&self) -> bool {
+        self.stalled || self.unsure
+    }
+
     pub fn pending_bytes(&self) -> u64 {
         self.end.total - self.committed.total
     }
@@ -119,7 +132,7 @@ impl State {
 
     /// The queue that the partition is to be put into now, if any; the caller does it.
     pub fn next_route(&mut self, wal_bytes_max: usize) -> Option<Route> {
-        let idle = self.in_flight.is_none() && !self.queued && !self.stalled && !self.deleted;
+        let idle = self.in_flight.is_none() && !self.queued && !self.takes_nothing() && !self.deleted;
         if !idle || self.pending_bytes() == 0 {
             return None;
         }
@@ -138,7 +151,7 @@ impl State {
 
     /// The next write on the way to having flushed `target`.
     pub fn plan_flush(&self, target: LogPosition) -> Option<FlushPlan> {
-        if self.deleted || self.flushed.segment > target.segment {
+        if self.deleted || target.cuts != self.flushed.cuts || self.flushed.segment > target.segment {
             return None;
         }
         let segment = &self.segments[self.segment_index(self.flushed.segment)];

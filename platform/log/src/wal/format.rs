@@ -1,7 +1,7 @@
 //! Bytes of the write-ahead log.
 //!
 //! A file is a sequence of groups, each at a multiple of 4096. A group is what one durable write commits.
-//! Little-endian, version 2:
+//! Little-endian, version 3:
 //!
 //! | group bytes | what |
 //! |---|---|
@@ -25,8 +25,15 @@
 //! | 32..40 | end offset i64, exclusive |
 //! | 40..48 | base offset i64 of the segment they belong into |
 //! | 48..52 | their position u32 there |
-//! | 52..56 | zero |
+//! | 52 | kind u8: 0 append, 1 truncate, 2 reset, 3 cut |
+//! | 53..56 | zero |
 //! | 56.. | record batches as they stand in the segment |
+//!
+//! Entries count in the order of their groups. A *truncate* takes the partition's records from its end offset on
+//! back: those below are in segments, durably, of which the last, at the entry's segment, ends at its position. What
+//! the groups before it hold of the partition is void. A *reset* does so with all records; the log begins anew at the
+//! entry's offset. Either stands alone in its group. A *cut*, with the fields of what it follows, says that what was
+//! taken back is gone from the segments, too: records that stand there behind that place have come later.
 //!
 //! Files are written over and over, so behind the last group of a file there are bytes of earlier ones, at the
 //! places where groups stand: values that clients chose. The salt tells our groups from those. It is random,
@@ -41,7 +48,7 @@ use millrace_base::{Offset, TopicId, TopicPartition};
 
 use crate::checksum;
 
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
 pub(crate) const GROUP_HEADER_LEN: usize = 64;
 pub(crate) const ENTRY_HEADER_LEN: usize = 56;
 /// Largest group. A bigger one would make lone records wait longer than it saves writes.
@@ -58,9 +65,27 @@ pub(crate) struct GroupId {
     pub number: u64,
 }
 
-/// A stretch of one partition.
+/// What an entry does to its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EntryKind {
+    Append,
+    Truncate,
+    Reset,
+    Cut,
+}
+
+impl EntryKind {
+    const ALL: [Self; 4] = [Self::Append, Self::Truncate, Self::Reset, Self::Cut];
+
+    fn of(byte: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(byte)).copied()
+    }
+}
+
+/// An entry: for an append, the stretch of the partition whose batches follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EntryHeader {
+    pub kind: EntryKind,
     pub tp: TopicPartition,
     pub len: u32,
     pub base_offset: Offset,
@@ -80,6 +105,7 @@ impl EntryHeader {
         out.put_i64_le(self.end_offset);
         out.put_i64_le(self.segment);
         out.put_u32_le(self.position);
+        out.put_u8(self.kind as u8);
         bytes
     }
 
@@ -88,7 +114,13 @@ impl EntryHeader {
         self.tp.partition >= 0
             && self.segment >= 0
             && self.segment <= self.base_offset
-            && self.base_offset < self.end_offset
+            && match self.kind {
+                EntryKind::Append => self.base_offset < self.end_offset,
+                EntryKind::Truncate | EntryKind::Cut => self.len == 0 && self.base_offset == self.end_offset,
+                EntryKind::Reset => {
+                    self.len == 0 && self.position == 0 && self.base_offset == self.end_offset
+                }
+            }
             && self.end_offset - self.segment <= i64::from(i32::MAX) + 1
             && (self.position == 0) == (self.segment == self.base_offset)
             && self.position.checked_add(self.len).is_some_and(|end| end as usize <= SEGMENT_BYTES_MAX)
@@ -99,16 +131,12 @@ impl EntryHeader {
             return None;
         }
         let topic = uuid_from(bytes);
-        let header = Self {
-            tp: TopicPartition::new(topic, bytes.get_i32_le()),
-            len: bytes.get_u32_le(),
-            base_offset: bytes.get_i64_le(),
-            end_offset: bytes.get_i64_le(),
-            segment: bytes.get_i64_le(),
-            position: bytes.get_u32_le(),
-        };
-        bytes.advance(4);
-        Some(header)
+        let tp = TopicPartition::new(topic, bytes.get_i32_le());
+        let (len, base_offset, end_offset) = (bytes.get_u32_le(), bytes.get_i64_le(), bytes.get_i64_le());
+        let (segment, position) = (bytes.get_i64_le(), bytes.get_u32_le());
+        let kind = EntryKind::of(bytes.get_u8())?;
+        bytes.advance(3);
+        Some(Self { kind, tp, len, base_offset, end_offset, segment, position })
     }
 }
 
@@ -233,6 +261,7 @@ mod tests {
 
     fn header(index: usize, batches: &[u8]) -> EntryHeader {
         EntryHeader {
+            kind: if batches.is_empty() { EntryKind::Truncate } else { EntryKind::Append },
             tp: TopicPartition::new(TopicId(uuid::Uuid::from_u128(index as u128)), 7),
             len: batches.len() as u32,
             base_offset: 10,

@@ -33,7 +33,7 @@ impl Found {
     }
 }
 
-/// What [`replay`] went through.
+/// What [`WalFiles::groups`] went through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Replayed {
     pub groups: u64,
@@ -50,23 +50,67 @@ impl Replayed {
     }
 }
 
-/// Calls `take` with every group from `from_sequence` on that was sealed with `salt`, in the order of their
-/// commits. Without a salt, since no checkpoint names it, each file is read by that of its first group.
-///
-/// Only the very last group may be incomplete, since each was durable before the next was written. A whole
-/// group after a damaged one means that acknowledged records were damaged: that is refused.
-pub(crate) fn replay(
-    disk: &dyn Disk,
-    dir: &Path,
-    salt: Option<u128>,
+/// A group, and where it stands.
+pub(crate) struct FoundGroup<'a> {
+    pub path: &'a Path,
+    pub position: u64,
+    pub number: u64,
+    pub entries: Entries<'a>,
+}
+
+/// The bytes of the files that hold groups.
+pub(crate) struct WalFiles {
+    files: Vec<Found>,
     from_sequence: u64,
-    mut take: impl FnMut(&Path, u64, Entries<'_>) -> Result<(), OpenError>,
+}
+
+impl WalFiles {
+    /// Of a log of which nothing is needed.
+    pub fn none(from_sequence: u64) -> Self {
+        Self { files: Vec::new(), from_sequence }
+    }
+
+    /// Reads the files that hold groups from `from_sequence` on that were sealed with `salt`. Without a salt, since
+    /// no checkpoint names it, each file is read by that of its first group.
+    pub fn read(
+        disk: &dyn Disk,
+        dir: &Path,
+        salt: Option<u128>,
+        from_sequence: u64,
+    ) -> Result<Self, OpenError> {
+        let mut files = read_files(disk, dir, salt, from_sequence)?;
+        files.sort_by_key(|file| file.first.map(|id| (id.sequence, id.number)));
+        Ok(Self { files, from_sequence })
+    }
+
+    /// Makes what was read durable: the last process may have ended while it wrote it.
+    pub fn sync(&self, disk: &dyn Disk) -> Result<(), OpenError> {
+        for Found { path, .. } in &self.files {
+            let file = disk.open(path, OpenMode::default()).map_err(OpenError::io("open", path))?;
+            file.sync().map_err(OpenError::io("sync", path))?;
+        }
+        Ok(())
+    }
+
+    /// Every group, in the order of their commits.
+    ///
+    /// Only the very last may be incomplete, since each was durable before the next was written. A whole group after
+    /// a damaged one means that acknowledged records were damaged: that is refused.
+    pub fn groups(&self) -> Result<(Vec<FoundGroup<'_>>, Replayed), OpenError> {
+        let mut groups = Vec::new();
+        let replayed = walk(&self.files, self.from_sequence, &mut groups)?;
+        Ok((groups, replayed))
+    }
+}
+
+fn walk<'a>(
+    files: &'a [Found],
+    from_sequence: u64,
+    groups: &mut Vec<FoundGroup<'a>>,
 ) -> Result<Replayed, OpenError> {
-    let mut files = read_files(disk, dir, salt, from_sequence)?;
-    files.sort_by_key(|file| file.first.map(|id| (id.sequence, id.number)));
     let mut replayed = Replayed::nothing(from_sequence);
     let mut last: Option<(GroupId, PathBuf)> = None;
-    for file in &files {
+    for file in files {
         let mut position = 0;
         while let Some(DecodedGroup { id, padded_len, entries }) = file.group_at(position) {
             // Remains of an earlier life of the file.
@@ -84,7 +128,12 @@ pub(crate) fn replay(
                 );
                 return Err(OpenError::corrupt(&file.path, position as u64, reason));
             }
-            take(&file.path, position as u64, entries)?;
+            groups.push(FoundGroup {
+                path: &file.path,
+                position: position as u64,
+                number: id.number,
+                entries,
+            });
             replayed.groups += 1;
             last = Some((id, file.path.clone()));
             position += padded_len;

@@ -56,7 +56,15 @@ pub(crate) struct Group {
 impl Group {
     /// As large as a log of `wal_bytes` takes.
     pub fn new(wal_bytes: u64) -> Self {
-        let limit = GROUP_BYTES_MAX.min(file_bytes(wal_bytes) as usize);
+        Self::of(GROUP_BYTES_MAX.min(file_bytes(wal_bytes) as usize))
+    }
+
+    /// One that takes a block.
+    pub fn small() -> Self {
+        Self::of(IO_ALIGNMENT)
+    }
+
+    fn of(limit: usize) -> Self {
         Self { buffer: AlignedBuffer::zeroed(limit), len: GROUP_HEADER_LEN, limit, entries: 0 }
     }
 
@@ -112,6 +120,8 @@ pub(crate) struct WalWriter {
     salt: u128,
     next_number: u64,
     next_sequence: u64,
+    /// The last write failed: nobody knows whether its group stands at `position`.
+    unsure: bool,
 }
 
 impl WalWriter {
@@ -143,6 +153,7 @@ impl WalWriter {
             salt: start.salt,
             next_number: start.number,
             next_sequence: start.sequence + 1,
+            unsure: false,
         })
     }
 
@@ -154,15 +165,16 @@ impl WalWriter {
 
     /// Finds the place for `group`, in the next file if this one is full. False: that one is still needed;
     /// a checkpoint has to [`Self::recycle`] it first.
-    pub fn make_room(&mut self, group: &Group) -> bool {
+    pub fn make_room(&mut self, group: &Group) -> io::Result<bool> {
         if self.position + group.padded_len() as u64 <= self.file_bytes {
-            return true;
+            return Ok(true);
         }
         self.rotate()
     }
 
-    /// Writes `group` durably where [`Self::make_room`] found room, and returns the bytes written. After an error
-    /// the same group may be written again: it goes to the same place, and nothing else there waits for a sync.
+    /// Writes `group` durably where [`Self::make_room`] found room, and returns the bytes written. After an error it
+    /// may stand there or not; the same group may be written again, or another: it goes to the same place, and nothing
+    /// else there waits for a sync.
     pub fn write(&mut self, group: &mut Group) -> io::Result<u64> {
         let (len, padded) = (group.len, group.padded_len());
         let file = &self.files[self.current];
@@ -173,7 +185,9 @@ impl WalWriter {
         let id = GroupId { sequence, number: self.next_number };
         seal(&mut buffer[..len], id, group.entries, self.salt);
         buffer[len..padded].fill(0);
-        writer.write_all_at(&[&buffer[..padded]], self.position)?;
+        let outcome = writer.write_all_at(&[&buffer[..padded]], self.position);
+        self.unsure = outcome.is_err();
+        outcome?;
         self.position += padded as u64;
         self.next_number += 1;
         Ok(padded as u64)
@@ -215,16 +229,20 @@ impl WalWriter {
     }
 
     /// Turns to the next file. False if that is still needed, or missing.
-    pub fn rotate(&mut self) -> bool {
+    pub fn rotate(&mut self) -> io::Result<bool> {
         let next = (self.current + 1) % self.files.len();
         if self.files[next].usage != Use::Free {
-            return false;
+            return Ok(false);
+        }
+        if self.unsure {
+            // What may stand at the end of this file would be followed by a group of the same number.
+            self.write(&mut Group::small())?;
         }
         self.files[next].usage = Use::Holds { sequence: self.next_sequence };
         self.next_sequence += 1;
         self.current = next;
         self.position = 0;
-        true
+        Ok(true)
     }
 
     /// Frees the files whose sequence is below `sequence`: their records are in segments, durably, and a

@@ -2,6 +2,7 @@
 //! afterwards, once, in order, byte for byte; what was not is there whole or not at all.
 #![allow(clippy::unwrap_used, reason = "a test says by a panic what went wrong")]
 
+mod model;
 mod shortage;
 #[path = "../support/mod.rs"]
 mod support;
@@ -25,29 +26,36 @@ impl Drop for Run {
     }
 }
 
-fn crash_at_every_operation(seeds: std::ops::Range<u64>) {
+/// What is done while the power is there.
+type Workload = fn(u64) -> World;
+
+fn takes_back(seed: u64) -> World {
+    World::new(seed).taking_back()
+}
+
+fn crash_at_every_operation(seeds: std::ops::Range<u64>, workload: Workload) {
     for seed in seeds {
-        let operations = undisturbed(seed).0;
+        let operations = undisturbed(seed, workload).0;
         for operation in 0..operations {
             let _run = Run { seed, operation };
-            crash_at(seed, operation);
+            crash_at(seed, operation, workload);
         }
     }
 }
 
 /// Operations and trace of the workload when nothing goes wrong.
-fn undisturbed(seed: u64) -> (u64, u64) {
+fn undisturbed(seed: u64, workload: Workload) -> (u64, u64) {
     let _run = Run { seed, operation: u64::MAX };
-    let mut world = World::new(seed);
+    let mut world = workload(seed);
     world.open().unwrap();
     world.run(ACTIONS);
     world.settle();
     (world.disk.operations(), world.disk.trace())
 }
 
-fn crash_at(seed: u64, operation: u64) {
+fn crash_at(seed: u64, operation: u64, workload: Workload) {
     let mut dice = Dice(seed ^ operation << 20);
-    let mut world = World::new(seed);
+    let mut world = workload(seed);
     world.disk.crash_at(operation);
     if world.open().is_ok() {
         world.run(ACTIONS);
@@ -77,12 +85,23 @@ fn crash_at(seed: u64, operation: u64) {
 
 #[test]
 fn nothing_acknowledged_is_lost_first_seeds() {
-    crash_at_every_operation(0..3);
+    crash_at_every_operation(0..3, World::new);
 }
 
 #[test]
 fn nothing_acknowledged_is_lost_second_seeds() {
-    crash_at_every_operation(100..103);
+    crash_at_every_operation(100..103, World::new);
+}
+
+/// What was taken back is gone or all there, and what came after it stays.
+#[test]
+fn what_is_taken_back_is_so_in_whole_or_not_at_all_first_seeds() {
+    crash_at_every_operation(0..3, takes_back);
+}
+
+#[test]
+fn what_is_taken_back_is_so_in_whole_or_not_at_all_second_seeds() {
+    crash_at_every_operation(100..103, takes_back);
 }
 
 /// A torn write may leave a whole batch behind a broken one. Once another batch stands in the broken one's
@@ -95,8 +114,8 @@ fn a_batch_of_a_torn_write_does_not_come_back_behind_later_records() {
 
 #[test]
 fn the_same_seed_does_the_same() {
-    assert_eq!(undisturbed(5), undisturbed(5));
-    assert_ne!(undisturbed(5).1, undisturbed(6).1);
+    assert_eq!(undisturbed(5, World::new), undisturbed(5, World::new));
+    assert_ne!(undisturbed(5, World::new).1, undisturbed(6, World::new).1);
 }
 
 /// For long runs: `CRASH_SEEDS=1000..1100 cargo test --release -p millrace-log --test crash -- --ignored`.
@@ -105,5 +124,7 @@ fn the_same_seed_does_the_same() {
 fn nothing_acknowledged_is_lost_many_seeds() {
     let seeds = std::env::var("CRASH_SEEDS").expect("CRASH_SEEDS=<first>..<end>");
     let (first, end) = seeds.split_once("..").expect("CRASH_SEEDS=<first>..<end>");
-    crash_at_every_operation(first.parse().unwrap()..end.parse().unwrap());
+    let seeds = first.parse().unwrap()..end.parse().unwrap();
+    crash_at_every_operation(seeds.clone(), World::new);
+    crash_at_every_operation(seeds, takes_back);
 }

@@ -3,64 +3,21 @@
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
+use crate::model::{Back, Model, Sent};
+use crate::support::*;
 use millrace_base::ManualClock;
 use millrace_disk::sim::{Shortage, SimDisk};
 use millrace_disk::{Disk, Reserve};
 use millrace_log::{
     AppendError, Appended, EngineStep, Health, LogManager, LogOptions, OpenError, PartitionLog, Threading,
 };
-use millrace_protocol::batch::Batch;
-
-use crate::support::*;
 
 pub const PARTITIONS: usize = 4;
 
 /// The partition that follows a leader, whose log has gaps.
 const FOLLOWER: usize = 3;
-
-/// A batch as it was sent.
-#[derive(Clone)]
-struct Sent {
-    base_offset: i64,
-    values: Vec<Vec<u8>>,
-    sequence: i32,
-}
-
-impl Sent {
-    fn end(&self) -> i64 {
-        self.base_offset + self.values.len() as i64
-    }
-
-    fn batch(&self, producer_id: i64) -> Batch {
-        let values: Vec<&[u8]> = self.values.iter().map(Vec::as_slice).collect();
-        batch_of(&values, NOW_MS, producer(producer_id, 0, self.sequence))
-    }
-}
-
-/// What one partition was told and has told.
-#[derive(Default)]
-struct Model {
-    sent: Vec<Sent>,
-    /// The durable end that the listener heard of.
-    acknowledged: Arc<AtomicI64>,
-    /// The log start is somewhere between: the one is durable, the other was asked for.
-    start_durable: i64,
-    start_wanted: i64,
-    /// Deleted, and perhaps come back in a crash.
-    deleted: bool,
-}
-
-impl Model {
-    fn end(&self) -> i64 {
-        self.sent.last().map_or(0, Sent::end)
-    }
-
-    fn next_sequence(&self) -> i32 {
-        self.sent.last().map_or(0, |last| last.sequence + last.values.len() as i32)
-    }
-}
 
 /// SplitMix64.
 pub struct Dice(pub u64);
@@ -82,6 +39,8 @@ pub struct World {
     models: Vec<Model>,
     dice: Dice,
     reserve_bytes: u64,
+    /// Records are taken back often, of few partitions.
+    takes_back: bool,
     /// The disk runs short of something for a while: what is asked for then may be refused.
     runs_short: Option<Shortage>,
     /// The directory was opened before.
@@ -100,6 +59,7 @@ impl World {
             models,
             dice: Dice(seed),
             reserve_bytes: 0,
+            takes_back: false,
             runs_short: None,
             was_open: false,
             is_checked: false,
@@ -109,6 +69,11 @@ impl World {
     /// Keeps a reserve of `bytes`.
     pub fn with_reserve(self, bytes: u64) -> Self {
         Self { reserve_bytes: bytes, ..self }
+    }
+
+    /// Has records taken back often.
+    pub fn taking_back(self) -> Self {
+        Self { takes_back: true, ..self }
     }
 
     /// Has operations (or openings) of these numbers find too little of something.
@@ -139,9 +104,18 @@ impl World {
         assert_eq!(self.manager().health(), Health::Ok, "the shortage is over");
         self.runs_short = None;
         for number in 0..PARTITIONS {
-            if self.manager().partition(&tp(number as i32)).is_none() {
+            let Some(log) = self.manager().partition(&tp(number as i32)) else {
                 self.create(number).expect("a sound disk");
                 self.models[number].deleted = false;
+                continue;
+            };
+            if let Some(back) = self.models[number].unsure.pop() {
+                // Deletion may have come first.
+                let back = match back {
+                    Back::To(offset) => Back::To(offset.max(log.log_start_offset())),
+                    reset @ Back::ResetAt(_) => reset,
+                };
+                self.try_take_back(number, &log, back);
             }
         }
     }
@@ -227,6 +201,8 @@ impl World {
             return Ok(());
         }
         let (start, end) = (log.log_start_offset(), log.log_end_offset());
+        log.validate().unwrap();
+        model.find_taken_back(start, end);
         let acknowledged = model.acknowledged.load(Ordering::SeqCst);
         assert!(existed || acknowledged == 0, "partition {number} is gone, with {acknowledged} records");
         assert_eq!(log.durable_end_offset(), end);
@@ -251,7 +227,8 @@ impl World {
         };
         found.retain(|(offset, _)| *offset >= start);
         assert!(found == expected, "partition {number} holds other records than were sent");
-        if let Some(last) = model.sent.last() {
+        let is_known = |last: &&Sent| !model.was_cut || last.end() > start;
+        if let Some(last) = model.sent.last().filter(is_known) {
             match append(&log, last.batch(100 + number as i64)) {
                 Ok(again) => assert!(again.duplicate && again.base_offset == last.base_offset),
                 refused => assert!(self.is_refused(&refused), "a retry is a duplicate, not {refused:?}"),
@@ -336,6 +313,51 @@ impl World {
         }
     }
 
+    fn take_back(&mut self, number: usize) {
+        let Some(log) = self.partition(number) else { return };
+        let (start, end) = (log.log_start_offset(), log.log_end_offset());
+        let back = match self.dice.below(8) {
+            0 => Back::ResetAt(self.dice.below(end as u64 + 20) as i64),
+            1 => Back::To(start),
+            _ => Back::To(start + self.dice.below((end - start) as u64 + 2) as i64),
+        };
+        self.try_take_back(number, &log, back);
+    }
+
+    fn try_take_back(&mut self, number: usize, log: &PartitionLog, back: Back) {
+        let left = self.models[number].left_of(back, log.log_start_offset());
+        let before = log.log_end_offset();
+        let outcome = match back {
+            Back::To(offset) => log.truncate(offset),
+            Back::ResetAt(offset) => log.reset(offset).map(|()| offset),
+        };
+        let model = &mut self.models[number];
+        match outcome {
+            Ok(end) => {
+                assert_eq!((log.log_start_offset(), end), left, "partition {number}");
+                assert_eq!(log.log_end_offset(), end);
+                if before > end || matches!(back, Back::ResetAt(_)) {
+                    assert_eq!(log.durable_end_offset(), end);
+                    model.take_back(left);
+                }
+                model.unsure.clear();
+            }
+            Err(_) => {
+                assert_eq!(log.log_end_offset(), before, "an error leaves the log as it was");
+                model.unsure.push(back);
+                self.crashed();
+            }
+        }
+    }
+
+    fn validate(&self) {
+        for number in 0..PARTITIONS {
+            if let Some(log) = self.manager().partition(&tp(number as i32)) {
+                log.validate().unwrap();
+            }
+        }
+    }
+
     fn set_high_watermarks(&self) {
         for number in 0..PARTITIONS {
             if let Some(log) = self.manager().partition(&tp(number as i32)) {
@@ -346,17 +368,24 @@ impl World {
 
     /// Does something at random.
     fn act(&mut self) {
-        let number = self.dice.below(PARTITIONS as u64) as usize;
+        let partitions = if self.takes_back { 2 } else { PARTITIONS as u64 };
+        let number = PARTITIONS - 1 - self.dice.below(partitions) as usize;
         self.set_high_watermarks();
+        let takes_back = self.takes_back && self.dice.below(6) == 0;
         match self.dice.below(100) {
+            _ if takes_back => self.take_back(number),
             0..45 => self.append(number),
             45..65 => drop(self.manager().step(EngineStep::Wal)),
             65..85 => drop(self.manager().step(EngineStep::Direct)),
             85..89 => drop(self.manager().step(EngineStep::Checkpoint)),
-            89..92 => self.retain(),
-            92..95 => self.delete_records(number),
-            95..97 => self.delete_and_create(number),
+            89..91 => self.retain(),
+            91..93 => self.delete_records(number),
+            93..95 => self.delete_and_create(number),
+            95..97 => self.take_back(number),
             _ => self.reopen(),
+        }
+        if self.manager.is_some() {
+            self.validate();
         }
     }
 

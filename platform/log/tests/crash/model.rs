@@ -1,0 +1,100 @@
+//! What one partition must hold, as far as what was sent and what was told say.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use millrace_protocol::batch::Batch;
+
+use crate::support::*;
+
+/// A batch as it was sent.
+#[derive(Clone)]
+pub struct Sent {
+    pub base_offset: i64,
+    pub values: Vec<Vec<u8>>,
+    pub sequence: i32,
+}
+
+impl Sent {
+    pub fn end(&self) -> i64 {
+        self.base_offset + self.values.len() as i64
+    }
+
+    pub fn batch(&self, producer_id: i64) -> Batch {
+        let values: Vec<&[u8]> = self.values.iter().map(Vec::as_slice).collect();
+        batch_of(&values, NOW_MS, producer(producer_id, 0, self.sequence))
+    }
+}
+
+/// Records that are to be taken back.
+#[derive(Clone, Copy)]
+pub enum Back {
+    To(i64),
+    ResetAt(i64),
+}
+
+/// What one partition was told and has told.
+#[derive(Default)]
+pub struct Model {
+    /// Where its log began.
+    pub base: i64,
+    pub sent: Vec<Sent>,
+    /// What was to be taken back and was not, as far as is known: a crash may leave it so.
+    pub unsure: Vec<Back>,
+    /// Records were taken back, and with them perhaps what was known of producers whose records are deleted.
+    pub was_cut: bool,
+    /// The durable end that the listener heard of.
+    pub acknowledged: Arc<AtomicI64>,
+    /// The log start is somewhere between: the one is durable, the other was asked for.
+    pub start_durable: i64,
+    pub start_wanted: i64,
+    /// Deleted, and perhaps come back in a crash.
+    pub deleted: bool,
+}
+
+impl Model {
+    pub fn end(&self) -> i64 {
+        self.sent.last().map_or(self.base, Sent::end)
+    }
+
+    /// The start and the end that are left.
+    pub fn left_of(&self, back: Back, start: i64) -> (i64, i64) {
+        match back {
+            Back::ResetAt(offset) => (offset, offset),
+            Back::To(offset) => {
+                let below = self.sent.iter().map(Sent::end).filter(|end| *end <= offset).max();
+                (start, below.unwrap_or(self.base).max(start))
+            }
+        }
+    }
+
+    /// What a crash has left of what was to be taken back: all of it, or nothing.
+    pub fn find_taken_back(&mut self, start: i64, end: i64) {
+        let unsure = std::mem::take(&mut self.unsure);
+        let bounds = self.start_durable..=self.start_wanted;
+        let is_whole = end >= self.acknowledged.load(Ordering::SeqCst) && bounds.contains(&start);
+        if is_whole && self.end() >= end {
+            return;
+        }
+        let mut left = unsure.into_iter().map(|back| self.left_of(back, start));
+        if left.any(|left| left == (start, end)) {
+            self.take_back((start, end));
+        }
+    }
+
+    /// The records are gone; the log is at (start, end).
+    pub fn take_back(&mut self, (start, end): (i64, i64)) {
+        self.sent.retain(|sent| sent.end() <= end);
+        if self.end() != end {
+            // All are gone, and what there was before is not known.
+            (self.base, self.sent) = (end, Vec::new());
+        }
+        (self.start_durable, self.start_wanted) = (start.min(self.start_durable.max(start)), start);
+        self.acknowledged.store(end, Ordering::SeqCst);
+        self.was_cut = true;
+    }
+
+    pub fn next_sequence(&self) -> i32 {
+        self.sent.last().map_or(0, |last| last.sequence + last.values.len() as i32)
+    }
+}
