@@ -20,6 +20,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("millrace-log", 2),
     ("millrace-metadata", 2),
     ("millrace-plugin-host", 2),
+    ("millrace-replication", 2),
     ("millrace-transport", 2),
     ("millrace-client", 2),
     ("millrace-broker", 3),
