@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use millrace_base::Clock;
+use millrace_disk::{Disk as _, OpenMode, RealDisk};
 use parking_lot::{Mutex, RwLock};
 use quinn::crypto::rustls::QuicServerConfig;
 use rustls::server::danger::ClientCertVerifier;
@@ -27,7 +27,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     current: Arc<Current>,
     /// When the files of `current` were last changed.
-    modified: Mutex<Vec<Option<SystemTime>>>,
+    modified: Mutex<Vec<Option<i64>>>,
     tcp: Arc<ServerConfig>,
     quic: Arc<QuicServerConfig>,
     reset_key: ResetKey,
@@ -49,7 +49,7 @@ impl TlsContext {
         let TlsOptions { certificate: source, client_auth, client_ca } = options;
         let (certified, paths) = obtain(&source, clock.as_ref())?;
         let modified = modification_times(&paths);
-        let reset_key = ResetKey::derive(&private_key(&paths[1])?);
+        let reset_key = ResetKey::derive(&private_key(&RealDisk, &paths[1])?);
         let current = Arc::new(Current(RwLock::new(certified)));
         let clients = client_verifier(client_auth, client_ca.as_deref(), &source)?;
         let tcp = server_config(clients.clone(), Arc::clone(&current))?;
@@ -73,7 +73,7 @@ impl TlsContext {
         let inner = &self.0;
         let mut modified = inner.modified.lock();
         if let CertificateSource::Generated { dir, hosts } = &inner.source {
-            generate::ensure(dir, hosts, inner.clock.as_ref())?;
+            generate::ensure(&RealDisk, dir, hosts, inner.clock.as_ref())?;
         }
         if *modified == modification_times(&paths(&inner.source)) {
             return Ok(false);
@@ -127,8 +127,10 @@ fn client_verifier(
         return Ok(Arc::new(NoClientAuth));
     }
     let roots = match (client_ca, source) {
-        (Some(path), _) => trust(path)?,
-        (None, CertificateSource::Generated { dir, .. }) => trust(&generate::Files::in_dir(dir).ca)?,
+        (Some(path), _) => trust(&RealDisk, path)?,
+        (None, CertificateSource::Generated { dir, .. }) => {
+            trust(&RealDisk, &generate::Files::in_dir(dir).ca)?
+        }
         (None, CertificateSource::Files { .. }) => return Err(TlsError::NoClientAuthority),
     };
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
@@ -145,12 +147,12 @@ fn obtain(
     clock: &dyn Clock,
 ) -> Result<(Arc<CertifiedKey>, [PathBuf; 2]), TlsError> {
     if let CertificateSource::Generated { dir, hosts } = source {
-        generate::ensure(dir, hosts, clock)?;
+        generate::ensure(&RealDisk, dir, hosts, clock)?;
     }
     let files = paths(source);
     let [certificate, key] = &files;
-    let chain = certificates(certificate)?;
-    let private = private_key(key)?;
+    let chain = certificates(&RealDisk, certificate)?;
+    let private = private_key(&RealDisk, key)?;
     let expired_ms = chain
         .first()
         .and_then(|own| x509::read(own))
@@ -177,6 +179,9 @@ fn paths(source: &CertificateSource) -> [PathBuf; 2] {
     }
 }
 
-fn modification_times(paths: &[PathBuf; 2]) -> Vec<Option<SystemTime>> {
-    paths.iter().map(|path| path.metadata().and_then(|data| data.modified()).ok()).collect()
+/// In milliseconds since 1970, where a file is there.
+fn modification_times(paths: &[PathBuf; 2]) -> Vec<Option<i64>> {
+    let mode = OpenMode { read_only: true, ..OpenMode::default() };
+    let modified_ms = |path| RealDisk.open(path, mode)?.modified_ms();
+    paths.iter().map(|path| modified_ms(path).ok()).collect()
 }

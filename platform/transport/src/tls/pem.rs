@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use millrace_disk::{Disk, read};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite};
@@ -25,13 +26,14 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     })
 }
 
-pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| pem_error(path, "a private key", error))
+pub(super) fn private_key(disk: &dyn Disk, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let text = read(disk, path).map_err(file_error("read", path))?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| pem_error(path, "a private key", error))
 }
 
 /// All certificates of a PEM file.
-pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = std::fs::read(path).map_err(file_error("read", path))?;
+pub(super) fn certificates(disk: &dyn Disk, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let text = read(disk, path).map_err(file_error("read", path))?;
     let certificates = CertificateDer::pem_slice_iter(&text)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| pem_error(path, "certificates", error))?;
@@ -42,9 +44,9 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 }
 
 /// The authorities of a PEM file.
-pub(super) fn trust(path: &Path) -> Result<RootCertStore, TlsError> {
+pub(super) fn trust(disk: &dyn Disk, path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
+    for certificate in certificates(disk, path)? {
         roots.add(certificate).map_err(|error| pem_error(path, "authorities", error))?;
     }
     Ok(roots)
