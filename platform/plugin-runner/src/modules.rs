@@ -9,15 +9,15 @@
 //! that this broker accepts. It is written under the other name, synced, renamed, and the directory synced.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use millrace_disk::{RealDisk, publish};
+use millrace_base::Clock;
+use millrace_disk::{Disk, DiskFile, OpenMode, make_dir, publish, read};
 use millrace_plugin_host::limits::MODULE_BYTES_MAX;
 use millrace_plugin_host::{ModuleDigest, ModuleInfo, ModuleStore, inspect};
 use millrace_protocol::plugins::{ModuleChunk, PluginError, UploadReply};
@@ -38,8 +38,8 @@ const UPLOAD_SUFFIX: &str = ".upload";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredModule {
     pub digest: ModuleDigest,
-    /// When it was uploaded last.
-    pub uploaded: SystemTime,
+    /// When it was uploaded last, in milliseconds since 1970.
+    pub uploaded_ms: i64,
 }
 
 /// See the module's text. Clones are the same store.
@@ -47,14 +47,16 @@ pub struct StoredModule {
 pub struct Modules(Arc<Store>);
 
 struct Store {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
+    clock: Arc<dyn Clock>,
     /// Locked before an upload's own lock or while holding one, but never while waiting for one.
     uploads: Mutex<HashMap<ModuleDigest, Arc<Mutex<Upload>>>>,
 }
 
 struct Upload {
     /// `None` once it is finished or dropped.
-    file: Option<File>,
+    file: Option<Arc<dyn DiskFile>>,
     written: u64,
     total: u64,
     /// It may be dropped from then on.
@@ -63,15 +65,14 @@ struct Upload {
 
 impl Modules {
     /// Opens the store in `dir`, which is made if missing. Uploads that were not finished are gone.
-    pub fn open(dir: &Path) -> io::Result<Self> {
-        fs::create_dir_all(dir)?;
-        for entry in fs::read_dir(dir)? {
-            let entry = entry?;
-            if entry.file_name().to_string_lossy().ends_with(UPLOAD_SUFFIX) {
-                fs::remove_file(entry.path())?;
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, clock: Arc<dyn Clock>) -> io::Result<Self> {
+        make_dir(&*disk, dir)?;
+        for entry in disk.list(dir)? {
+            if entry.name.ends_with(UPLOAD_SUFFIX) {
+                disk.remove_file(&dir.join(entry.name))?;
             }
         }
-        Ok(Self(Arc::new(Store { dir: dir.to_owned(), uploads: Mutex::default() })))
+        Ok(Self(Arc::new(Store { disk, dir: dir.to_owned(), clock, uploads: Mutex::default() })))
     }
 
     /// Takes a piece of a module.
@@ -92,7 +93,8 @@ impl Modules {
 
     /// Removes a module that nothing names any more. One that is not here is removed already.
     pub async fn remove(&self, digest: ModuleDigest) -> Result<(), PluginError> {
-        let removed = self.blocking("remove a module", move |store| remove(&store.path(digest))).await?;
+        let removed =
+            self.blocking("remove a module", move |store| store.remove(&store.path(digest))).await?;
         removed.map_err(|error| unavailable("remove a module", &error))
     }
 
@@ -109,14 +111,10 @@ impl Modules {
 
 impl ModuleStore for Modules {
     fn load(&self, digest: ModuleDigest) -> BoxFuture<'_, io::Result<Option<Bytes>>> {
-        let path = self.0.path(digest);
+        let store = Arc::clone(&self.0);
         Box::pin(async move {
-            let read = tokio::task::spawn_blocking(move || fs::read(path)).await.map_err(io::Error::other)?;
-            match read {
-                Ok(bytes) => Ok(Some(bytes.into())),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(error),
-            }
+            let bytes = tokio::task::spawn_blocking(move || store.read(digest)).await;
+            Ok(bytes.map_err(io::Error::other)??.map(Bytes::from))
         })
     }
 }
@@ -128,6 +126,21 @@ impl Store {
 
     fn upload_path(&self, digest: ModuleDigest) -> PathBuf {
         self.dir.join(format!("{digest}{UPLOAD_SUFFIX}"))
+    }
+
+    fn read(&self, digest: ModuleDigest) -> io::Result<Option<Vec<u8>>> {
+        match read(&*self.disk, &self.path(digest)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        match self.disk.remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn take(&self, chunk: &ModuleChunk, now: Instant) -> Result<UploadReply, PluginError> {
@@ -147,12 +160,14 @@ impl Store {
         }
     }
 
-    /// A module that is here already counts as uploaded again, so that it is not collected as garbage now.
+    /// A module that is here already counts as uploaded again, so that it is not collected as garbage now. Its name is
+    /// made durable again: who gave it that name may have failed, or ended, before.
     fn touch_stored(&self, digest: ModuleDigest) -> Result<Option<ModuleInfo>, PluginError> {
-        match File::options().write(true).open(self.path(digest)) {
+        match self.disk.open(&self.path(digest), OpenMode::default()) {
             Ok(file) => {
-                let touched = file.set_modified(SystemTime::now());
-                touched.map_err(|error| unavailable("store a module", &error))?;
+                let touched = file.set_modified_ms(self.clock.now_ms());
+                let kept = touched.and_then(|()| self.disk.sync_dir(&self.dir));
+                kept.map_err(|error| unavailable("store a module", &error))?;
                 self.info(digest)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -177,7 +192,9 @@ impl Store {
                 UPLOAD_IDLE_MAX.as_secs()
             )));
         }
-        let file = File::create(self.upload_path(chunk.module));
+        let mode = OpenMode { create: true, ..OpenMode::default() };
+        let file = self.disk.open(&self.upload_path(chunk.module), mode);
+        let file = file.and_then(|file| file.truncate(0).map(|()| file));
         let file = file.map_err(|error| unavailable("store a module", &error))?;
         let upload =
             Upload { file: Some(file), written: 0, total: chunk.total, until: now + UPLOAD_IDLE_MAX };
@@ -210,10 +227,10 @@ impl Store {
                 chunk.module, upload.total, chunk.total
             )));
         }
-        let Some(file) = upload.file.as_mut().filter(|_| chunk.offset == upload.written) else {
+        let Some(file) = upload.file.as_ref().filter(|_| chunk.offset == upload.written) else {
             return Ok(UploadReply::Continue { offset: upload.written });
         };
-        let written = file.write_all(&chunk.bytes);
+        let written = file.write_all_at(&[&chunk.bytes], upload.written);
         upload.written += chunk.bytes.len() as u64;
         let earned = chunk.bytes.len() as u64 * 1_000_000 / UPLOAD_BYTES_PER_SECOND_MIN;
         upload.until = (upload.until.max(now) + Duration::from_micros(earned)).min(now + UPLOAD_IDLE_MAX);
@@ -223,7 +240,7 @@ impl Store {
         // Whatever comes of it, this upload is over.
         let file = upload.file.take();
         let finished = match (written, file) {
-            (Ok(()), Some(file)) => self.finish(chunk.module, &file),
+            (Ok(()), Some(file)) => self.finish(chunk.module, &*file),
             (Err(error), _) => Err(unavailable("store a module", &error)),
             (Ok(()), None) => Ok(None),
         };
@@ -235,10 +252,10 @@ impl Store {
     }
 
     /// Checks a module that has arrived, and keeps it.
-    fn finish(&self, digest: ModuleDigest, file: &File) -> Result<Option<ModuleInfo>, PluginError> {
+    fn finish(&self, digest: ModuleDigest, file: &dyn DiskFile) -> Result<Option<ModuleInfo>, PluginError> {
         let failed = |error: io::Error| unavailable("store a module", &error);
         let path = self.upload_path(digest);
-        let bytes = fs::read(&path).map_err(failed)?;
+        let bytes = read(&*self.disk, &path).map_err(failed)?;
         let found = ModuleDigest::of(&bytes);
         if found != digest {
             return Err(PluginError::invalid(format!(
@@ -247,34 +264,33 @@ impl Store {
             )));
         }
         let info = inspect(&bytes).map_err(|error| PluginError::invalid(error.to_string()))?;
-        file.sync_all().map_err(failed)?;
-        publish(&RealDisk, &path, &self.path(digest)).map_err(failed)?;
+        file.sync().map_err(failed)?;
+        publish(&*self.disk, &path, &self.path(digest)).map_err(failed)?;
         Ok(Some(info))
     }
 
     fn discard(&self, digest: ModuleDigest) {
-        if let Err(error) = remove(&self.upload_path(digest)) {
+        if let Err(error) = self.remove(&self.upload_path(digest)) {
             tracing::warn!(%digest, %error, "remove an unfinished upload");
         }
     }
 
     fn info(&self, digest: ModuleDigest) -> Result<Option<ModuleInfo>, PluginError> {
-        let bytes = match fs::read(self.path(digest)) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(unavailable("read a module", &error)),
-        };
+        let bytes = self.read(digest).map_err(|error| unavailable("read a module", &error))?;
+        let Some(bytes) = bytes else { return Ok(None) };
         inspect(&bytes).map(Some).map_err(|error| PluginError::invalid(error.to_string()))
     }
 
     fn stored(&self) -> io::Result<Vec<StoredModule>> {
         let mut stored = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let digest = name.to_str().and_then(|name| name.strip_suffix(MODULE_SUFFIX));
-            if let Some(digest) = digest.and_then(|digest| digest.parse().ok()) {
-                stored.push(StoredModule { digest, uploaded: entry.metadata()?.modified()? });
+        let mode = OpenMode { read_only: true, ..OpenMode::default() };
+        for entry in self.disk.list(&self.dir)? {
+            let Some(Ok(digest)) = entry.name.strip_suffix(MODULE_SUFFIX).map(str::parse) else { continue };
+            match self.disk.open(&self.dir.join(&entry.name), mode) {
+                Ok(file) => stored.push(StoredModule { digest, uploaded_ms: file.modified_ms()? }),
+                // It was removed meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(stored)
@@ -298,13 +314,6 @@ fn check(chunk: &ModuleChunk) -> Result<(), PluginError> {
         )));
     }
     Ok(())
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 fn unavailable(what: &str, error: &io::Error) -> PluginError {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use millrace_base::{BrokerId, Clock};
 use millrace_coordinator::Partitions;
+use millrace_disk::Disk;
 use millrace_metadata::Metadata;
 use millrace_plugin_host::{HostLimits, HostOptions, LogSink, ModuleStore, PluginHost};
 use millrace_protocol::plugins::{ErrorKind, PartitionProgress, PluginError, PluginService};
@@ -39,6 +40,7 @@ const UPKEEP: Duration = Duration::from_secs(2);
 /// What plugins on a broker are made of.
 pub struct PluginsOptions<'r> {
     pub node_id: BrokerId,
+    pub disk: Arc<dyn Disk>,
     /// Where modules and their compiled code are kept.
     pub dir: PathBuf,
     /// Where the keys are that seal secrets and authenticate compiled code, apart from both.
@@ -76,8 +78,8 @@ impl Plugins {
         let threads = runtime.handle().clone();
         let metrics = PluginMetrics::register(options.registry)?;
         let modules_dir = options.dir.join("modules");
-        let modules =
-            Modules::open(&modules_dir).map_err(|error| PluginsError::Modules { dir: modules_dir, error })?;
+        let modules = Modules::open(Arc::clone(&options.disk), &modules_dir, Arc::clone(&options.clock))
+            .map_err(|error| PluginsError::Modules { dir: modules_dir, error })?;
         let logs = PluginLogs::start(
             Arc::clone(&options.partitions),
             options.metadata.clone(),

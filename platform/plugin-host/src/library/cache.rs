@@ -17,13 +17,13 @@
 //! not written with this key is as good as none, and one of an earlier form (`MRC1`) too. What runs are the very
 //! bytes that were checked: compiled code is never mapped from a file, which somebody might write to later.
 
-use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aws_lc_rs::{constant_time, hmac};
-use millrace_disk::{RealDisk, replace};
+use millrace_disk::{Disk, read, replace};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -36,8 +36,8 @@ const CODE_LEN: usize = 32;
 const TRAILER_LEN: usize = 12 + CODE_LEN;
 const TRAILER_MARK: [u8; 4] = *b"MRC2";
 
-#[derive(Debug)]
 pub(super) struct CompiledCache {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     engine: String,
     key: hmac::Key,
@@ -45,18 +45,17 @@ pub(super) struct CompiledCache {
 
 impl CompiledCache {
     /// Opens the cache in `dir` for `engine`; what other engines left there is deleted.
-    pub fn open(dir: &Path, key: &CacheKey, engine: &Engine) -> io::Result<Self> {
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, key: &CacheKey, engine: &Engine) -> io::Result<Self> {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let name = format!("{:016x}", hasher.finish());
-        fs::create_dir_all(dir.join(&name))?;
-        for entry in fs::read_dir(dir)? {
-            let entry = entry?;
-            if entry.file_name() != *name && entry.file_type()?.is_dir() {
-                fs::remove_dir_all(entry.path())?;
+        disk.create_dir_all(&dir.join(&name))?;
+        for entry in disk.list(dir)? {
+            if entry.name != name && entry.is_dir {
+                disk.remove_dir_all(&dir.join(entry.name))?;
             }
         }
-        Ok(Self { dir: dir.join(&name), engine: name, key: hmac::Key::new(hmac::HMAC_SHA256, key) })
+        Ok(Self { disk, dir: dir.join(&name), engine: name, key: hmac::Key::new(hmac::HMAC_SHA256, key) })
     }
 
     fn path(&self, digest: ModuleDigest) -> PathBuf {
@@ -66,7 +65,7 @@ impl CompiledCache {
     /// The compiled module, if it is here and whole.
     #[expect(unsafe_code, reason = "running native code that is read from disk")]
     pub fn load(&self, engine: &Engine, digest: ModuleDigest) -> Option<Component> {
-        let file = match fs::read(self.path(digest)) {
+        let file = match read(&*self.disk, &self.path(digest)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
@@ -91,12 +90,12 @@ impl CompiledCache {
 
     /// Keeps the compiled module.
     pub fn store(&self, digest: ModuleDigest, compiled: &[u8]) -> io::Result<()> {
-        replace(&RealDisk, &self.path(digest), &[compiled, &self.trailer(digest, compiled)].concat())
+        replace(&*self.disk, &self.path(digest), &[compiled, &self.trailer(digest, compiled)].concat())
     }
 
     /// Forgets the compiled module.
     pub fn remove(&self, digest: ModuleDigest) -> io::Result<()> {
-        match fs::remove_file(self.path(digest)) {
+        match self.disk.remove_file(&self.path(digest)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use millrace_disk::RealDisk;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use wasmtime::Engine;
@@ -118,7 +119,7 @@ impl Library {
         Ok(Self {
             engine: engine.clone(),
             modules,
-            cache: Arc::new(CompiledCache::open(cache_dir, cache_key, engine)?),
+            cache: Arc::new(CompiledCache::open(Arc::new(RealDisk), cache_dir, cache_key, engine)?),
             compiler: Compiler::new(engine.clone(), compile_threads),
             slots: Mutex::default(),
             started: Instant::now(),

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use millrace_metadata::Deployment;
 use millrace_protocol::plugins::ModuleDigest;
@@ -57,10 +57,8 @@ impl Service {
                 return;
             }
         };
-        let now = SystemTime::now();
-        let old = stored
-            .into_iter()
-            .filter(|module| now.duration_since(module.uploaded).is_ok_and(|passed| passed >= UPLOADED_KEPT));
+        let oldest_kept_ms = self.parts.clock.now_ms() - UPLOADED_KEPT.as_millis() as i64;
+        let old = stored.into_iter().filter(|module| module.uploaded_ms <= oldest_kept_ms);
         self.remove_unneeded(old.map(|module| module.digest).collect()).await;
     }
 
@@ -73,11 +71,9 @@ impl Service {
             *last = version.created_ms.max(*last);
         }
         let Ok(stored) = self.parts.modules.stored().await else { return };
-        let unneeded = stored.into_iter().filter(|module| {
-            let uploaded = module.uploaded.duration_since(UNIX_EPOCH).unwrap_or_default();
-            let deployed = deployed.get(&module.digest);
-            deployed.is_some_and(|at| uploaded.as_millis() <= u128::try_from(*at).unwrap_or(0))
-        });
+        let unneeded = stored
+            .into_iter()
+            .filter(|module| deployed.get(&module.digest).is_some_and(|at| module.uploaded_ms <= *at));
         self.remove_unneeded(unneeded.map(|module| module.digest).collect()).await;
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millrace_base::SystemClock;
+use millrace_disk::RealDisk;
 use millrace_plugin_host::{HostLimits, HostOptions, LogLine, LogSink, ModuleDigest, PluginHost};
 use millrace_protocol::plugins::ModuleChunk;
 
@@ -26,7 +27,9 @@ pub(crate) struct TestHost {
 
 impl TestHost {
     pub fn new(cluster: &TestCluster) -> Self {
-        let modules = Modules::open(&cluster.dir.path().join("modules")).unwrap();
+        let modules =
+            Modules::open(Arc::new(RealDisk), &cluster.dir.path().join("modules"), Arc::new(SystemClock))
+                .unwrap();
         let host = PluginHost::new(HostOptions {
             limits: HostLimits { instances: 20, ..HostLimits::default() },
             cache_dir: cluster.dir.path().join("compiled"),

@@ -128,6 +128,7 @@ impl Node {
             BrokerOptions { node_id: config.node.id, data_dir: log_dir(&config), config: config.clone() };
         let broker = Broker::start(options, log.clone(), metadata.clone(), &registry, clock.clone()).await?;
         let plugins = Plugins::start(PluginsOptions {
+            disk: Arc::new(RealDisk),
             node_id: config.node.id,
             dir: config.node.data_dir.join("plugins"),
             secrets_dir: config.node.data_dir.join("secrets"),
@@ -299,7 +300,7 @@ async fn start_own_metadata(
     reserve: Arc<Reserve>,
 ) -> Result<Metadata, StartError> {
     let partitions = log.partitions().len();
-    let found = cluster_file::read(&log_dir(config))?;
+    let found = cluster_file::read(&RealDisk, &log_dir(config))?;
     let other = |found: &str, actual: &str| StartError::OtherCluster {
         partitions,
         found: found.to_owned(),
@@ -326,7 +327,7 @@ async fn start_own_metadata(
     })?;
     let actual = metadata.image().cluster_id().to_owned();
     if found.as_ref() != Some(&actual) {
-        cluster_file::write(&log_dir(config), &actual)?;
+        cluster_file::write(&RealDisk, &log_dir(config), &actual)?;
     }
     Ok(metadata)
 }
