@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::random::Random;
+
 /// Position of a record in its partition: 0 for the first ever written, growing by one a record.
 pub type Offset = i64;
 
@@ -61,9 +63,14 @@ impl TopicId {
     /// What the wire carries where a topic is named instead.
     pub const ZERO: Self = Self(Uuid::nil());
 
+    /// Another id with each call, by what `random` draws.
+    pub fn new(random: &Random) -> Self {
+        Self(random.uuid())
+    }
+
     /// A fresh identity.
     pub fn random() -> Self {
-        Self(Uuid::new_v4())
+        Self::new(&Random::system())
     }
 }
 

@@ -7,10 +7,12 @@
 pub mod clock;
 pub mod ids;
 pub mod limits;
+pub mod monotonic;
 pub mod payload;
 pub mod random;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use ids::{BrokerId, LeaderEpoch, Offset, ProducerId, TopicId, TopicPartition};
+pub use monotonic::Monotonic;
 pub use payload::{FileSource, Payload, Piece};
 pub use random::Random;
