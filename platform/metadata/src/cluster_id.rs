@@ -1,11 +1,11 @@
 //! Names for new clusters, made as Kafka makes them: 16 random bytes in URL-safe base64, 22 characters.
 
-use millrace_base::TopicId;
+use millrace_base::Random;
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-pub(crate) fn random() -> String {
-    base64(*TopicId::random().0.as_bytes())
+pub(crate) fn random(random: &Random) -> String {
+    base64(random.uuid().into_bytes())
 }
 
 fn base64(bytes: [u8; 16]) -> String {
@@ -24,6 +24,7 @@ mod tests {
         assert_eq!(base64([0; 16]), "AAAAAAAAAAAAAAAAAAAAAA");
         assert_eq!(base64([255; 16]), "_____________________w");
         assert_eq!(base64(*b"sixteen bytes!!!"), "c2l4dGVlbiBieXRlcyEhIQ");
-        assert_ne!(random(), random());
+        assert_eq!(random(&Random::seeded(1)), random(&Random::seeded(1)));
+        assert_ne!(random(&Random::system()), random(&Random::system()));
     }
 }

@@ -122,7 +122,8 @@ impl Member {
     async fn register(&self) -> Result<(), RegisterError> {
         let mut actual = self.node.published.image.load().cluster_id().to_owned();
         if actual.is_empty() {
-            let cluster_id = self.options.cluster_id.clone().unwrap_or_else(cluster_id::random);
+            let cluster_id =
+                self.options.cluster_id.clone().unwrap_or_else(|| cluster_id::random(&self.options.random));
             if let Outcome::Cluster { cluster_id } = self.submit(Command::InitCluster { cluster_id }).await? {
                 actual = cluster_id;
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use millrace_base::BrokerId;
+use millrace_base::{BrokerId, Random};
 use millrace_disk::{Disk, RealDisk, Reserve};
 
 use crate::command::BrokerRegistration;
@@ -79,6 +79,8 @@ pub struct MetadataOptions {
     pub reserve: Arc<Reserve>,
     pub tuning: RaftTuning,
     pub threading: Threading,
+    /// What elections are held by, so that no two candidates always meet; and what new clusters are named by.
+    pub random: Random,
 }
 
 impl MetadataOptions {
@@ -94,6 +96,7 @@ impl MetadataOptions {
             reserve: Reserve::none(),
             tuning: RaftTuning::default(),
             threading: Threading::default(),
+            random: Random::system(),
         }
     }
 }

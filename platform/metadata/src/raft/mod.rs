@@ -16,6 +16,7 @@ mod network;
 pub(crate) mod node;
 mod patience;
 pub(crate) mod proposer;
+mod runtime;
 mod snapshot_file;
 mod state_machine;
 pub(crate) mod storage;
@@ -43,7 +44,7 @@ openraft::declare_raft_types!(
         Node = openraft::EmptyNode,
         Entry = openraft::Entry<TypeConfig>,
         SnapshotData = Cursor<Vec<u8>>,
-        AsyncRuntime = openraft::TokioRuntime,
+        AsyncRuntime = runtime::NodeRuntime,
 );
 
 /// Of a node's directory, held as long as anything may be written there.

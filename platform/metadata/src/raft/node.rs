@@ -22,6 +22,7 @@ use super::log_writer::LogThread;
 use super::network::{Connections, decode_snapshot};
 use super::patience::{Patience, Stall};
 use super::proposer::{self, Applied, Pending, ProposeError};
+use super::runtime::within;
 use super::state_machine::{Files, Published};
 use super::storage::{Place, REWRITE_DEAD_BYTES_MIN, Storage};
 use super::{DirectoryLock, NodeId, TypeConfig, broker_id, node_id};
@@ -96,7 +97,8 @@ impl Node {
         let Storage { log, size, log_thread, state_machine, published, patience, snapshot_patience, lock } =
             storage;
         let files = state_machine.files();
-        let raft = Raft::new(id, config, Connections(network), log, state_machine).await;
+        let raft = Raft::new(id, config, Connections(network), log, state_machine);
+        let raft = within(options.random.clone(), raft).await;
         let raft = raft.map_err(|error| NodeError::Other(error.to_string()))?;
 
         let (proposals, waiting) = mpsc::channel(PROPOSALS_WAITING);

@@ -48,6 +48,20 @@ impl PeerNetwork for Hub {
     }
 }
 
+impl Hub {
+    pub async fn start(self: &Arc<Self>, options: MetadataOptions) -> Metadata {
+        let id = options.registration.id;
+        let metadata = Metadata::start(options, Arc::clone(self) as Arc<dyn PeerNetwork>).await.unwrap();
+        self.running.lock().unwrap().insert(id, metadata.clone());
+        metadata
+    }
+
+    /// All are down at once.
+    pub fn forget_all(&self) {
+        self.running.lock().unwrap().clear();
+    }
+}
+
 pub struct Cluster {
     pub hub: Arc<Hub>,
     dir: tempfile::TempDir,
@@ -75,10 +89,7 @@ impl Cluster {
             tuning: TUNING,
             ..MetadataOptions::single(self.dir(id), registration(id))
         };
-        let network = Arc::clone(&self.hub) as Arc<dyn PeerNetwork>;
-        let metadata = Metadata::start(options, network).await.unwrap();
-        self.hub.running.lock().unwrap().insert(BrokerId(id), metadata.clone());
-        metadata
+        self.hub.start(options).await
     }
 
     /// Starts all voters and waits until each is registered.
