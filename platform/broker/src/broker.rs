@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use millrace_base::{BrokerId, Clock};
+use millrace_base::{BrokerId, Clock, Monotonic, Random};
 use millrace_config::BrokerConfig;
 use millrace_log::{Health, LogManager};
 use millrace_metadata::{Command, Metadata, SubmitError};
@@ -33,6 +33,10 @@ pub struct BrokerOptions {
     /// Where the logs are, as DescribeLogDirs tells it.
     pub data_dir: PathBuf,
     pub config: Arc<BrokerConfig>,
+    /// What ids, sessions and placements are drawn from.
+    pub random: Random,
+    /// What requests and delays are measured in.
+    pub time: Monotonic,
 }
 
 /// A broker that cannot start.
@@ -73,7 +77,13 @@ impl Broker {
         if !log.was_closed_in_order() {
             metadata.submit(Command::StartLeaderEpochs { broker: options.node_id }).await?;
         }
-        let partitions = PartitionManager::new(options.node_id, config.clone(), log.clone(), metrics.clone());
+        let partitions = PartitionManager::new(
+            options.node_id,
+            config.clone(),
+            log.clone(),
+            metrics.clone(),
+            options.time.clone(),
+        );
         partitions
             .catch_up(metadata.image())
             .await
@@ -83,6 +93,7 @@ impl Broker {
             data_dir: options.data_dir,
             sessions: FetchSessions::new(
                 config.limits.fetch_sessions as usize,
+                options.random.clone(),
                 metrics.fetch_sessions.clone(),
                 metrics.fetch_session_partitions.clone(),
             ),
@@ -98,6 +109,8 @@ impl Broker {
             refused_topics: RefusedTopics::default(),
             metrics,
             clock,
+            random: options.random,
+            time: options.time,
             draining: AtomicBool::new(false),
             plugins: OnceLock::new(),
         });

@@ -5,7 +5,6 @@
 //! closes the connection, and so does this. Millrace's own APIs are started in [`handlers::plugins`].
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -108,7 +107,7 @@ pub(crate) async fn start(state: &Arc<State>, turns: &mut Turns, frame: Bytes) -
 }
 
 async fn start_counted(state: &Arc<State>, turns: &mut Turns, frame: Bytes) -> Result<Reply, CloseReason> {
-    let started = Instant::now();
+    let started = state.time.now();
     let frame =
         RequestFrame::decode(frame).map_err(|error| CloseReason::MalformedRequest(error.to_string()))?;
     if is_private(frame.api_key) {
@@ -134,17 +133,18 @@ async fn start_counted(state: &Arc<State>, turns: &mut Turns, frame: Bytes) -> R
     }
     if !spec.serves(frame.api_version) {
         let reply = refuse_version(call, spec)?;
-        metrics.answered(started.elapsed());
+        metrics.answered(state.time.since(started));
         return Ok(reply);
     }
+    let time = state.time.clone();
     match (ROUTES[position].start)(call, frame.body).await {
         Ok(Reply::Later(waiting)) => Ok(Reply::Later(Box::pin(async move {
             let payload = waiting.await;
-            metrics.answered(started.elapsed());
+            metrics.answered(time.since(started));
             payload
         }))),
         outcome => {
-            metrics.answered(started.elapsed());
+            metrics.answered(time.since(started));
             outcome
         }
     }

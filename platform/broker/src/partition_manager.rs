@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
-use millrace_base::{BrokerId, TopicId, TopicPartition};
+use millrace_base::{BrokerId, Monotonic, TopicId, TopicPartition};
 use millrace_config::{BrokerConfig, SettingError, TopicConfig, TopicDefaults};
 use millrace_log::{LogError, LogManager};
 use millrace_metadata::{Image, Topic};
@@ -45,6 +45,7 @@ struct Shared {
     config: Arc<BrokerConfig>,
     log: LogManager,
     metrics: Arc<Metrics>,
+    time: Monotonic,
     open: RwLock<HashMap<TopicPartition, Arc<Partition>>>,
     former: FormerTopics,
 }
@@ -55,9 +56,10 @@ impl PartitionManager {
         config: Arc<BrokerConfig>,
         log: LogManager,
         metrics: Arc<Metrics>,
+        time: Monotonic,
     ) -> Self {
-        let shared =
-            Shared { local, config, log, metrics, open: RwLock::default(), former: FormerTopics::default() };
+        let (open, former) = (RwLock::default(), FormerTopics::default());
+        let shared = Shared { local, config, log, metrics, time, open, former };
         Self { shared: Arc::new(shared), applied: Mutex::new(None), applied_index: watch::Sender::new(0) }
     }
 
@@ -66,9 +68,11 @@ impl PartitionManager {
         self.shared.open.read().get(&TopicPartition::new(topic, partition)).cloned()
     }
 
-    /// All of them, in no particular order.
+    /// All of them, by their ids.
     pub(crate) fn all(&self) -> Vec<Arc<Partition>> {
-        self.shared.open.read().values().cloned().collect()
+        let mut all: Vec<_> = self.shared.open.read().values().cloned().collect();
+        all.sort_unstable_by_key(|partition| partition.id());
+        all
     }
 
     /// Applies `image` unless it, or a later one, is applied already. Returns when it is.
@@ -172,7 +176,8 @@ impl Shared {
                 log.expect_continued_producers();
             }
             let traffic = self.metrics.traffic(&topic.name);
-            self.open.write().insert(id, Partition::open(id, self.local, log, traffic, role));
+            let partition = Partition::open(id, self.local, log, traffic, role, self.time.clone());
+            self.open.write().insert(id, partition);
         }
         Ok(())
     }

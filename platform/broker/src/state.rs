@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-use millrace_base::{BrokerId, Clock};
+use millrace_base::{BrokerId, Clock, Monotonic, Random};
 use millrace_config::{BrokerConfig, TopicDefaults};
 use millrace_log::LogManager;
 use millrace_metadata::{Image, Metadata};
@@ -36,6 +36,8 @@ pub(crate) struct State {
     pub(crate) refused_topics: RefusedTopics,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Random,
+    pub(crate) time: Monotonic,
     /// Long polls are over: the broker is about to stop.
     pub(crate) draining: AtomicBool,
     /// Who answers requests about plugins, if this broker has any.

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use millrace_base::limits::PARTITIONS_PER_TOPIC_MAX;
 use millrace_base::{BrokerId, TopicId};
-use millrace_config::BrokerConfig;
 use millrace_metadata::placement::{PlacementError, Request, place_in};
 use millrace_metadata::{Command, Image, PartitionAssignment};
 use millrace_protocol::ErrorCode;
 use millrace_protocol::messages::create_topics_request::CreatableReplicaAssignment;
-use uuid::Uuid;
 
 use crate::change::{Refusal, change};
 use crate::state::State;
@@ -65,9 +63,9 @@ pub(crate) async fn create_checked(
     let image = state.metadata.image();
     check_name(&image, &new.name)?;
     state.topic_defaults(&image).topic_config(&new.configs)?;
-    let partitions = assign(&state.config, &image, &new)?;
+    let partitions = assign(state, &image, &new)?;
     let created = Created {
-        id: TopicId::random(),
+        id: TopicId::new(&state.random),
         partitions: i32::try_from(partitions.len()).unwrap_or(i32::MAX),
         replication_factor: partitions.first().map_or(0, |first| first.replicas.len() as i16),
         configs: new.configs.clone(),
@@ -93,7 +91,8 @@ pub(crate) fn check_name(image: &Image, name: &str) -> Result<(), Refusal> {
 }
 
 /// Which brokers hold the partitions: as the creator says, or as the cluster chooses.
-fn assign(config: &BrokerConfig, image: &Image, new: &NewTopic) -> Result<Vec<PartitionAssignment>, Refusal> {
+fn assign(state: &State, image: &Image, new: &NewTopic) -> Result<Vec<PartitionAssignment>, Refusal> {
+    let config = &state.config;
     if !new.assignments.is_empty() {
         if new.partitions != DEFAULT || i32::from(new.replication_factor) != DEFAULT {
             let message = "a request that assigns replicas leaves partitions and replication factor at -1";
@@ -115,12 +114,8 @@ fn assign(config: &BrokerConfig, image: &Image, new: &NewTopic) -> Result<Vec<Pa
             format!("a topic of {count} partitions is refused: allowed are 1 to {PARTITIONS_PER_TOPIC_MAX}");
         return Err(Refusal::new(ErrorCode::InvalidPartitions, message));
     }
-    Ok(place_in(image, Request { first_partition: 0, count, replication_factor, seed: seed() })?)
-}
-
-/// A random number for the placement.
-pub(crate) fn seed() -> u64 {
-    Uuid::new_v4().as_u64_pair().0
+    let seed = state.random.bits();
+    Ok(place_in(image, Request { first_partition: 0, count, replication_factor, seed })?)
 }
 
 fn assign_by_hand(assignments: &[CreatableReplicaAssignment]) -> Result<Vec<PartitionAssignment>, Refusal> {

@@ -9,10 +9,10 @@ mod session;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
+use millrace_base::Random;
 use millrace_protocol::ErrorCode;
 use parking_lot::Mutex;
 use prometheus::IntGauge;
-use uuid::Uuid;
 
 pub(crate) use session::{FetchTarget, PartitionKey, Session, SessionMismatch, Told, TopicKey};
 
@@ -72,16 +72,16 @@ impl Sessions {
         if self.by_id.len() < slots {
             return true;
         }
-        let oldest = self.by_id.iter().min_by_key(|(_, entry)| entry.last_used_ms);
+        let oldest = self.by_id.iter().min_by_key(|(id, entry)| (entry.last_used_ms, **id));
         let idle = oldest.filter(|(_, entry)| now_ms - entry.last_used_ms > EVICTION_IDLE_MS);
         let Some(id) = idle.map(|(id, _)| *id) else { return false };
         self.remove(id);
         true
     }
 
-    fn unused_id(&self) -> i32 {
+    fn unused_id(&self, random: &Random) -> i32 {
         loop {
-            let id = (Uuid::new_v4().as_u128() & 0x7fff_ffff) as i32;
+            let id = (random.bits() & 0x7fff_ffff) as i32;
             if id != NO_SESSION && !self.by_id.contains_key(&id) {
                 return id;
             }
@@ -93,6 +93,7 @@ impl Sessions {
 #[derive(Debug)]
 pub(crate) struct FetchSessions {
     slots: usize,
+    random: Random,
     sessions: Mutex<Sessions>,
     open: IntGauge,
     open_partitions: IntGauge,
@@ -100,8 +101,8 @@ pub(crate) struct FetchSessions {
 
 impl FetchSessions {
     /// `open` and `open_partitions` show how many there are.
-    pub(crate) fn new(slots: usize, open: IntGauge, open_partitions: IntGauge) -> Self {
-        Self { slots, sessions: Mutex::default(), open, open_partitions }
+    pub(crate) fn new(slots: usize, random: Random, open: IntGauge, open_partitions: IntGauge) -> Self {
+        Self { slots, random, sessions: Mutex::default(), open, open_partitions }
     }
 
     fn show(&self, sessions: &Sessions) {
@@ -187,7 +188,7 @@ impl FetchSessions {
         for (key, told) in told {
             session.tell(&key, told);
         }
-        let (id, partitions) = (sessions.unused_id(), session.len());
+        let (id, partitions) = (sessions.unused_id(&self.random), session.len());
         let session = Arc::new(Mutex::new(session));
         sessions.by_id.insert(id, Entry { session, last_used_ms: now_ms, partitions });
         sessions.partitions += partitions;
@@ -238,7 +239,12 @@ mod tests {
     }
 
     fn sessions(slots: usize) -> FetchSessions {
-        FetchSessions::new(slots, IntGauge::new("s", "s").unwrap(), IntGauge::new("p", "p").unwrap())
+        FetchSessions::new(
+            slots,
+            Random::system(),
+            IntGauge::new("s", "s").unwrap(),
+            IntGauge::new("p", "p").unwrap(),
+        )
     }
 
     fn counts(sessions: &FetchSessions) -> (i64, i64) {

@@ -13,7 +13,6 @@ use millrace_protocol::messages::{CreatePartitionsRequest, CreatePartitionsRespo
 use super::lookup;
 use crate::call::Call;
 use crate::change::{Refusal, change};
-use crate::topic_creation::seed;
 
 pub(crate) async fn handle(call: &Call, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
     let mut named: HashMap<_, usize> = HashMap::new();
@@ -82,7 +81,8 @@ async fn grow(call: &Call, asked: CreatePartitionsTopic, validate_only: bool) ->
         }
         None => {
             let replication_factor = topic.partitions.first().map_or(1, |first| first.replicas.len() as i16);
-            place_in(&image, Request { first_partition: current, count, replication_factor, seed: seed() })?
+            let seed = call.state.random.bits();
+            place_in(&image, Request { first_partition: current, count, replication_factor, seed })?
         }
     };
     change(&call.state, Command::AddPartitions { topic_id: topic.id, current, new }, validate_only).await

@@ -1,6 +1,8 @@
 //! DescribeLogDirs (1 to 4): the data directory, its space and the size of the partitions in it.
 
-use hashbrown::{HashMap, HashSet};
+use std::collections::BTreeMap;
+
+use hashbrown::HashSet;
 use millrace_base::{TopicId, TopicPartition};
 use millrace_log::Health;
 use millrace_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
@@ -41,7 +43,7 @@ fn topics(state: &State, asked: Option<&[DescribableLogDirTopic]>) -> Vec<Descri
         });
         ids.collect()
     });
-    let mut topics: HashMap<TopicId, Vec<DescribeLogDirsPartition>> = HashMap::new();
+    let mut topics: BTreeMap<TopicId, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
     for partition in state.partitions.all() {
         let id = partition.id();
         if asked.as_ref().is_none_or(|asked| asked.contains(&id)) {

@@ -22,7 +22,7 @@ pub(super) async fn wait_for(
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
-    use millrace_base::{BrokerId, LeaderEpoch, SystemClock, TopicId, TopicPartition};
+    use millrace_base::{BrokerId, LeaderEpoch, Monotonic, SystemClock, TopicId, TopicPartition};
     use millrace_config::TopicConfig;
     use millrace_disk::RealDisk;
     use millrace_log::{LogManager, LogOptions};
@@ -48,7 +48,7 @@ mod tests {
         };
         let traffic = Metrics::register(&prometheus::Registry::new()).unwrap().traffic("t");
         let partition_log = log.create(id, role.config.clone()).unwrap();
-        let partition = Partition::open(id, local, partition_log, traffic, role);
+        let partition = Partition::open(id, local, partition_log, traffic, role, Monotonic::system());
         let mut given_up = Box::pin(wait_for(partition.clone(), 0, || false));
         let mut patient = Box::pin(wait_for(partition.clone(), 0, || false));
         assert!((&mut given_up).now_or_never().is_none() && (&mut patient).now_or_never().is_none());

@@ -4,14 +4,13 @@
 //! a wake-up re-reads only the partitions that moved. It leaves every list when it is dropped: a consumer
 //! that polls an idle partition for hours leaves nothing behind.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
 use futures::task::AtomicWaker;
-use hashbrown::HashMap;
 use millrace_base::Offset;
 use parking_lot::Mutex;
 
@@ -57,7 +56,7 @@ impl WaitingFetch {
 /// The fetches that wait on one partition.
 #[derive(Debug, Default)]
 pub(crate) struct FetchWaiters {
-    waiting: HashMap<u64, (Arc<WaitingFetch>, usize)>,
+    waiting: BTreeMap<u64, (Arc<WaitingFetch>, usize)>,
 }
 
 impl FetchWaiters {

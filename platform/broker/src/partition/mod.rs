@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use millrace_base::{BrokerId, LeaderEpoch, Offset, TopicPartition};
+use millrace_base::{BrokerId, LeaderEpoch, Monotonic, Offset, TopicPartition};
 use millrace_config::TopicConfig;
 use millrace_log::{AppendError, AppendOrigin, Appended, PartitionLog};
 use millrace_protocol::ErrorCode;
@@ -90,6 +90,7 @@ pub(crate) struct Partition {
     local: BrokerId,
     log: Arc<PartitionLog>,
     traffic: Arc<TopicTraffic>,
+    time: Monotonic,
     opened: Instant,
     role: ArcSwap<Role>,
     /// A copy of the core's, so that readers take no lock.
@@ -105,6 +106,7 @@ impl Partition {
         log: Arc<PartitionLog>,
         traffic: Arc<TopicTraffic>,
         role: Role,
+        time: Monotonic,
     ) -> Arc<Self> {
         let end = log.durable_end_offset();
         // With this broker alone in sync everything durable is replicated. Otherwise it is what the log remembers,
@@ -123,7 +125,8 @@ impl Partition {
             id,
             local,
             traffic,
-            opened: Instant::now(),
+            opened: time.now(),
+            time,
             role: ArcSwap::from_pointee(role.clone()),
             high_watermark: AtomicI64::new(high_watermark),
             waiting: Mutex::new(waiting),
@@ -223,7 +226,7 @@ impl Partition {
         // A topic with a relaxed flush policy has asked not to wait for the disk, within limits.
         if !role.config.sync_before_ack() {
             let end = appended.last_offset + 1;
-            let now_ms = self.opened.elapsed().as_millis() as i64;
+            let now_ms = self.time.since(self.opened).as_millis() as i64;
             let mut waiting = self.waiting.lock();
             let ends = (end, self.log.durable_end_offset());
             if waiting.early.on_append(&role.config, ends, now_ms) {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use millrace_base::{BrokerId, Payload, SystemClock};
+use millrace_base::{BrokerId, Monotonic, Payload, Random, SystemClock};
 use millrace_broker::{Broker, BrokerOptions};
 use millrace_config::BrokerConfig;
 use millrace_disk::RealDisk;
@@ -68,6 +68,8 @@ impl TestBroker {
             node_id: NODE,
             data_dir: dir.path().to_owned(),
             config: Arc::new(config.clone()),
+            random: Random::system(),
+            time: Monotonic::system(),
         };
         let broker = Broker::start(options, log.clone(), metadata.clone(), &registry, Arc::new(SystemClock))
             .await

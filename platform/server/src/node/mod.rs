@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use millrace_admin::{AdminError, AdminLimits, AdminOptions, AdminServer, Readiness};
-use millrace_base::{Clock, SystemClock};
+use millrace_base::{Clock, Monotonic, Random, SystemClock};
 use millrace_broker::{Broker, BrokerOptions};
 use millrace_config::BrokerConfig;
 use millrace_config::broker as config;
@@ -124,8 +124,13 @@ impl Node {
         let advertised = Advertised::of(&config.listen)?;
         refuse_lost_metadata(&config, &log)?;
         let metadata = start_own_metadata(&config, &log, &advertised, reserve).await?;
-        let options =
-            BrokerOptions { node_id: config.node.id, data_dir: log_dir(&config), config: config.clone() };
+        let options = BrokerOptions {
+            node_id: config.node.id,
+            data_dir: log_dir(&config),
+            config: config.clone(),
+            random: Random::system(),
+            time: Monotonic::system(),
+        };
         let broker = Broker::start(options, log.clone(), metadata.clone(), &registry, clock.clone()).await?;
         let plugins = Plugins::start(PluginsOptions {
             disk: Arc::new(RealDisk),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use futures::future::{BoxFuture, ready};
-use millrace_base::{BrokerId, SystemClock};
+use millrace_base::{BrokerId, Monotonic, Random, SystemClock};
 use millrace_broker::{Broker, BrokerOptions};
 use millrace_config::BrokerConfig;
 use millrace_disk::RealDisk;
@@ -64,7 +64,13 @@ impl PluginBroker {
         let opened = LogManager::open(Arc::new(RealDisk), &dir.path().join("log"), options, clock.clone());
         let (log, _) = opened.expect("a log");
         let registry = Registry::new();
-        let options = BrokerOptions { node_id: NODE, data_dir: dir.path().into(), config: Arc::new(config) };
+        let options = BrokerOptions {
+            node_id: NODE,
+            data_dir: dir.path().into(),
+            config: Arc::new(config),
+            random: Random::system(),
+            time: Monotonic::system(),
+        };
         let broker = Broker::start(options, log, metadata.clone(), &registry, clock.clone()).await;
         let broker = broker.expect("a broker");
         let table = Arc::<Table>::default();

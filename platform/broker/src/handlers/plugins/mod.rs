@@ -133,7 +133,7 @@ impl Request {
             self.state.metrics.error(&self.metrics, error.kind);
             (self.route.refuse)(error)
         });
-        self.metrics.answered(self.started.elapsed());
+        self.metrics.answered(self.state.time.since(self.started));
         let encoded = encode_private_response(self.correlation_id, self.route.api, answer.into());
         encoded.unwrap_or_else(|error| {
             tracing::error!(%error, "cannot encode a response");
