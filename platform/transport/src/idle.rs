@@ -3,7 +3,7 @@
 //! Whoever opens connections and says nothing on them would otherwise keep everybody out for as long as the idle
 //! timeout. Clients know idle connections that are closed: they connect again when they have something to ask.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -63,7 +63,7 @@ pub(crate) struct Usages {
 }
 
 struct All {
-    open: HashMap<u64, Arc<Usage>>,
+    open: BTreeMap<u64, Arc<Usage>>,
     /// Some that are idle, the longest last.
     idle: Vec<Arc<Usage>>,
     look_at: Instant,
@@ -72,7 +72,7 @@ struct All {
 impl Usages {
     pub(crate) fn new(idle_min: Duration) -> Self {
         let start = Instant::now();
-        let all = All { open: HashMap::new(), idle: Vec::new(), look_at: start };
+        let all = All { open: BTreeMap::new(), idle: Vec::new(), look_at: start };
         Self { start, idle_min, all: Mutex::new(all) }
     }
 

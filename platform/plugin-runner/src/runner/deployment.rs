@@ -1,6 +1,6 @@
 //! One deployment's workers.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
@@ -52,11 +52,11 @@ pub(crate) struct Running {
     version: u32,
     /// The input topic, and one that is replayed.
     topics: Vec<String>,
-    workers: HashMap<Place, Held>,
+    workers: BTreeMap<Place, Held>,
     /// What has no worker, since an operator has paused the deployment.
     paused: Vec<Wanted>,
     /// What has to end before a worker may take its place again.
-    ending: HashMap<Place, End>,
+    ending: BTreeMap<Place, End>,
     /// The offsets of a deployment of this name that was deleted are being forgotten.
     forgetting: Option<End>,
     /// Why nothing runs.
@@ -72,9 +72,9 @@ impl Running {
             created: 0,
             version: 0,
             topics: Vec::new(),
-            workers: HashMap::new(),
+            workers: BTreeMap::new(),
             paused: Vec::new(),
-            ending: HashMap::new(),
+            ending: BTreeMap::new(),
             forgetting: None,
             broken: None,
         }
