@@ -7,6 +7,7 @@ mod dead;
 mod headers;
 mod layers;
 mod links;
+mod ports;
 mod settings;
 mod sizes;
 mod words;
@@ -52,6 +53,7 @@ pub fn tidy(workspace: &Workspace) -> anyhow::Result<()> {
         settings::check(&sources),
         dead::check(&sources),
         circles::check(&sources),
+        ports::check(&sources),
         links::check(workspace, &sources),
         layers::check(workspace)?,
     ]
