@@ -283,3 +283,55 @@ fn open_zeroed(disk: &dyn Disk, path: &Path, len: u64) -> io::Result<Arc<dyn Dis
     let durable = OpenMode { direct: true, durable: true, ..OpenMode::default() };
     disk.open(path, durable)
 }
+
+#[cfg(test)]
+mod tests {
+    use millrace_base::{TopicId, TopicPartition};
+    use millrace_disk::sim::{Shortage, SimDisk};
+
+    use super::*;
+    use crate::wal::format::EntryKind;
+    use crate::wal::replay::WalFiles;
+
+    const START: WalStart = WalStart { salt: 7, sequence: 1, number: 1 };
+
+    /// A group with one entry of `len` bytes.
+    fn group(len: u32) -> Group {
+        let tp = TopicPartition::new(TopicId(uuid::Uuid::nil()), 0);
+        let (kind, base_offset, end_offset) = (EntryKind::Append, 0, 1);
+        let header = EntryHeader { kind, tp, len, base_offset, end_offset, segment: 0, position: 0 };
+        let mut group = Group::new(4 * FILE_BYTES_MIN);
+        group.push(&header, |bytes| bytes.fill(1));
+        group
+    }
+
+    /// A write that failed may have left its group on the disk, and the next one may not fit behind it any more.
+    #[test]
+    fn what_a_failed_write_has_left_is_no_group_once_the_log_has_turned() {
+        let (disk, dir) = (SimDisk::new(1), Path::new("/wal"));
+        disk.create_dir_all(dir).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        let mut writer = WalWriter::create(&disk, dir, 4 * FILE_BYTES_MIN, START).unwrap();
+        while let Some(missing) = writer.missing() {
+            writer.made(&missing, missing.make(&disk, dir).unwrap());
+        }
+        for _ in 0..3 {
+            writer.write(&mut group(100)).unwrap();
+        }
+        // The half that is written holds all of the group but its padding.
+        disk.run_short(Shortage::Room, disk.operations()..disk.operations() + 1);
+        writer.write(&mut group(100)).unwrap_err();
+        let mut large = group(6000);
+        assert!(writer.make_room(&large).unwrap());
+        writer.write(&mut large).unwrap();
+
+        let numbers = || -> Vec<u64> {
+            let files = WalFiles::read(&disk, dir, Some(START.salt), START.sequence).unwrap();
+            files.groups().unwrap().0.iter().map(|group| group.number).collect()
+        };
+        assert_eq!(numbers(), [1, 2, 3, 4, 5]);
+        disk.crash();
+        disk.restart();
+        assert_eq!(numbers(), [1, 2, 3, 4, 5]);
+    }
+}
