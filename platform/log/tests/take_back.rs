@@ -9,8 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use millrace_base::{LeaderEpoch, Offset};
+use millrace_disk::Disk;
+use millrace_disk::sim::{Shortage, SimDisk};
 use millrace_log::{
-    AppendError, EngineStep, LogError, LogManager, LogOptions, PartitionLog, ReadError, Threading,
+    AppendError, AppendOrigin, EngineStep, LogError, LogManager, LogOptions, PartitionLog, ReadError,
+    Threading,
 };
 use millrace_protocol::batch::ProducerState;
 use support::*;
@@ -356,4 +359,55 @@ fn everything_goes_on_while_records_are_taken_back() {
     let (manager, _) = open(dir.path());
     let log = manager.partition(&tp(0)).unwrap();
     assert_eq!((log.log_start_offset(), records(&log, start)), (start, expected));
+}
+
+/// The write that says so failed, and may be on the disk all the same: until it is tried again with success nothing is
+/// taken that a crash would take back.
+#[test]
+fn while_it_is_not_known_whether_records_are_taken_back_nothing_is_acknowledged() {
+    let (mut kept, mut cut) = (0, 0);
+    for seed in 0..20 {
+        let sim = SimDisk::new(seed);
+        let open = || {
+            let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+            let (manager, _) = LogManager::open(disk, Path::new("/data"), stepped(), clock()).unwrap();
+            let log = manager.create(tp(0), segments_of(1_000_000, &[])).unwrap();
+            (manager, log)
+        };
+        let (manager, log) = open();
+        for number in 0..3 {
+            append_two(&log, number, 10, 1);
+        }
+        commit(&manager);
+        assert!(manager.step(EngineStep::Checkpoint));
+        append_two(&log, 3, 10, 1);
+        sim.run_short(Shortage::Room, sim.operations()..sim.operations() + 1);
+        let refused = log.truncate(2);
+        assert!(matches!(refused, Err(LogError::Io { action: "write", .. })), "{refused:?}");
+        assert_eq!((log.log_end_offset(), log.durable_end_offset()), (8, 6), "the log is as it was");
+        let again = log.append(&[batch(b"not taken")], LeaderEpoch(1), AppendOrigin::Producer);
+        assert!(matches!(again, Err(AppendError::Stalled(_))), "{again:?}");
+        commit(&manager);
+        assert_eq!(log.durable_end_offset(), 6, "what was pending stays so");
+        log.validate().unwrap();
+        if seed % 2 == 0 {
+            assert_eq!(log.truncate(99).unwrap(), 8, "also to keep all of it");
+            append_two(&log, 4, 10, 2);
+            commit(&manager);
+        }
+        drop((manager, log));
+        sim.crash();
+        sim.restart();
+        let (_manager, log) = open();
+        match (seed % 2, log.log_end_offset()) {
+            (0, 10) => assert_eq!(
+                firsts(&log).iter().map(|(_, first)| *first).step_by(2).collect::<Vec<_>>(),
+                [0, 1, 2, 3, 4]
+            ),
+            (1, 6) => kept += 1,
+            (1, 2) => cut += 1,
+            (_, end) => panic!("seed {seed}: the log ends at {end}"),
+        }
+    }
+    assert!(kept > 0 && cut > 0, "{kept} kept, {cut} cut");
 }
