@@ -1,4 +1,4 @@
-//! Settings of a [`Client`], each with its default and the reason for it.
+//! Settings of a [`Client`](crate::Client), each with its default and the reason for it.
 
 use std::path::PathBuf;
 use std::time::Duration;
