@@ -320,6 +320,17 @@ mod tests {
         }
 
         #[test]
+        fn another_version_is_told_from_damage(version in any::<u16>()) {
+            prop_assume!(version != VERSION);
+            let mut bytes = checkpoint(&[(1, 1, 1)]).encode();
+            bytes[4..6].copy_from_slice(&version.to_le_bytes());
+            let crc = checksum_of(&bytes);
+            bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+            let refused = Checkpoint::decode(&bytes);
+            prop_assert!(matches!(refused, Err(DecodeError::Version(found)) if found == version));
+        }
+
+        #[test]
         fn garbage_is_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             prop_assert!(Checkpoint::decode(&bytes).is_err());
         }

@@ -18,7 +18,11 @@ pub enum OpenError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("{} is damaged at byte {position}: {reason}", path.display())]
     Corrupt { path: PathBuf, position: u64, reason: String },
-    #[error("{} has format version {found}; this build reads version {supported}", path.display())]
+    #[error(
+        "{} has format version {found}; this build reads version {supported} only: use the build that wrote it, or \
+         another directory",
+        path.display()
+    )]
     Version { path: PathBuf, found: u16, supported: u16 },
 }
 

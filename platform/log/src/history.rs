@@ -119,9 +119,14 @@ pub(crate) fn cut_at(
     if *len > 0 {
         let log = file.log()?;
         let mut walk = Walk::new(&*log, 0, *len);
-        while let Some((position, header)) = walk.next_header()?
-            && header.next_offset() <= to
-        {
+        while let Some((position, header)) = walk.next_header()? {
+            if header.base_offset < cut.end || header.last_offset_delta < 0 {
+                let reason = format!("offset {} stands behind {}", header.base_offset, cut.end);
+                return Err(WalkError::Damaged { position, reason });
+            }
+            if header.base_offset >= to || header.next_offset() > to {
+                break;
+            }
             cut.history.record(&header, now_ms);
             cut.index.add(&header, position);
             cut.position = position + header.total_len() as u32;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use millrace_disk::{Disk, RealDisk};
-use millrace_log::{EngineStep, LogManager, OpenError, Threading};
+use millrace_log::{EngineStep, LogManager, OpenError, PartitionLog, Threading};
 use millrace_protocol::batch::{Batch, ProducerState};
 use support::*;
 
@@ -135,6 +135,39 @@ fn an_index_of_other_records_is_an_error_to_who_reads_by_it() {
     let log = manager.partition(&tp(0)).unwrap();
     let error = log.read(1, 4, 1 << 20, true).unwrap_err().to_string();
     assert!(error.contains("offset 2 begins here, which is not what") && error.contains(".index"), "{error}");
+}
+
+/// Without a checkpoint, what is known of deleted records is what the first segment's snapshot says.
+#[test]
+fn a_lost_checkpoint_does_not_forget_the_producers_of_deleted_records() {
+    for damaged in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (manager, _) = open(dir.path());
+        let log = manager.create(tp(0), segments_of(1000, &[])).unwrap();
+        let send = |log: &PartitionLog, id, sequence| {
+            append(log, batch_of(&[&[0; 300]], NOW_MS, producer(id, 0, sequence)))
+        };
+        send(&log, 1, 0).unwrap();
+        for sequence in 0..9 {
+            send(&log, 2, sequence).unwrap();
+        }
+        settle(&log);
+        assert_eq!(log.delete_records(6).unwrap(), 6);
+        manager.close().unwrap();
+        drop((manager, log));
+        fs::remove_file(dir.path().join("checkpoint")).unwrap();
+        let first = segments(dir.path(), ".snapshot").remove(0);
+        assert_eq!(first.with_extension("log"), segments(dir.path(), ".log").remove(0));
+        if damaged {
+            flip(&first, 30);
+        }
+        let (manager, _) = open(dir.path());
+        let log = manager.partition(&tp(0)).unwrap();
+        let known: Vec<_> = log.active_producers().iter().map(|known| known.producer_id.0).collect();
+        assert_eq!(known, if damaged { vec![2] } else { vec![1, 2] });
+        // One that may have been forgotten goes on anywhere; one that is known does not.
+        assert_eq!(send(&log, 1, 5).is_ok(), damaged);
+    }
 }
 
 #[test]
