@@ -15,14 +15,20 @@ use millrace_base::{LeaderEpoch, Offset};
 pub(crate) struct Epochs(Vec<(LeaderEpoch, Offset)>);
 
 impl Epochs {
-    /// Notes that `epoch` has begun, or a batch of it, with the log ending at `offset`. True: it was new.
+    /// Notes that `epoch` has begun, or a batch of it, with the log ending at `offset`. Epochs that have no record below
+    /// that give way, later ones, too: a leader whose epoch left none may be followed by one that has never heard of it
+    /// and brings records of an earlier one. True: something has changed.
     pub fn record(&mut self, epoch: LeaderEpoch, offset: Offset) -> bool {
-        let is_new = self.latest().is_none_or(|latest| epoch > latest);
-        if is_new {
-            while self.0.pop_if(|(_, start)| *start >= offset).is_some() {}
+        let goes_on =
+            |(latest, start): &(LeaderEpoch, Offset)| *latest == epoch || *latest > epoch && *start < offset;
+        if self.0.last().is_some_and(goes_on) {
+            return false;
+        }
+        while self.0.pop_if(|(_, start)| *start >= offset).is_some() {}
+        if !self.0.last().is_some_and(goes_on) {
             self.0.push((epoch, offset));
         }
-        is_new
+        true
     }
 
     pub fn latest(&self) -> Option<LeaderEpoch> {
@@ -125,6 +131,24 @@ mod tests {
         assert_eq!(epochs, Epochs(vec![(LeaderEpoch(1), 0), (LeaderEpoch(3), 5)]));
         assert_eq!(epochs.end_offset(LeaderEpoch(2), 5), Some((LeaderEpoch(1), 5)));
         assert_eq!(epochs.end_offset(LeaderEpoch(3), 5), Some((LeaderEpoch(3), 5)));
+    }
+
+    #[test]
+    fn an_epoch_without_records_gives_way_to_records_of_an_earlier_one() {
+        for (before, expected) in [
+            (&[(2, 0)][..], &[(1, 0)][..]),
+            (&[(1, 0), (2, 0)], &[(1, 0)]),
+            (&[(0, 0), (2, 5)], &[(0, 0), (1, 5)]),
+        ] {
+            let offset = before.last().unwrap().1;
+            let mut epochs = epochs(before);
+            assert!(epochs.record(LeaderEpoch(1), offset));
+            let expected = expected.iter().map(|(epoch, start)| (LeaderEpoch(*epoch), *start)).collect();
+            assert_eq!(epochs, Epochs(expected), "{before:?}");
+        }
+        let mut epochs = epochs(&[(1, 0), (3, 5)]);
+        assert!(!epochs.record(LeaderEpoch(1), 6), "there is a record of epoch 3");
+        assert!(!epochs.record(LeaderEpoch(3), 5), "its own");
     }
 
     #[test]
