@@ -9,9 +9,11 @@ pub enum Command {
     BeginEpoch(LeaderEpoch),
     /// Another replica leads, or none: the log fences appends of older epochs.
     FollowEpoch(LeaderEpoch),
-    /// Remove every record from `to` on, durably before the next command is run.
+    /// Remove every record from `to` on, and the whole batch that `to` lies in, durably; then report with
+    /// [`Replica::on_cut`](crate::Replica::on_cut).
     Truncate { to: Offset },
-    /// Remove every record and go on at `start`, durably before the next command is run.
+    /// Remove every record and go on at `start`, durably; then report with
+    /// [`Replica::on_cut`](crate::Replica::on_cut).
     Reset { start: Offset },
     /// The leader has deleted what is below: delete it here, too.
     RaiseLogStart { to: Offset },

@@ -1,6 +1,7 @@
 //! What a follower keeps: whom it follows and how far the current round has come.
 //!
-//! A round is: fetch, append, wait until that is durable, fetch from there. So a fetch offset says what is durable.
+//! A round is: fetch, append (or cut the log), wait until that is durable, fetch from there. So a fetch offset says what is
+//! durable.
 
 use millrace_base::{BrokerId, Offset};
 
@@ -12,6 +13,8 @@ pub(crate) enum Round {
     Fetching { offset: Offset },
     /// The answer's records are with the driver.
     Appending { offset: Offset },
+    /// The log is being cut to where it may agree with the leader's, or begun anew at the leader's start.
+    Cutting { resets: bool },
     /// The last fetch failed; the next one begins then.
     Pausing { until_ms: i64 },
 }

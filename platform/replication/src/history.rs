@@ -30,9 +30,9 @@ pub struct Divergence {
     pub end: Offset,
 }
 
-/// Whether a log that goes up to `offset`, its last record being of `last_epoch`, is a prefix of this one. A fetcher that
-/// does not tell the epoch is believed.
-pub(crate) fn divergence(
+/// Where a log that goes up to `offset`, its last record being of `last_epoch`, leaves this one; `None`: it is a prefix.
+/// A fetcher that does not tell the epoch is believed.
+pub fn divergence(
     log: &impl History,
     last_epoch: LeaderEpoch,
     offset: Offset,
@@ -40,21 +40,26 @@ pub(crate) fn divergence(
     if last_epoch == LeaderEpoch::UNKNOWN {
         return Ok(None);
     }
-    let (epoch, end) = log.end_of_epoch(last_epoch).ok_or(Refused::UnknownHistory(last_epoch))?;
-    Ok((epoch < last_epoch || end < offset).then_some(Divergence { epoch, end }))
+    let shared = shared_end(log, last_epoch).ok_or(Refused::UnknownHistory(last_epoch))?;
+    Ok((shared.epoch < last_epoch || shared.end < offset).then_some(shared))
+}
+
+/// What OffsetForLeaderEpoch answers, and what [`divergence`] compares with: the furthest point up to which a log whose
+/// last record is of `epoch` may agree with this one. `None`: there is none, or it is not known.
+pub fn shared_end(log: &impl History, epoch: LeaderEpoch) -> Option<Divergence> {
+    log.end_of_epoch(epoch).map(|(epoch, end)| Divergence { epoch, end })
 }
 
 /// Where a follower cuts its log after its leader has named a divergence: the last point up to which both may agree.
 /// Asking again from there finds out (KIP-279: every round goes back at least one epoch).
 pub(crate) fn cut(log: &impl History, leader: Divergence) -> Offset {
-    let own_end = log.end_of_epoch(leader.epoch).map_or(log.log_end(), |(_, end)| end);
+    let own_end = shared_end(log, leader.epoch).map_or(log.log_end(), |own| own.end);
     own_end.min(leader.end).max(log.log_start())
 }
 
-/// The epoch of the record before `end`, which a follower tells its leader; unknown where the log has none: at its
-/// start, and beyond its end, where a reset will have it go on.
+/// The epoch of the record before `end`, which a follower tells its leader; unknown where the log has none.
 pub(crate) fn last_epoch(log: &impl History, end: Offset) -> LeaderEpoch {
-    if end <= log.log_start() || end > log.log_end() {
+    if end <= log.log_start() {
         return LeaderEpoch::UNKNOWN;
     }
     log.epoch_at(end - 1).unwrap_or(LeaderEpoch::UNKNOWN)

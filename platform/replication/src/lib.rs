@@ -2,8 +2,8 @@
 //!
 //! [`Replica`] knows no lock, no task, no clock (time is a number that comes with an event), no file and no network. Its
 //! driver holds the log, the connections and those who wait. It hands in one event at a time and runs the commands in
-//! their order before the next event; [`Command::FetchFrom`], [`Command::ProposeIsr`] and [`Command::WakeAt`] are only
-//! begun, and reported later. What the log holds is looked up through [`History`]. A partition with one replica is the
+//! their order before the next event; [`Command::FetchFrom`], [`Command::ProposeIsr`], [`Command::Truncate`],
+//! [`Command::Reset`] and [`Command::WakeAt`] may be only begun, and are reported later. What the log holds is looked up through [`History`]. A partition with one replica is the
 //! same code with an in-sync set (ISR) of itself; its appends and syncs allocate nothing.
 //!
 //! # Rules
@@ -49,17 +49,20 @@ mod isr;
 mod leader;
 mod on_append;
 mod on_assignment;
+mod on_cut;
 mod on_durable;
 mod on_fetch_answer;
 mod on_isr_answer;
 mod on_replica_fetch;
 mod on_time;
 mod replica;
+mod standing;
 
 pub use assignment::{Assignment, Identity, Member};
 pub use command::{Command, IsrProposal, Refused, Waiters};
-pub use history::{Divergence, History};
+pub use history::{Divergence, History, divergence, shared_end};
 pub use on_fetch_answer::{FetchAnswer, FetchOutcome};
 pub use on_isr_answer::IsrAnswer;
 pub use on_replica_fetch::{ReplicaFetch, Served};
 pub use replica::{Pointers, Replica, RoleKind, Timing};
+pub use standing::Standing;

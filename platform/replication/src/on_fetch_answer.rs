@@ -62,7 +62,7 @@ impl Replica {
             }
             FetchOutcome::Diverging(divergence) => self.truncate(cut(log, divergence), log, now_ms, out),
             FetchOutcome::OutOfRange { log_start, .. } if log_start > answer.offset => {
-                self.reset(log_start, log, out);
+                self.reset(log_start, out);
             }
             FetchOutcome::OutOfRange { log_end, .. } => self.truncate(log_end, log, now_ms, out),
             FetchOutcome::Failed => self.pause(now_ms, out),
@@ -76,34 +76,21 @@ impl Replica {
             return;
         }
         if to < log.log_start() {
-            self.reset(to, log, out);
+            self.reset(to, out);
             return;
         }
-        out.push(Command::Truncate { to });
-        self.go_on_at(to, self.pointers.high_watermark.min(to), log, out);
-    }
-
-    /// What a leader has deleted was committed, so that everything below where it starts is.
-    fn reset(&mut self, start: Offset, log: &impl History, out: &mut Vec<Command>) {
-        out.push(Command::Reset { start });
-        self.go_on_at(start, start, log, out);
-    }
-
-    /// The log ends at `end` now, durably. Only an unclean election makes the high watermark fall here.
-    fn go_on_at(&mut self, end: Offset, high_watermark: Offset, log: &impl History, out: &mut Vec<Command>) {
         let Role::Follower(follower) = &mut self.role else { return };
-        follower.round = Round::Syncing;
-        follower.leader_high_watermark = high_watermark;
-        follower.leader_log_start = 0;
-        (self.pointers.log_end, self.pointers.durable_end) = (end, end);
-        if self.pointers.high_watermark != high_watermark {
-            self.pointers.high_watermark = high_watermark;
-            out.push(Command::PublishHighWatermark(high_watermark));
-        }
-        self.fetch_if_synced(log, out);
+        follower.round = Round::Cutting { resets: false };
+        out.push(Command::Truncate { to });
     }
 
-    fn pause(&mut self, now_ms: i64, out: &mut Vec<Command>) {
+    fn reset(&mut self, start: Offset, out: &mut Vec<Command>) {
+        let Role::Follower(follower) = &mut self.role else { return };
+        follower.round = Round::Cutting { resets: true };
+        out.push(Command::Reset { start });
+    }
+
+    pub(crate) fn pause(&mut self, now_ms: i64, out: &mut Vec<Command>) {
         let Role::Follower(follower) = &mut self.role else { return };
         let until_ms = now_ms + self.timing.retry_ms;
         follower.round = Round::Pausing { until_ms };

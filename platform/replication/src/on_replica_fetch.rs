@@ -50,7 +50,7 @@ impl Replica {
         now_ms: i64,
         out: &mut Vec<Command>,
     ) -> Result<Served, Refused> {
-        self.check_leader(fetch.leader_epoch)?;
+        self.standing().check_leader(fetch.leader_epoch)?;
         if fetch.leader_epoch == LeaderEpoch::UNKNOWN {
             return Err(Refused::FencedEpoch {
                 given: fetch.leader_epoch,

@@ -1,12 +1,13 @@
 //! One replica: its assignment, its pointers, its role, and what it answers without changing.
 
-use millrace_base::{BrokerId, LeaderEpoch, Offset};
+use millrace_base::{BrokerId, Offset};
 
 use crate::assignment::Assignment;
-use crate::command::{Command, Refused};
+use crate::command::Command;
 use crate::follower::Follower;
-use crate::history::{Divergence, History, divergence};
+use crate::history::History;
 use crate::leader::Leader;
+use crate::standing::Standing;
 
 /// Times, in milliseconds, that an operator sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,44 +77,14 @@ impl Replica {
         }
     }
 
-    /// Whether a request that takes `epoch` for the current one is for this replica (KIP-320). Who does not know the
-    /// epoch is not fenced.
-    pub fn check_leader(&self, epoch: LeaderEpoch) -> Result<(), Refused> {
-        if !matches!(self.role, Role::Leader(_)) {
-            return Err(Refused::NotLeader);
+    /// What requests are judged by.
+    pub fn standing(&self) -> Standing {
+        Standing {
+            leads: matches!(self.role, Role::Leader(_)),
+            leader_epoch: self.assignment.leader_epoch,
+            in_sync: self.assignment.isr.len(),
+            min_in_sync: self.assignment.effective_min_isr(),
         }
-        let current = self.assignment.leader_epoch;
-        match epoch {
-            LeaderEpoch::UNKNOWN => Ok(()),
-            given if given < current => Err(Refused::FencedEpoch { given, current }),
-            given if given > current => Err(Refused::UnknownEpoch { given, current }),
-            _ => Ok(()),
-        }
-    }
-
-    /// The epoch under which a producer's records may be appended; `all`: it wants all in-sync replicas to have them.
-    pub fn check_append(&self, all: bool) -> Result<LeaderEpoch, Refused> {
-        self.check_leader(LeaderEpoch::UNKNOWN)?;
-        if all && self.assignment.is_under_min_isr() {
-            let (in_sync, least) = (self.assignment.isr.len(), self.assignment.effective_min_isr());
-            return Err(Refused::NotEnoughReplicas { in_sync, least });
-        }
-        Ok(self.assignment.leader_epoch)
-    }
-
-    /// Where a fetcher's log, which goes up to `offset` with a last record of `last_epoch`, left this one.
-    pub fn divergence(
-        &self,
-        log: &impl History,
-        last_epoch: LeaderEpoch,
-        offset: Offset,
-    ) -> Result<Option<Divergence>, Refused> {
-        divergence(log, last_epoch, offset)
-    }
-
-    /// What OffsetForLeaderEpoch answers: the point that [`Self::divergence`] compares with. `None`: there is none.
-    pub fn end_of_epoch(&self, log: &impl History, epoch: LeaderEpoch) -> Option<Divergence> {
-        log.end_of_epoch(epoch).map(|(epoch, end)| Divergence { epoch, end })
     }
 
     /// Moves the high watermark of a leader to what all that may be in sync have durably.

@@ -81,7 +81,8 @@ fn it_cuts_where_the_histories_part_and_asks_again() {
         (diverging(0, 0), 0, -1),
     ] {
         let mut subject = follower(log());
-        assert_eq!(subject.answer(outcome), [Truncate { to }, fetch(to, last)], "{outcome:?}");
+        assert_eq!(subject.answer(outcome), [Truncate { to }], "{outcome:?}");
+        assert_eq!(subject.cut_to(to), [fetch(to, last)], "{outcome:?}");
     }
 }
 
@@ -97,23 +98,37 @@ fn an_answer_that_cuts_nothing_is_not_asked_for_in_a_circle() {
 fn behind_what_its_leader_has_it_begins_anew() {
     let mut subject = follower(Log::of(&[(0, 10)]));
     let outcome = FetchOutcome::OutOfRange { log_start: 50, log_end: 90 };
-    let expected = [Reset { start: 50 }, PublishHighWatermark(50), fetch(50, -1)];
-    assert_eq!(subject.answer(outcome), expected);
+    assert_eq!(subject.answer(outcome), [Reset { start: 50 }]);
+    subject.log.reset(50);
+    assert_eq!(subject.cut_to(50), [PublishHighWatermark(50), fetch(50, -1)]);
 }
 
 #[test]
 fn beyond_what_its_leader_has_it_cuts() {
     let mut subject = follower(Log::of(&[(0, 10)]));
     let outcome = FetchOutcome::OutOfRange { log_start: 0, log_end: 8 };
-    assert_eq!(subject.answer(outcome), [Truncate { to: 8 }, fetch(8, 0)]);
+    assert_eq!(subject.answer(outcome), [Truncate { to: 8 }]);
+    assert_eq!(subject.cut_to(7), [fetch(7, 0)], "8 is in the middle of a batch");
 }
 
 #[test]
 fn only_a_cut_below_it_takes_the_high_watermark_back() {
     let mut subject = Subject::with_checkpoint(Log::of(&[(0, 10), (4, 5)]), 13);
     subject.assign(assignment(2, 5, 1, &[2]));
-    let expected = [Truncate { to: 10 }, PublishHighWatermark(10), fetch(10, 0)];
-    assert_eq!(subject.answer(diverging(0, 10)), expected);
+    assert_eq!(subject.answer(diverging(0, 10)), [Truncate { to: 10 }]);
+    assert_eq!(subject.cut_to(10), [PublishHighWatermark(10), fetch(10, 0)]);
+}
+
+#[test]
+fn a_cut_that_failed_is_asked_for_anew_and_one_of_the_past_brings_no_fetch() {
+    let mut subject = follower(Log::of(&[(0, 10), (4, 5)]));
+    assert_eq!(subject.answer(diverging(0, 10)), [Truncate { to: 10 }]);
+    assert_eq!(subject.cut(None), [WakeAt(RETRY_MS)]);
+    assert_eq!(subject.at(RETRY_MS), [fetch(15, 4)]);
+    assert_eq!(subject.answer(diverging(0, 10)), [Truncate { to: 10 }]);
+    subject.assign(assignment(0, 6, 2, &[2]));
+    assert_eq!(subject.cut_to(10), []);
+    assert_eq!(subject.replica.pointers().log_end, 10);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use millrace_replication::Command::{
 };
 use millrace_replication::{
     Command, Divergence, History as _, Identity, IsrAnswer, IsrProposal, Refused, ReplicaFetch, RoleKind,
-    Served, Waiters,
+    Served, Waiters, divergence, shared_end,
 };
 use support::{LAG_MAX_MS, Log, RETRY_MS, Subject, alone, assignment, broker, identity};
 
@@ -112,7 +112,7 @@ fn requests_are_fenced_by_epoch() {
     let fenced = Refused::FencedEpoch { given: epoch(0), current: epoch(1) };
     let unknown = Refused::UnknownEpoch { given: epoch(2), current: epoch(1) };
     for (asked, expected) in [(-1, Ok(())), (0, Err(fenced)), (1, Ok(())), (2, Err(unknown))] {
-        assert_eq!(subject.replica.check_leader(epoch(asked)), expected, "epoch {asked}");
+        assert_eq!(subject.replica.standing().check_leader(epoch(asked)), expected, "epoch {asked}");
     }
     let fetch = |leader_epoch, broker_epoch, replica| ReplicaFetch {
         replica: broker(replica),
@@ -152,10 +152,10 @@ fn a_follower_with_another_history_is_told_and_does_not_count() {
     let unknown = Refused::UnknownHistory(epoch(5));
     assert_eq!(subject.fetch_as(fetch(15, 5)), (Err(unknown), vec![]));
     assert_eq!(subject.fetch_as(fetch(15, 3)), (Ok(Served::Records), vec![PublishHighWatermark(15)]));
-    let divergence = |last, offset| subject.replica.divergence(&subject.log, epoch(last), offset);
-    assert_eq!(divergence(-1, 99), Ok(None), "who does not tell is believed");
-    let told = subject.replica.end_of_epoch(&subject.log, epoch(2));
-    assert_eq!(Ok(told), divergence(2, 13), "both ways of asking give one answer");
+    let parts = |last, offset| divergence(&subject.log, epoch(last), offset);
+    assert_eq!(parts(-1, 99), Ok(None), "who does not tell is believed");
+    let told = shared_end(&subject.log, epoch(2));
+    assert_eq!(Ok(told), parts(2, 13), "both ways of asking give one answer");
 }
 
 #[test]
@@ -327,8 +327,7 @@ fn below_the_least_number_in_sync_who_waits_is_failed_and_the_high_watermark_res
     assert_eq!(subject.assign(under(2, &[1])), [Fail { who: Waiters::Replicated, why }]);
     assert_eq!(subject.sync(), []);
     let refused = Refused::NotEnoughReplicas { in_sync: 1, least: 2 };
-    assert_eq!(subject.replica.check_append(true), Err(refused));
-    assert_eq!(subject.replica.check_append(false), Ok(epoch(1)));
+    assert_eq!(subject.replica.standing().check_in_sync(), Err(refused));
     assert_eq!(subject.append(1, 1), Err(why), "it raced with the change");
     let end = subject.log.log_end();
     assert_eq!(subject.replica.on_append(epoch(1), end, false), Ok(()));
@@ -341,7 +340,7 @@ fn a_topic_with_fewer_replicas_than_it_asks_for_can_be_written_to() {
     let mut subject = Subject::new(Log::default());
     let assignment = millrace_replication::Assignment { min_insync_replicas: 2, ..alone(1) };
     subject.assign(assignment);
-    assert_eq!(subject.replica.check_append(true), Ok(epoch(1)));
+    assert_eq!(subject.replica.standing().check_in_sync(), Ok(()));
 }
 
 #[test]
@@ -353,7 +352,7 @@ fn who_waits_is_failed_when_leadership_is_lost_and_so_is_an_append_that_comes_la
         let fail = Fail { who: Waiters::All, why: Refused::NotLeader };
         assert_eq!(commands[..2], [fail, FollowEpoch(epoch(2))]);
         assert_eq!(subject.append(1, 1), Err(Refused::NotLeader));
-        assert_eq!(subject.replica.check_leader(epoch(-1)), Err(Refused::NotLeader));
+        assert_eq!(subject.replica.standing().check_leader(epoch(-1)), Err(Refused::NotLeader));
         // It leads again: what was appended before may have been truncated in between.
         subject.assign(assignment(1, 3, 3, &[1, 2]));
         assert_eq!(subject.replica.role(), RoleKind::Leader);

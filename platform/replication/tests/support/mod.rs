@@ -33,10 +33,11 @@ impl Log {
         log
     }
 
+    /// An epoch begins at the end. Those that have left no record give way.
     pub fn begin(&mut self, epoch: i32) {
         let end = self.log_end();
-        if self.begun.last().is_none_or(|(last, _)| *last < epoch) {
-            while self.begun.pop_if(|(_, start)| *start >= end).is_some() {}
+        while self.begun.pop_if(|(begun, start)| *begun != epoch && *start >= end).is_some() {}
+        if self.begun.last().is_none_or(|(begun, _)| *begun < epoch) {
             self.begun.push((epoch, end));
         }
     }
@@ -197,6 +198,16 @@ impl Subject {
         self.log.append(epoch, count);
         let end = self.log.log_end();
         self.commands(|replica, log, _, out| replica.on_append_fetched(end, log, out))
+    }
+
+    /// The log has been cut to `end`.
+    pub fn cut_to(&mut self, end: Offset) -> Vec<Command> {
+        self.log.truncate(end);
+        self.cut(Some(end))
+    }
+
+    pub fn cut(&mut self, end: Option<Offset>) -> Vec<Command> {
+        self.commands(|replica, log, now_ms, out| replica.on_cut(end, log, now_ms, out))
     }
 
     pub fn isr_answer(
