@@ -131,6 +131,27 @@ fn a_reset_log_begins_anywhere() {
     }
 }
 
+/// Also where the last checkpoint has the log of before start further up.
+#[test]
+fn records_that_are_deleted_after_a_reset_stay_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (manager, log) = stepped_log(dir.path(), 1000);
+    for number in 0..6 {
+        append_two(&log, number, 10, 1);
+    }
+    commit(&manager);
+    log.set_high_watermark(12);
+    assert_eq!(log.delete_records(10).unwrap(), 10);
+    log.reset(3).unwrap();
+    append_two(&log, 100, 10, 2);
+    commit(&manager);
+    log.set_high_watermark(5);
+    assert_eq!(log.delete_records(4).unwrap(), 4);
+    drop((manager, log));
+    let (_manager, log) = stepped_log(dir.path(), 1000);
+    assert_eq!((log.log_start_offset(), log.log_end_offset()), (4, 5));
+}
+
 #[test]
 fn what_cannot_be_is_refused_and_what_is_so_already_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();

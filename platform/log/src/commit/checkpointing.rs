@@ -265,15 +265,13 @@ impl Engine {
         if let Some(reason) = self.failure() {
             return Err(LogError::Failed(reason));
         }
-        let known = last.partitions.get(&partition.topic_partition());
+        // What is known of before the log was cut back counts for nothing.
+        let is_current = |known: &&Arc<PartitionCheckpoint>| known.first_group == partition.first_group();
+        let known = last.partitions.get(&partition.topic_partition()).filter(is_current);
         if log_start <= known.map_or(0, |known| known.log_start) {
             return Ok(());
         }
-        // What is known of before the log was cut back is not gone on with.
-        let is_current = |known: &&Arc<PartitionCheckpoint>| {
-            known.offset > log_start && known.first_group == partition.first_group()
-        };
-        let outcome = match known.filter(is_current) {
+        let outcome = match known.filter(|known| known.offset > log_start) {
             Some(known) => {
                 let changed = PartitionCheckpoint {
                     log_start,

@@ -89,7 +89,7 @@ impl Model {
             // All are gone, and what there was before is not known.
             (self.base, self.sent) = (end, Vec::new());
         }
-        (self.start_durable, self.start_wanted) = (start.min(self.start_durable.max(start)), start);
+        (self.start_durable, self.start_wanted) = (start, start);
         self.acknowledged.store(end, Ordering::SeqCst);
         self.was_cut = true;
     }
