@@ -29,6 +29,11 @@ enum Task {
     Verify(verify::Options),
     /// Checks the project's habits: headers, sizes, words, the crates' direction, dead files, links
     Tidy,
+    /// Plays clusters in simulated time: `--seeds N`, `--seed S`, and more with `--help`
+    Simulate {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+        arguments: Vec<String>,
+    },
     /// Installs the foreign clients and cargo tools that the tests use
     Tools,
 }
@@ -50,6 +55,15 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     match &arguments.task {
         Task::Verify(options) => verify::verify(&workspace, options),
         Task::Tidy => tidy::tidy(&workspace).map(|()| true),
+        Task::Simulate { arguments } => simulate(&workspace, arguments),
         Task::Tools => tools::install_all(&workspace).map(|missing| missing.is_empty()),
     }
+}
+
+/// Whether nothing was found.
+fn simulate(workspace: &Workspace, arguments: &[String]) -> anyhow::Result<bool> {
+    let package = "millrace-simulation";
+    process::run(&mut workspace.cargo(&["build", "--quiet", "--package", package]))?;
+    let mut command = workspace.cargo(&["run", "--quiet", "--package", package, "--"]);
+    Ok(command.args(arguments).status()?.success())
 }

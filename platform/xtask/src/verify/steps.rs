@@ -22,6 +22,7 @@ pub const STEPS: &[Step] = &[
     Step { name: "build", run: build },
     Step { name: "unit", run: unit },
     Step { name: "doctest", run: doctest },
+    Step { name: "simulation", run: simulation },
     Step { name: "plugins", run: plugins },
     Step { name: "integration", run: integration },
     Step { name: "compat", run: compat },
@@ -30,6 +31,7 @@ pub const STEPS: &[Step] = &[
 ];
 
 const INTEGRATION: &str = "millrace-integration-tests";
+const SIMULATION: &str = "millrace-simulation";
 const COMPAT: &str = "millrace-compat-tests";
 /// Builds plugins with the compilers of four languages.
 const LANGUAGES: &str = "millrace-plugin-tests";
@@ -142,7 +144,7 @@ fn build(checks: &Checks<'_>) -> Outcome {
 }
 
 fn unit(checks: &Checks<'_>) -> Outcome {
-    let others = [INTEGRATION, COMPAT];
+    let others = [INTEGRATION, COMPAT, SIMULATION];
     run_programs(checks, |test| {
         let package = test.package.as_str();
         !others.contains(&package) && !PLUGINS.contains(&package)
@@ -159,6 +161,10 @@ fn plugins(checks: &Checks<'_>) -> Outcome {
 fn doctest(checks: &Checks<'_>) -> Outcome {
     process::run(&mut checks.workspace.cargo(&["test", "--workspace", "--doc", "--locked", "--quiet"]))?;
     Ok(Vec::new())
+}
+
+fn simulation(checks: &Checks<'_>) -> Outcome {
+    run_programs(checks, |test| test.package == SIMULATION)
 }
 
 fn integration(checks: &Checks<'_>) -> Outcome {
