@@ -10,7 +10,7 @@ use millrace_replication::{
     Assignment, Command, Identity, IsrAnswer, IsrProposal, Member, Refused, ReplicaFetch, RoleKind, Waiters,
 };
 
-use super::log::{View, records};
+use super::log::records;
 use super::part::{Part, Waiting};
 use super::{Broker, Stop};
 use crate::agenda::{MS, Time};
@@ -21,16 +21,6 @@ use crate::network::Host;
 
 /// How long an answer of another broker, or of the controller, is waited for.
 const ANSWER_LIMIT: Time = 500 * MS;
-
-/// What `core` and `log` of a part are asked together.
-macro_rules! core {
-    ($part:expr, $event:ident $(, $argument:expr)*) => {{
-        let mut out = Vec::new();
-        let log = std::sync::Arc::clone(&$part.log);
-        let answer = $part.core.$event($($argument,)* &View(&log), &mut out);
-        (answer, out)
-    }};
-}
 
 pub(super) fn ms(now: Time) -> i64 {
     (now / MS) as i64
@@ -73,11 +63,9 @@ impl Broker {
                 && assignment.leader.is_some_and(|leader| leader != local);
             if mutant == Some(Mutant::TruncateToHighWatermark) && follows_anew {
                 let to = part.core.pointers().high_watermark;
-                part.take_back(to, |log| log.truncate(to).map(drop))?;
+                part.take_back(to, |log| log.truncate(to))?;
             }
-            let mut out = Vec::new();
-            let log = std::sync::Arc::clone(&part.log);
-            part.core.on_assignment(assignment, &View(&log), ms(now), &mut out);
+            let ((), out) = part.decide(|core, log, out| core.on_assignment(assignment, log, ms(now), out));
             self.run(id, out, now, effects)?;
         }
         Ok(())
@@ -142,8 +130,14 @@ impl Broker {
                 }
             }
             Command::FollowEpoch(epoch) => part.log.set_leader_epoch(epoch),
-            Command::Truncate { to } => part.take_back(to, |log| log.truncate(to).map(drop))?,
-            Command::Reset { start } => part.take_back(0, |log| log.reset(start))?,
+            Command::Truncate { to } => {
+                let end = part.take_back(to, |log| log.truncate(to))?;
+                return Ok(part.decide(|core, log, out| core.on_cut(Some(end), log, ms(now), out)).1);
+            }
+            Command::Reset { start } => {
+                let end = part.take_back(0, |log| log.reset(start).map(|()| start))?;
+                return Ok(part.decide(|core, log, out| core.on_cut(Some(end), log, ms(now), out)).1);
+            }
             Command::RaiseLogStart { to } => drop(part.log.delete_records(to)),
             Command::PublishHighWatermark(to) => self.commit(id, to, effects)?,
             Command::Fail { who, why } => self.fail(id, who, why, effects)?,
@@ -240,9 +234,9 @@ impl Broker {
         let epoch = part.core.assignment().leader_epoch;
         let appended = part.log.append(&batches, epoch, AppendOrigin::Replica);
         let end = appended.map_or_else(|_| part.log.log_end_offset(), |appended| appended.last_offset + 1);
-        let ((), mut out) = core!(part, on_append_fetched, end);
+        let ((), mut out) = part.decide(|core, log, out| core.on_append_fetched(end, log, out));
         if mutant == Some(Mutant::CountBeforeSync) {
-            let ((), more) = core!(part, on_durable, end);
+            let ((), more) = part.decide(|core, log, out| core.on_durable(end, log, out));
             out.extend(more);
         }
         self.busy_disk(effects)?;
@@ -270,7 +264,7 @@ impl Broker {
             if end <= part.core.pointers().durable_end {
                 continue;
             }
-            let ((), out) = core!(part, on_durable, end);
+            let ((), out) = part.decide(|core, log, out| core.on_durable(end, log, out));
             if alone {
                 let (done, waiting) =
                     std::mem::take(&mut part.waiting).into_iter().partition(|one| one.end <= end);
@@ -287,9 +281,7 @@ impl Broker {
 
     pub(super) fn wake(&mut self, id: TopicPartition, now: Time, effects: &mut Effects) -> Result<(), Stop> {
         let part = self.part(id)?;
-        let mut out = Vec::new();
-        let log = std::sync::Arc::clone(&part.log);
-        part.core.on_time(&View(&log), ms(now), &mut out);
+        let ((), out) = part.decide(|core, log, out| core.on_time(log, ms(now), out));
         self.run(id, out, now, effects)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millrace_base::{BrokerId, LeaderEpoch, Offset};
 use millrace_log::{LogError, PartitionLog};
-use millrace_replication::{Replica, ReplicaFetch, Timing};
+use millrace_replication::{Command, Replica, ReplicaFetch, Timing};
 
 use super::Stop;
 use super::log::View;
@@ -48,16 +48,26 @@ impl Part {
         Self { log, core, waiting: Vec::new(), fetched: None, held: Vec::new(), taken_back: None }
     }
 
-    /// Has the log take back what is above `to`.
+    /// Hands an event to the core, which may look at the log. Returns what it answers and what it wants done.
+    pub fn decide<T>(
+        &mut self,
+        event: impl FnOnce(&mut Replica, &View<'_>, &mut Vec<Command>) -> T,
+    ) -> (T, Vec<Command>) {
+        let mut out = Vec::new();
+        let answer = event(&mut self.core, &View(&self.log), &mut out);
+        (answer, out)
+    }
+
+    /// Has the log take back what is above `to`. Returns where it ends then.
     pub fn take_back(
         &mut self,
         to: Offset,
-        act: impl FnOnce(&PartitionLog) -> Result<(), LogError>,
-    ) -> Result<(), Stop> {
+        act: impl FnOnce(&PartitionLog) -> Result<Offset, LogError>,
+    ) -> Result<Offset, Stop> {
         self.taken_back = Some(to);
-        act(&self.log).map_err(|_| Stop::PowerCut)?;
+        let end = act(&self.log).map_err(|_| Stop::PowerCut)?;
         self.taken_back = None;
-        Ok(())
+        Ok(end)
     }
 
     /// Up to where a power cut would leave everything there.

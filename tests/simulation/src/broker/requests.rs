@@ -7,7 +7,7 @@ use millrace_protocol::batch::split_batches;
 use millrace_replication::{FetchAnswer, FetchOutcome, Refused, ReplicaFetch, Served};
 
 use super::driver::{acknowledge, ms};
-use super::log::{View, read, records, seen};
+use super::log::{read, records, seen};
 use super::part::Waiting;
 use super::{Broker, Stop};
 use crate::agenda::{MS, Time};
@@ -90,9 +90,8 @@ impl Broker {
             fetch.leader_epoch = part.core.assignment().leader_epoch;
             fetch.last_fetched_epoch = LeaderEpoch::UNKNOWN;
         }
-        let mut out = Vec::new();
+        let (served, out) = part.decide(|core, log, out| core.on_replica_fetch(&fetch, log, ms(now), out));
         let log = std::sync::Arc::clone(&part.log);
-        let served = part.core.on_replica_fetch(&fetch, &View(&log), ms(now), &mut out);
         let high_watermark = part.core.pointers().high_watermark;
         let given = match served {
             Ok(Served::Records)
@@ -158,9 +157,7 @@ impl Broker {
             Given::Refused => FetchOutcome::Failed,
         };
         let answer = FetchAnswer { leader_epoch: asked.leader_epoch, offset: asked.offset, outcome };
-        let mut out = Vec::new();
-        let log = std::sync::Arc::clone(&part.log);
-        part.core.on_fetch_answer(&answer, &View(&log), ms(now), &mut out);
+        let ((), out) = part.decide(|core, log, out| core.on_fetch_answer(&answer, log, ms(now), out));
         self.run(id, out, now, effects)
     }
 
@@ -183,10 +180,12 @@ impl Broker {
         let Some(part) = self.running()?.parts.get_mut(&id) else {
             return refuse("no replica".to_owned(), effects);
         };
-        let epoch = match part.core.check_append(true) {
-            Ok(epoch) => epoch,
-            Err(why) => return refuse(why.to_string(), effects),
-        };
+        let standing = part.core.standing();
+        let judged = standing.check_leader(LeaderEpoch::UNKNOWN).and_then(|()| standing.check_in_sync());
+        if let Err(why) = judged {
+            return refuse(why.to_string(), effects);
+        }
+        let epoch = standing.leader_epoch();
         let batches = split_batches(batch, usize::MAX).expect("a client sends whole batches");
         let labels = batches.iter().flat_map(seen).map(|seen| seen.label).collect();
         let appended = match part.log.append(&batches, epoch, AppendOrigin::Producer) {
@@ -212,7 +211,7 @@ impl Broker {
     fn show(&mut self, id: TopicPartition, offset: Offset) -> Result<Option<Vec<Seen>>, Stop> {
         let (acts, mutant) = (self.acts(), self.mutant);
         let Some(part) = self.running()?.parts.get_mut(&id).filter(|_| acts) else { return Ok(None) };
-        if part.core.check_leader(LeaderEpoch::UNKNOWN).is_err() {
+        if part.core.standing().check_leader(LeaderEpoch::UNKNOWN).is_err() {
             return Ok(None);
         }
         let end = match mutant {
