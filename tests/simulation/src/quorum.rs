@@ -259,14 +259,16 @@ impl Quorum {
     ) -> Result<(), Rejection> {
         let isr = change.isr.clone();
         self.submit(Command::AlterPartition { partition: tp, change })?;
-        self.lost.retain(|(partition, id)| *partition != tp || isr.contains(id));
         let eligible = self.eligible.entry(tp).or_default();
         if isr.len() >= self.min_isr {
             eligible.clear();
         } else {
-            eligible.extend(before.isr.iter().filter(|member| !isr.contains(member)));
+            let has_lost = |member: &&BrokerId| self.lost.contains(&(tp, **member));
+            eligible.extend(before.isr.iter().filter(|member| !has_lost(member)));
             eligible.retain(|member| !isr.contains(member));
         }
+        // Out of the set, one that lost its disk may begin anew.
+        self.lost.retain(|(partition, id)| *partition != tp || isr.contains(id));
         Ok(())
     }
 }
