@@ -53,8 +53,8 @@ pub(crate) enum Origin {
     Broker,
 }
 
-/// Checks and appends `batches`, as the leader in `epoch` if one is given. `replicated` tells that the producer wants all replicas to have them. Every
-/// record of a client's is gone through, so that much compressed data keeps the thread for a while.
+/// Checks and appends `batches`, as the leader in `epoch`. `replicated` tells that the producer wants all replicas to have
+/// them. Every record of a client's is gone through, so that much compressed data keeps the thread for a while.
 pub(crate) fn append(
     partition: &Partition,
     epoch: LeaderEpoch,
@@ -64,10 +64,8 @@ pub(crate) fn append(
     origin: Origin,
 ) -> Result<Appended, Failure> {
     let role = partition.role();
-    if replicated && !role.has_enough_replicas() {
-        let (in_sync, least) = (role.isr.len(), role.min_insync_replicas());
-        let message = format!("{in_sync} replicas are in sync, and min.insync.replicas asks for {least}");
-        return Err(Failure::because(ErrorCode::NotEnoughReplicas, message));
+    if replicated && let Err(refused) = role.standing.check_in_sync() {
+        return Err(Failure::because(refused.to_error_code(), refused.to_string()));
     }
     let checked = batches.iter().map(|batch| check::check(batch, &role.config, now_ms, origin));
     let batches = checked.collect::<Result<Vec<Batch>, Failure>>()?;

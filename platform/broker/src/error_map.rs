@@ -8,6 +8,7 @@ use millrace_log::{AppendError, LogError, ReadError};
 use millrace_metadata::placement::PlacementError;
 use millrace_metadata::{Rejection, SubmitError};
 use millrace_protocol::ErrorCode;
+use millrace_replication::Refused;
 
 /// An inner error with a place in Kafka's list.
 pub(crate) trait ToErrorCode {
@@ -81,6 +82,20 @@ impl ToErrorCode for Rejection {
             // Another request was quicker: asking again sees what it did.
             Self::PartitionCountChanged { .. } | Self::ConfigChanged { .. } => ErrorCode::RequestTimedOut,
             _ => ErrorCode::UnknownServerError,
+        }
+    }
+}
+
+impl ToErrorCode for Refused {
+    fn to_error_code(&self) -> ErrorCode {
+        match self {
+            Self::NotLeader | Self::UnknownReplica(_) => ErrorCode::NotLeaderOrFollower,
+            Self::FencedEpoch { .. } => ErrorCode::FencedLeaderEpoch,
+            Self::UnknownEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
+            Self::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
+            Self::NotEnoughReplicasAfterAppend { .. } => ErrorCode::NotEnoughReplicasAfterAppend,
+            Self::StaleBroker { .. } => ErrorCode::StaleBrokerEpoch,
+            Self::OutOfRange { .. } | Self::UnknownHistory(_) => ErrorCode::OffsetOutOfRange,
         }
     }
 }

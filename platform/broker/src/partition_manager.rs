@@ -12,12 +12,13 @@ use millrace_config::{BrokerConfig, SettingError, TopicConfig, TopicDefaults};
 use millrace_log::{LogError, LogManager};
 use millrace_metadata::{Image, Topic};
 use millrace_protocol::ErrorCode;
+use millrace_replication::{Assignment, Identity, Member};
 use parking_lot::RwLock;
 use tokio::sync::{Mutex, watch};
 
 use crate::former_topics::FormerTopics;
 use crate::metrics::Metrics;
-use crate::partition::{Partition, Role};
+use crate::partition::Partition;
 use crate::topic_defaults::topic_defaults;
 
 /// An image that could not be applied in full.
@@ -156,17 +157,11 @@ impl Shared {
                 self.remove(topic, index)?;
                 continue;
             }
-            let role = Role {
-                leader: partition.leader,
-                leader_epoch: partition.leader_epoch,
-                replicas: partition.replicas.len(),
-                isr: partition.isr.clone(),
-                config: config.clone(),
-            };
+            let assignment = assignment(partition, &config);
             let id = TopicPartition::new(topic.id, index);
             let open = self.open.read().get(&id).cloned();
             if let Some(open) = open {
-                open.apply(role);
+                open.apply(assignment, config.clone());
                 continue;
             }
             let failed = |source| ApplyError::Log { topic: topic.name.clone(), partition: index, source };
@@ -176,7 +171,14 @@ impl Shared {
                 log.expect_continued_producers();
             }
             let traffic = self.metrics.traffic(&topic.name);
-            let partition = Partition::open(id, self.local, log, traffic, role, self.time.clone());
+            let partition = Partition::open(
+                id,
+                self.local,
+                log,
+                traffic,
+                (assignment, config.clone()),
+                self.time.clone(),
+            );
             self.open.write().insert(id, partition);
         }
         Ok(())
@@ -225,5 +227,18 @@ impl Shared {
                 }
             }
         }
+    }
+}
+
+/// What the replica core is told of a partition. Brokers do not tell their directories yet, and nobody compares them.
+fn assignment(partition: &millrace_metadata::Partition, config: &TopicConfig) -> Assignment {
+    let member = |id: &BrokerId| Member { id: *id, identity: Identity::default() };
+    Assignment {
+        leader: partition.leader,
+        leader_epoch: partition.leader_epoch,
+        partition_epoch: partition.partition_epoch,
+        replicas: partition.replicas.iter().map(member).collect(),
+        isr: partition.isr.clone(),
+        min_insync_replicas: config.min_insync_replicas as usize,
     }
 }

@@ -173,8 +173,13 @@ async fn too_few_replicas_in_sync_pass_and_unfit_records_do_not() {
     let id = fixture.replicated_topic("t", &[("min.insync.replicas", "2")]).await;
     let pending = local.append(id, &parse(batch(&["while both are in sync"]))).unwrap();
     fixture.alter(id, NODE, &[NODE]).await;
-    // Once it is acknowledged, the change has arrived.
-    in_time(pending).await.unwrap();
+    // Once it is answered, the change has arrived.
+    match in_time(pending).await {
+        Err(AppendFailure::Passing(message)) => {
+            assert!(message.contains("NotEnoughReplicasAfterAppend"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
     match local.append(id, &parse(batch(&["a"]))).err() {
         Some(AppendFailure::Passing(message)) => {
             assert!(message.contains("min.insync.replicas"), "{message}");

@@ -10,7 +10,7 @@ use crate::leader::{Leader, Progress};
 use crate::replica::{Replica, Role};
 
 impl Replica {
-    /// Takes over `assignment`. One that is older than what the controller has answered a proposal with changes nothing
+    /// Takes over `assignment`. Where it brings another epoch or role, the epoch's command is the first. One that is older than what the controller has answered a proposal with changes nothing
     /// but the settings.
     pub fn on_assignment(
         &mut self,
@@ -46,7 +46,6 @@ impl Replica {
             (None, _) => {
                 self.stop_leading(out);
                 self.role = Role::Waiting;
-                out.push(Command::FollowEpoch(self.assignment.leader_epoch));
             }
         }
     }
@@ -81,11 +80,11 @@ impl Replica {
             leader_log_start: 0,
             round: Round::Syncing,
         });
-        out.push(Command::FollowEpoch(self.assignment.leader_epoch));
         self.fetch_if_synced(log, out);
     }
 
     fn stop_leading(&mut self, out: &mut Vec<Command>) {
+        out.push(Command::FollowEpoch(self.assignment.leader_epoch));
         if matches!(self.role, Role::Leader(_)) {
             out.push(Command::Fail { who: Waiters::All, why: Refused::NotLeader });
         }

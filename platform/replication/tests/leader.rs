@@ -350,7 +350,7 @@ fn who_waits_is_failed_when_leadership_is_lost_and_so_is_an_append_that_comes_la
         subject.append(1, 1).unwrap();
         let commands = subject.assign(next);
         let fail = Fail { who: Waiters::All, why: Refused::NotLeader };
-        assert_eq!(commands[..2], [fail, FollowEpoch(epoch(2))]);
+        assert_eq!(commands[..2], [FollowEpoch(epoch(2)), fail]);
         assert_eq!(subject.append(1, 1), Err(Refused::NotLeader));
         assert_eq!(subject.replica.standing().check_leader(epoch(-1)), Err(Refused::NotLeader));
         // It leads again: what was appended before may have been truncated in between.

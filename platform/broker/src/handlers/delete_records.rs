@@ -66,7 +66,8 @@ async fn delete(partition: Arc<Partition>, before: Offset, patience: Duration) -
     }
     if before > partition.high_watermark() {
         let committed = PendingAcks::new(1);
-        partition.acknowledge_at(before, Safe::Replicated, &committed, 0);
+        let epoch = partition.leading(LeaderEpoch::UNKNOWN)?;
+        partition.acknowledge_at((epoch, before), Safe::Replicated, &committed, 0);
         // What counts is where the high watermark is afterwards.
         let _ = tokio::time::timeout(patience, committed.wait()).await;
         if before > partition.high_watermark() {

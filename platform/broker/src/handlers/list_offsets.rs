@@ -108,7 +108,7 @@ async fn find(
     let end = if read_committed { partition.last_stable_offset() } else { partition.high_watermark() };
     let at = |offset| TimestampOffset { offset, ..NOTHING };
     match asked.timestamp {
-        LATEST => Ok(TimestampOffset { leader_epoch: partition.role().leader_epoch, ..at(end) }),
+        LATEST => Ok(TimestampOffset { leader_epoch: partition.role().standing.leader_epoch(), ..at(end) }),
         EARLIEST => Ok(earliest(&partition)),
         // There is no tiered storage yet: what is local is all there is.
         special if special == EARLIEST_LOCAL.0 => Ok(earliest(&partition)),

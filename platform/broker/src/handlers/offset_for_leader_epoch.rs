@@ -50,5 +50,6 @@ fn find(
     let topic = lookup::by_name(image, topic)?;
     let current = LeaderEpoch(asked.current_leader_epoch);
     let partition = lookup::led_here(&call.state, topic, asked.partition, current)?;
-    Ok(partition.log().end_offset_for_epoch(LeaderEpoch(asked.leader_epoch)).unwrap_or(UNDEFINED))
+    let shared = partition.shared_end(LeaderEpoch(asked.leader_epoch));
+    Ok(shared.map_or(UNDEFINED, |shared| (shared.epoch, shared.end)))
 }

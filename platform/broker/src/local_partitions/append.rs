@@ -17,11 +17,11 @@ pub(super) fn append(
     batches: &[Batch],
     now_ms: i64,
 ) -> Result<Appended, AppendFailure> {
-    partition.check_leader(epoch).map_err(|code| failure(code.into()))?;
+    let epoch = partition.leading(epoch).map_err(|code| failure(code.into()))?;
     let appended =
         checked_append::append(partition, epoch, batches, now_ms, true, Origin::Broker).map_err(failure)?;
     let acks = PendingAcks::new(1);
-    partition.acknowledge_at(appended.last_offset + 1, Safe::Replicated, &acks, 0);
+    partition.acknowledge_at((epoch, appended.last_offset + 1), Safe::Replicated, &acks, 0);
     let acknowledged = Box::pin(async move {
         acks.wait().await;
         match acks.outcome(0).and_then(ErrorCode::try_from_code) {

@@ -9,7 +9,7 @@ use crate::state::State;
 /// The epoch in which this broker leads the partition.
 pub(super) fn leadership(state: &State, id: TopicPartition) -> Option<LeaderEpoch> {
     let partition = state.partitions.find(id.topic, id.partition)?;
-    partition.leadership()
+    partition.leading(LeaderEpoch::UNKNOWN).ok()
 }
 
 /// Completes when that is another than `seen`. A broker that is gone leads nothing.

@@ -26,10 +26,10 @@ mod tests {
     use millrace_config::TopicConfig;
     use millrace_disk::RealDisk;
     use millrace_log::{LogManager, LogOptions};
+    use millrace_replication::{Assignment, Identity, Member};
 
     use super::*;
     use crate::metrics::Metrics;
-    use crate::partition::Role;
 
     #[tokio::test]
     async fn nothing_is_left_of_one_who_does_not_wait_any_more() {
@@ -39,16 +39,19 @@ mod tests {
             LogManager::open(Arc::new(RealDisk), dir.path(), options, Arc::new(SystemClock)).unwrap();
         let id = TopicPartition::new(TopicId::random(), 0);
         let local = BrokerId(1);
-        let role = Role {
+        let config = Arc::new(TopicConfig::default());
+        let assignment = Assignment {
             leader: Some(local),
             leader_epoch: LeaderEpoch(0),
-            replicas: 1,
+            partition_epoch: 0,
+            replicas: vec![Member { id: local, identity: Identity::default() }],
             isr: vec![local],
-            config: Arc::new(TopicConfig::default()),
+            min_insync_replicas: 1,
         };
         let traffic = Metrics::register(&prometheus::Registry::new()).unwrap().traffic("t");
-        let partition_log = log.create(id, role.config.clone()).unwrap();
-        let partition = Partition::open(id, local, partition_log, traffic, role, Monotonic::system());
+        let partition_log = log.create(id, config.clone()).unwrap();
+        let partition =
+            Partition::open(id, local, partition_log, traffic, (assignment, config), Monotonic::system());
         let mut given_up = Box::pin(wait_for(partition.clone(), 0, || false));
         let mut patient = Box::pin(wait_for(partition.clone(), 0, || false));
         assert!((&mut given_up).now_or_never().is_none() && (&mut patient).now_or_never().is_none());

@@ -35,7 +35,7 @@ impl PendingAcks {
     }
 
     /// Finishes one part; the first outcome stands.
-    fn complete(&self, part: usize, code: i16) {
+    pub(super) fn complete(&self, part: usize, code: i16) {
         let first = self.outcomes[part].compare_exchange(WAITING, code, Ordering::AcqRel, Ordering::Acquire);
         if first.is_ok() && self.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.waker.wake();

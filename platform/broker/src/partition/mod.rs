@@ -1,14 +1,18 @@
-//! One partition that this broker leads: its log, how far it is replicated, and who waits for that.
+//! One partition of this broker: its log, its replica's decisions, and who waits for them.
 //!
-//! Records become visible in one place, [`Partition::advance`]: the commit thread reports a new durable end,
-//! the [`HighWatermark`] core decides, then waiting producers are answered and waiting fetches woken.
-//! Replication will report its followers' ends to the same place.
+//! What is decided is decided by the [`Replica`] core: this is its driver. Events come in at one lock (the metadata, an
+//! append that begins to wait, a new durable end of the commit thread), and what the core commands is run under it. Who
+//! only asks whether a request is for this broker takes no lock: the core's [`Standing`] is beside it.
+//!
+//! No other broker fetches from this one or is fetched from yet, so that the commands for that have nobody to go to.
 
 mod ack_queue;
 mod early_acks;
 mod fetch_waiters;
-mod high_watermark;
+mod history;
 mod read;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -20,48 +24,40 @@ use millrace_config::TopicConfig;
 use millrace_log::{AppendError, AppendOrigin, Appended, PartitionLog};
 use millrace_protocol::ErrorCode;
 use millrace_protocol::batch::Batch;
+use millrace_replication::{
+    Assignment, Command, Divergence, Pointers, Refused, Replica, RoleKind, Standing, Timing, Waiters,
+    divergence, shared_end,
+};
 use parking_lot::Mutex;
 
+use crate::error_map::ToErrorCode;
 use crate::metrics::TopicTraffic;
 use ack_queue::AckQueue;
 pub(crate) use ack_queue::PendingAcks;
 use early_acks::EarlyAcks;
 use fetch_waiters::FetchWaiters;
 pub(crate) use fetch_waiters::{Registered, WaitingFetch};
-use high_watermark::HighWatermark;
+use history::LogHistory;
 pub(crate) use read::{Room, Source};
 
-/// What the metadata says about a partition, and its topic's settings.
-#[derive(Clone, Debug)]
+/// Kafka's defaults of `replica.lag.time.max.ms` and `replica.fetch.backoff.ms`.
+const TIMING: Timing = Timing { lag_max_ms: 30_000, retry_ms: 1_000 };
+
+/// What requests are judged by.
 pub(crate) struct Role {
-    pub(crate) leader: Option<BrokerId>,
-    pub(crate) leader_epoch: LeaderEpoch,
-    pub(crate) replicas: usize,
-    pub(crate) isr: Vec<BrokerId>,
+    pub(crate) standing: Standing,
     pub(crate) config: Arc<TopicConfig>,
 }
 
-impl Role {
-    /// Replicas that must be in sync for a write that wants all of them. A topic with fewer replicas than
-    /// `min.insync.replicas` could never be written to, so, as in Kafka, the lower number counts.
-    pub(crate) fn min_insync_replicas(&self) -> usize {
-        self.replicas.min(self.config.min_insync_replicas as usize)
-    }
-
-    /// Whether an acks=all write may be taken.
-    pub(crate) fn has_enough_replicas(&self) -> bool {
-        self.isr.len() >= self.min_insync_replicas()
-    }
-}
-
-/// Who waits, and what for.
+/// What is decided, who waits for it, and what for.
 struct Waiting {
-    replicated: HighWatermark,
+    replica: Replica,
+    /// Kept for its memory; empty between events.
+    commands: Vec<Command>,
     early: EarlyAcks,
+    /// Those who wait for the high watermark.
     acks: AckQueue,
-    /// Below it this broker has everything as safe as the flush policy asks.
-    local_end: Offset,
-    /// Those who wait for that alone.
+    /// Those who wait for this broker alone to have everything as safe as the flush policy asks.
     local_acks: AckQueue,
     fetches: FetchWaiters,
     /// The partition is not served here any more; nothing may start to wait.
@@ -87,7 +83,6 @@ pub(crate) enum Safe {
 /// See the module's text.
 pub(crate) struct Partition {
     id: TopicPartition,
-    local: BrokerId,
     log: Arc<PartitionLog>,
     traffic: Arc<TopicTraffic>,
     time: Monotonic,
@@ -105,43 +100,42 @@ impl Partition {
         local: BrokerId,
         log: Arc<PartitionLog>,
         traffic: Arc<TopicTraffic>,
-        role: Role,
+        (assignment, config): (Assignment, Arc<TopicConfig>),
         time: Monotonic,
     ) -> Arc<Self> {
-        let end = log.durable_end_offset();
-        // With this broker alone in sync everything durable is replicated. Otherwise it is what the log remembers,
-        // which after a restart may be behind until the others tell how far they are.
-        let high_watermark = if role.isr == [local] { end } else { log.high_watermark().min(end) };
+        // The log remembers a high watermark, which after a restart may be behind what it was.
+        let replica = Replica::new(local, TIMING, &LogHistory(&log), log.high_watermark());
+        let high_watermark = replica.pointers().high_watermark;
+        let role = Role { standing: replica.standing(), config: config.clone() };
         let waiting = Waiting {
-            replicated: HighWatermark::new(local, high_watermark, end),
+            replica,
+            commands: Vec::new(),
             early: EarlyAcks::default(),
             acks: AckQueue::default(),
-            local_end: end,
             local_acks: AckQueue::default(),
             fetches: FetchWaiters::default(),
             closed: false,
         };
         let partition = Arc::new(Self {
             id,
-            local,
             traffic,
             opened: time.now(),
             time,
-            role: ArcSwap::from_pointee(role.clone()),
+            role: ArcSwap::from_pointee(role),
             high_watermark: AtomicI64::new(high_watermark),
             waiting: Mutex::new(waiting),
             log,
         });
         partition.log.set_high_watermark(high_watermark);
-        partition.apply(role);
+        partition.apply(assignment, config);
         let weak = Arc::downgrade(&partition);
         partition.log.on_durable(Arc::new(move |end| {
             if let Some(partition) = weak.upgrade() {
-                partition.advance(partition.local, end);
+                partition.on_safe(&mut partition.waiting.lock(), end);
             }
         }));
         // What became durable between the first look and the listener.
-        partition.advance(local, partition.log.durable_end_offset());
+        partition.on_safe(&mut partition.waiting.lock(), partition.log.durable_end_offset());
         partition
     }
 
@@ -171,45 +165,52 @@ impl Partition {
         self.high_watermark()
     }
 
-    /// Takes over what the metadata says now.
-    pub(crate) fn apply(&self, role: Role) {
-        self.log.set_config(role.config.clone());
-        let leads = role.leader == Some(self.local);
-        if leads {
-            self.log.begin_leader_epoch(role.leader_epoch);
-        } else {
-            self.log.set_leader_epoch(role.leader_epoch);
+    /// Takes over what the metadata say now, and the topic's settings.
+    pub(crate) fn apply(&self, assignment: Assignment, config: Arc<TopicConfig>) {
+        self.log.set_config(config.clone());
+        let now_ms = self.now_ms();
+        let waiting = &mut *self.waiting.lock();
+        let mut commands = std::mem::take(&mut waiting.commands);
+        waiting.replica.on_assignment(assignment, &LogHistory(&self.log), now_ms, &mut commands);
+        let mut left = commands.drain(..).peekable();
+        // The log knows an epoch before requests are judged by it, and they are before who waits looks again.
+        let is_epoch =
+            |command: &Command| matches!(command, Command::BeginEpoch(_) | Command::FollowEpoch(_));
+        if let Some(epoch) = left.next_if(is_epoch) {
+            self.run(waiting, epoch);
         }
-        let mut waiting = self.waiting.lock();
-        let advanced = waiting.replicated.set_isr(&role.isr);
-        self.role.store(Arc::new(role));
-        if let Some(high_watermark) = advanced {
-            self.publish(&mut waiting, high_watermark);
-        }
-        if !leads {
-            waiting.fail_acks(ErrorCode::NotLeaderOrFollower);
+        self.role.store(Arc::new(Role { standing: waiting.replica.standing(), config }));
+        left.for_each(|command| self.run(waiting, command));
+        waiting.commands = commands;
+        if waiting.replica.role() != RoleKind::Leader {
             waiting.fetches.notify_all();
         }
     }
 
     /// Whether a request that takes `epoch` for the current one may be served here (KIP-320).
     pub(crate) fn check_leader(&self, epoch: LeaderEpoch) -> Result<(), ErrorCode> {
-        let role = self.role();
-        if role.leader != Some(self.local) {
-            return Err(ErrorCode::NotLeaderOrFollower);
-        }
-        match epoch {
-            LeaderEpoch::UNKNOWN => Ok(()),
-            epoch if epoch < role.leader_epoch => Err(ErrorCode::FencedLeaderEpoch),
-            epoch if epoch > role.leader_epoch => Err(ErrorCode::UnknownLeaderEpoch),
-            _ => Ok(()),
-        }
+        self.leading(epoch).map(|_| ())
     }
 
-    /// The epoch in which this broker leads; nobody appends in an earlier one any more.
-    pub(crate) fn leadership(&self) -> Option<LeaderEpoch> {
-        let role = self.role();
-        (role.leader == Some(self.local)).then_some(role.leader_epoch)
+    /// The epoch in which this broker leads, if a request that takes `epoch` for it may be served.
+    pub(crate) fn leading(&self, epoch: LeaderEpoch) -> Result<LeaderEpoch, ErrorCode> {
+        let standing = self.role().standing;
+        standing.check_leader(epoch).map_err(|refused| refused.to_error_code())?;
+        Ok(standing.leader_epoch())
+    }
+
+    /// Where a fetcher's log, which goes up to `offset` with a last record of `last_epoch`, left this one.
+    pub(crate) fn divergence(
+        &self,
+        last_epoch: LeaderEpoch,
+        offset: Offset,
+    ) -> Result<Option<Divergence>, Refused> {
+        divergence(&LogHistory(&self.log), last_epoch, offset)
+    }
+
+    /// The furthest point up to which a log whose last record is of `epoch` may agree with this one.
+    pub(crate) fn shared_end(&self, epoch: LeaderEpoch) -> Option<Divergence> {
+        shared_end(&LogHistory(&self.log), epoch)
     }
 
     /// Whether a producer's verified batches would be refused for what they are.
@@ -217,43 +218,56 @@ impl Partition {
         self.log.check(batches)
     }
 
-    /// Appends a producer's verified batches, as the leader in `epoch` if one is given: the log refuses it if it has
-    /// seen a later one.
+    /// Appends a producer's verified batches, as the leader in `epoch`: the log refuses it if it has seen a later one.
     pub(crate) fn append(&self, epoch: LeaderEpoch, batches: &[Batch]) -> Result<Appended, AppendError> {
         let role = self.role();
-        let epoch = if epoch == LeaderEpoch::UNKNOWN { role.leader_epoch } else { epoch };
         let appended = self.log.append(batches, epoch, AppendOrigin::Producer)?;
         // A topic with a relaxed flush policy has asked not to wait for the disk, within limits.
         if !role.config.sync_before_ack() {
             let end = appended.last_offset + 1;
-            let now_ms = self.time.since(self.opened).as_millis() as i64;
+            let now_ms = self.now_ms();
             let mut waiting = self.waiting.lock();
             let ends = (end, self.log.durable_end_offset());
             if waiting.early.on_append(&role.config, ends, now_ms) {
-                self.advance_locked(&mut waiting, self.local, end);
+                self.on_safe(&mut waiting, end);
             }
         }
         Ok(appended)
     }
 
-    /// Completes `part` of `acks` when the records below `end` are as `safe` as is asked.
-    pub(crate) fn acknowledge_at(&self, end: Offset, safe: Safe, acks: &Arc<PendingAcks>, part: usize) {
+    /// Completes `part` of `acks` when the records below `end`, appended under `epoch`, are as `safe` as is asked; at
+    /// once and with an error if they will not be, since the leadership that took them is over for instance.
+    pub(crate) fn acknowledge_at(
+        &self,
+        (epoch, end): (LeaderEpoch, Offset),
+        safe: Safe,
+        acks: &Arc<PendingAcks>,
+        part: usize,
+    ) {
         let mut waiting = self.waiting.lock();
+        let taken = if waiting.closed {
+            Err(Refused::NotLeader)
+        } else {
+            waiting.replica.on_append(epoch, end, safe == Safe::Replicated)
+        };
+        if let Err(refused) = taken {
+            acks.complete(part, refused.to_error_code().code());
+            return;
+        }
+        let Pointers { high_watermark, durable_end, .. } = waiting.replica.pointers();
         let (reached, queue) = match safe {
-            Safe::Replicated => (waiting.replicated.value(), &mut waiting.acks),
-            Safe::Here => (waiting.local_end, &mut waiting.local_acks),
+            Safe::Replicated => (high_watermark, &mut waiting.acks),
+            Safe::Here => (durable_end, &mut waiting.local_acks),
         };
         queue.push(end, acks.clone(), part);
         queue.on_end(reached);
-        if waiting.closed {
-            waiting.fail_acks(ErrorCode::NotLeaderOrFollower);
-        }
     }
 
     /// Has `fetch` woken when there may be more to read than up to `seen`, or nothing any more.
     pub(crate) fn notify_beyond(&self, seen: Offset, fetch: &Arc<WaitingFetch>, position: usize) {
         let mut waiting = self.waiting.lock();
-        if waiting.closed || waiting.replicated.value() > seen {
+        let leads = waiting.replica.role() == RoleKind::Leader;
+        if waiting.closed || !leads || waiting.replica.pointers().high_watermark > seen {
             fetch.notify(position);
         }
         waiting.fetches.add(fetch, position);
@@ -275,28 +289,57 @@ impl Partition {
         self.waiting.lock().fetches.len()
     }
 
-    /// A replica holds everything below `end` durably.
-    fn advance(&self, replica: BrokerId, end: Offset) {
-        self.advance_locked(&mut self.waiting.lock(), replica, end);
+    fn now_ms(&self) -> i64 {
+        self.time.since(self.opened).as_millis() as i64
     }
 
-    fn advance_locked(&self, waiting: &mut Waiting, replica: BrokerId, end: Offset) {
-        if let Some(high_watermark) = waiting.replicated.on_durable(replica, end) {
-            self.publish(waiting, high_watermark);
-        }
+    /// This broker has everything below `end` as safe as the flush policy asks.
+    fn on_safe(&self, waiting: &mut Waiting, end: Offset) {
+        self.event(waiting, |replica, log, out| replica.on_durable(end, log, out));
         // After the high watermark: where no other replica has to follow, what is acknowledged is visible.
-        if replica == self.local {
-            waiting.local_end = waiting.local_end.max(end);
-            let end = waiting.local_end;
-            waiting.local_acks.on_end(end);
-        }
+        waiting.local_acks.on_end(waiting.replica.pointers().durable_end);
     }
 
-    fn publish(&self, waiting: &mut Waiting, high_watermark: Offset) {
-        self.high_watermark.store(high_watermark, Ordering::Release);
-        self.log.set_high_watermark(high_watermark);
-        waiting.acks.on_end(high_watermark);
-        waiting.fetches.notify_all();
+    /// Hands an event to the core, and runs what it commands.
+    fn event(
+        &self,
+        waiting: &mut Waiting,
+        event: impl FnOnce(&mut Replica, &LogHistory<'_>, &mut Vec<Command>),
+    ) {
+        let mut commands = std::mem::take(&mut waiting.commands);
+        event(&mut waiting.replica, &LogHistory(&self.log), &mut commands);
+        for command in commands.drain(..) {
+            self.run(waiting, command);
+        }
+        waiting.commands = commands;
+    }
+
+    fn run(&self, waiting: &mut Waiting, command: Command) {
+        match command {
+            Command::BeginEpoch(epoch) => self.log.begin_leader_epoch(epoch),
+            Command::FollowEpoch(epoch) => self.log.set_leader_epoch(epoch),
+            Command::PublishHighWatermark(high_watermark) => {
+                self.high_watermark.store(high_watermark, Ordering::Release);
+                self.log.set_high_watermark(high_watermark);
+                waiting.acks.on_end(high_watermark);
+                waiting.fetches.notify_all();
+            }
+            Command::Fail { who, why } => {
+                let code = why.to_error_code().code();
+                waiting.acks.fail_all(code);
+                if who == Waiters::All {
+                    waiting.local_acks.fail_all(code);
+                }
+            }
+            // There is no other broker that would lead, follow or commit a set.
+            Command::FetchFrom { .. }
+            | Command::AppendFetched
+            | Command::Truncate { .. }
+            | Command::Reset { .. }
+            | Command::RaiseLogStart { .. }
+            | Command::ProposeIsr(_)
+            | Command::WakeAt(_) => {}
+        }
     }
 
     pub(crate) fn wake_fetches(&self) {

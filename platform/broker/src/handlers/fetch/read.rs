@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use millrace_base::{LeaderEpoch, Offset, Payload};
-use millrace_log::{PartitionLog, ReadError};
+use millrace_base::{Offset, Payload};
+use millrace_log::ReadError;
 use millrace_metadata::Image;
 use millrace_protocol::ErrorCode;
+use millrace_replication::Divergence;
 
 use crate::error_map::ToErrorCode;
 use crate::fetch_session::{FetchTarget, TopicKey};
@@ -32,7 +33,7 @@ pub(super) struct Found {
     pub(super) last_stable_offset: Offset,
     pub(super) log_start_offset: Offset,
     /// The largest epoch at or below the fetcher's, and its end, where the logs differ (KIP-595).
-    pub(super) diverging_epoch: Option<(LeaderEpoch, Offset)>,
+    pub(super) diverging_epoch: Option<Divergence>,
     pub(super) records: Payload,
 }
 
@@ -191,8 +192,8 @@ fn read_partition(
     let last_stable_offset = partition.last_stable_offset();
     let high_watermark = partition.high_watermark();
     let mut found = Found { high_watermark, last_stable_offset, log_start_offset, ..Found::default() };
-    match diverging_epoch(log, target) {
-        Err(error) => return Ok(Err(error)),
+    match partition.divergence(target.last_fetched_epoch, target.fetch_offset) {
+        Err(refused) => return Ok(Err(refused.to_error_code())),
         Ok(Some(diverging)) => {
             found.diverging_epoch = Some(diverging);
             return Ok(Ok(found));
@@ -220,18 +221,4 @@ fn read_partition(
             Ok(Err(error.to_error_code()))
         }
     }
-}
-
-/// Where the fetcher's log left this one, if it tells the epoch of its last record.
-fn diverging_epoch(
-    log: &PartitionLog,
-    target: &FetchTarget,
-) -> Result<Option<(LeaderEpoch, Offset)>, ErrorCode> {
-    if target.last_fetched_epoch == LeaderEpoch::UNKNOWN {
-        return Ok(None);
-    }
-    let (epoch, end) =
-        log.end_offset_for_epoch(target.last_fetched_epoch).ok_or(ErrorCode::OffsetOutOfRange)?;
-    let diverges = epoch < target.last_fetched_epoch || end < target.fetch_offset;
-    Ok(diverges.then_some((epoch, end)))
 }

@@ -1,6 +1,6 @@
 //! From what a fetch has read to its response, in full or as the changes of its session.
 
-use millrace_base::{LeaderEpoch, Payload, TopicId};
+use millrace_base::{Payload, TopicId};
 use millrace_metadata::Image;
 use millrace_protocol::fetch::{
     FetchReply, FetchReplyPartition, FetchReplyTopic, NodeEndpoint, encode_fetch_response,
@@ -145,7 +145,7 @@ fn partition(
         last_stable_offset: found.last_stable_offset,
         log_start_offset: found.log_start_offset,
         preferred_read_replica: NO_REPLICA,
-        diverging_epoch: found.diverging_epoch.map(|(LeaderEpoch(epoch), end)| (epoch, end)),
+        diverging_epoch: found.diverging_epoch.map(|diverging| (diverging.epoch.0, diverging.end)),
         current_leader,
         aborted,
         records: found.records,

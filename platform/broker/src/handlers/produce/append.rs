@@ -27,8 +27,9 @@ pub(super) fn append(
     index: i32,
     records: Option<Bytes>,
     acks: i16,
-) -> Result<(Arc<Partition>, Appended), Failure> {
+) -> Result<(Arc<Partition>, LeaderEpoch, Appended), Failure> {
     let partition = lookup::led_here(&call.state, topic, index, LeaderEpoch::UNKNOWN)?;
+    let epoch = partition.leading(LeaderEpoch::UNKNOWN)?;
     let batch = only_batch(records.unwrap_or_default(), call.version)?;
     if !matches!(acks, ACKS_NONE | ACKS_LEADER | ACKS_ALL) {
         return Err(ErrorCode::InvalidRequiredAcks.into());
@@ -40,17 +41,10 @@ pub(super) fn append(
     let max = partition.role().config.max_message_bytes as usize;
     let now_ms = call.state.clock.now_ms();
     let appended = check_place_and_size(&batch, max).and_then(|()| {
-        checked_append::append(
-            &partition,
-            LeaderEpoch::UNKNOWN,
-            &[batch],
-            now_ms,
-            acks == ACKS_ALL,
-            Origin::Client,
-        )
+        checked_append::append(&partition, epoch, &[batch], now_ms, acks == ACKS_ALL, Origin::Client)
     });
     match appended {
-        Ok(appended) => Ok((partition, appended)),
+        Ok(appended) => Ok((partition, epoch, appended)),
         Err(failure) if tells_log_start(failure.code) => {
             Err(Failure { log_start_offset: partition.log().log_start_offset(), ..failure })
         }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_base::{Offset, Payload};
+use millrace_base::{LeaderEpoch, Offset, Payload};
 use millrace_protocol::ErrorCode;
 use millrace_protocol::messages::ProduceRequest;
 use millrace_transport::{CloseReason, Reply};
@@ -45,6 +45,7 @@ const ACKS_ALL: i16 = -1;
 /// An append that waits for disks, and where its answer stands.
 struct Waiting {
     partition: Arc<Partition>,
+    epoch: LeaderEpoch,
     end: Offset,
     place: Place,
 }
@@ -73,7 +74,7 @@ pub(crate) async fn start(call: Call, body: Bytes) -> Result<Reply, CloseReason>
     let acks = PendingAcks::new(waiting.len());
     let mut places = Vec::with_capacity(waiting.len());
     for (part, waiting) in waiting.into_iter().enumerate() {
-        waiting.partition.acknowledge_at(waiting.end, safe, &acks, part);
+        waiting.partition.acknowledge_at((waiting.epoch, waiting.end), safe, &acks, part);
         places.push(waiting.place);
     }
     let timeout = Duration::from_millis(timeout_ms.max(0).unsigned_abs().into());
@@ -121,9 +122,9 @@ fn append_all(call: &Call, request: ProduceRequest, answers: &mut Answers) -> Ve
                 Ok(topic) => append(call, topic, index, data.records, request.acks),
             };
             match appended {
-                Ok((partition, appended)) => {
+                Ok((partition, epoch, appended)) => {
                     let place = answers.appended(index, &appended);
-                    waiting.push(Waiting { partition, end: appended.last_offset + 1, place });
+                    waiting.push(Waiting { partition, epoch, end: appended.last_offset + 1, place });
                 }
                 Err(failure) => answers.failed(index, topic.ok(), &image, failure),
             }
