@@ -1,7 +1,7 @@
 //! Clusters in simulated time: the real replica cores and the real log on simulated disks, the real metadata commands,
 //! and everything that can go wrong with machines and networks, from one seed.
 //!
-//! [`World::run`] plays one history. [`shrink`] finds the fewest faults with which it still goes wrong. What must hold
+//! [`World::run`] plays one history. [`shrink()`] finds the fewest faults with which it still goes wrong. What must hold
 //! is in [`invariants`]; that they see what they should is shown by [`mutants`].
 
 pub mod agenda;

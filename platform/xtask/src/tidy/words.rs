@@ -19,6 +19,25 @@ const RENAMES: [(&str, &str); 1] = [("fs::re", "name(")];
 /// Where a file is replaced for everybody.
 const REPLACES: &str = "platform/disk";
 
+const MESSAGES: [(&str, &str); 1] = [("millrace_protocol::mess", "ages")];
+
+/// How far Kafka's messages go into the broker: to the handlers, and to the one form of a new topic that two of them
+/// share.
+const KNOWS_MESSAGES: [&str; 2] = ["platform/broker/src/handlers", "platform/broker/src/topic_creation.rs"];
+
+/// Crates of a broker's that know no message of Kafka's at all.
+const INNER: [&str; 9] = [
+    "broker",
+    "log",
+    "disk",
+    "metadata",
+    "replication",
+    "coordinator",
+    "plugin-host",
+    "plugin-runner",
+    "transport",
+];
+
 pub fn check(sources: &[Source]) -> Vec<String> {
     let mut findings = Vec::new();
     for source in sources {
@@ -40,6 +59,12 @@ pub fn check(sources: &[Source]) -> Vec<String> {
                 let what = format!("'{word}': files are replaced by `millrace_disk::replace`, durably");
                 findings.push(source.finding_at(index + 1, what));
             }
+            if is_inner(source)
+                && let Some(word) = found(line, &MESSAGES).first()
+            {
+                let what = format!("'{word}': Kafka's messages stop at the broker's handlers");
+                findings.push(source.finding_at(index + 1, what));
+            }
             for word in found(line, &MACHINE_PATHS) {
                 findings
                     .push(source.finding_at(index + 1, format!("'{word}' is a path on somebody's machine")));
@@ -56,6 +81,14 @@ pub fn check(sources: &[Source]) -> Vec<String> {
         }
     }
     findings
+}
+
+/// Whether a file is shipped within a broker and below its handlers.
+fn is_inner(source: &Source) -> bool {
+    let inside = |name: &&str| source.path.starts_with(format!("platform/{name}/src"));
+    source.is_rust()
+        && INNER.iter().any(|name| inside(&name))
+        && !KNOWS_MESSAGES.iter().any(|path| source.path.starts_with(path))
 }
 
 fn found(line: &str, words: &[(&str, &str)]) -> Vec<String> {
