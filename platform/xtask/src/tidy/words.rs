@@ -87,7 +87,7 @@ pub fn check(sources: &[Source]) -> Vec<String> {
 fn is_inner(source: &Source) -> bool {
     let inside = |name: &&str| source.path.starts_with(format!("platform/{name}/src"));
     source.is_rust()
-        && INNER.iter().any(|name| inside(&name))
+        && INNER.iter().any(inside)
         && !KNOWS_MESSAGES.iter().any(|path| source.path.starts_with(path))
 }
 
