@@ -28,6 +28,8 @@ pub enum Kind {
     Late(u64),
     /// A broker's disk takes so many times as long.
     SlowDisk { broker: i32, times: u64 },
+    /// Another in-sync replica is made the leader of a partition, in good order.
+    Move(i32),
     /// A broker's clock is off.
     Skew { broker: i32, ms: i64 },
 }
@@ -66,7 +68,7 @@ pub fn plan(random: &mut Random, brokers: &[i32], end: Time) -> Vec<Fault> {
 fn kind(random: &mut Random, brokers: &[i32]) -> Kind {
     let broker = *random.one_of(brokers);
     let other = *random.one_of(brokers);
-    match random.below(20) {
+    match random.below(23) {
         0..4 => Kind::Crash(broker),
         4..7 => Kind::CrashAmid { broker, operations: random.below(40) },
         7 => Kind::CrashAll,
@@ -77,6 +79,7 @@ fn kind(random: &mut Random, brokers: &[i32]) -> Kind {
         16 => Kind::Loss(random.between(10, 300)),
         17 => Kind::Late(random.between(10, 500)),
         18 => Kind::SlowDisk { broker, times: random.between(5, 300) },
+        19..22 => Kind::Move(random.below(2) as i32),
         _ => Kind::Skew { broker, ms: random.between(0, 7_200_000) as i64 - 3_600_000 },
     }
 }

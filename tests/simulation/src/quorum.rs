@@ -171,6 +171,24 @@ impl Quorum {
         }
     }
 
+    /// Makes another in-sync replica the leader of partition `number`, if one lives.
+    pub fn move_leader(&mut self, number: i32) {
+        for (tp, partition) in self.partitions() {
+            let Some(leader) = partition.leader.filter(|_| tp.partition == number) else { continue };
+            let others: Vec<_> = partition.isr.iter().copied().filter(|member| *member != leader).collect();
+            let Some(next) = self.candidate(&tp, &partition, &others) else { continue };
+            let change = PartitionChange {
+                leader_epoch: partition.leader_epoch,
+                partition_epoch: partition.partition_epoch,
+                leader: Some(next),
+                isr: partition.isr.clone(),
+                unclean: false,
+            };
+            // Refused only if a mutant's candidate is not in sync.
+            let _ = self.change(tp, &partition, change);
+        }
+    }
+
     fn session(&mut self, id: BrokerId) -> &mut Session {
         self.sessions.get_mut(&id).expect("only registered brokers are named")
     }

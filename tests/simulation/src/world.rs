@@ -345,6 +345,7 @@ impl World {
                 self.network.cut(Host::Broker(broker), Host::Quorum);
                 self.network.cut(Host::Quorum, Host::Broker(broker));
             }
+            Kind::Move(partition) => self.quorum.move_leader(partition),
             Kind::Loss(per_mille) => self.network.lost = per_mille,
             Kind::Late(per_mille) => self.network.late = per_mille,
             Kind::SlowDisk { broker, times } => self.broker(broker).slowness = times,
@@ -370,6 +371,7 @@ impl World {
             Kind::Late(_) => self.network.late = 0,
             Kind::SlowDisk { broker, .. } => self.broker(broker).slowness = 1,
             Kind::Skew { .. }
+            | Kind::Move(_)
             | Kind::Crash(_)
             | Kind::CrashAmid { .. }
             | Kind::CrashAll
