@@ -67,7 +67,7 @@ impl LogManager {
         options: LogOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, RecoveryReport), OpenError> {
-        make_durable_dir(&*disk, dir)?;
+        millrace_disk::make_dir(&*disk, dir).map_err(OpenError::io("make directory", dir))?;
         let path = dir.join("lock");
         let lock = disk.lock(&path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => {
@@ -283,29 +283,6 @@ impl LogManager {
         self.engine().report(&fault);
         LogError::Io { action: fault.action, path: fault.path, source: fault.source }
     }
-}
-
-/// Makes `dir` and those above it, such that a crash does not unmake it.
-fn make_durable_dir(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
-    let missing =
-        |path: &Path| matches!(disk.list(path), Err(error) if error.kind() == io::ErrorKind::NotFound);
-    let made: Vec<&Path> = dir
-        .ancestors()
-        .filter(|path| !path.as_os_str().is_empty())
-        .take_while(|path| missing(path))
-        .collect();
-    disk.create_dir_all(dir).map_err(OpenError::io("make directory", dir))?;
-    // The directory's own name even if it was there: a crash may have come before this sync.
-    let named = made.into_iter().chain(std::iter::once(dir));
-    for parent in named.filter_map(Path::parent) {
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        match disk.sync_dir(parent) {
-            // Whoever made the directory for us keeps the one above to itself.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-            outcome => outcome.map_err(OpenError::io("sync", parent))?,
-        }
-    }
-    Ok(())
 }
 
 impl Inner {

@@ -24,12 +24,12 @@ impl Client {
 
     /// Settings of a new producer; see [`ProducerBuilder::build`].
     pub fn producer(&self) -> ProducerBuilder {
-        ProducerBuilder::new(self.clone())
+        ProducerBuilder::new(Arc::clone(&self.cluster))
     }
 
     /// Settings of a new consumer; see [`ConsumerBuilder::build`].
     pub fn consumer(&self) -> ConsumerBuilder {
-        ConsumerBuilder::new(self.clone())
+        ConsumerBuilder::new(Arc::clone(&self.cluster))
     }
 
     pub fn admin(&self) -> Admin {

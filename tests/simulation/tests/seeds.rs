@@ -9,7 +9,7 @@ use std::thread;
 use millrace_simulation::{Scenario, World, shrink};
 
 /// Of every verification, and of a long one.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 1000;
 const LONG_SEEDS: u64 = 20_000;
 
 fn scenario(seed: u64) -> Scenario {

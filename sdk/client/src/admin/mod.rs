@@ -6,9 +6,10 @@ mod offsets;
 mod topics;
 mod types;
 
+pub use crate::cluster::BrokerInfo;
 pub use types::{
-    BrokerInfo, ClusterInfo, ConfigChange, ConfigEntry, ConfigResource, ListedOffset, LogDirInfo, NewTopic,
-    OffsetSpec, PartitionInfo, ReplicaSize, TopicInfo, TopicListing,
+    ClusterInfo, ConfigChange, ConfigEntry, ConfigResource, ListedOffset, LogDirInfo, NewTopic, OffsetSpec,
+    PartitionInfo, ReplicaSize, TopicInfo, TopicListing,
 };
 
 pub(crate) use offsets::list_offsets;

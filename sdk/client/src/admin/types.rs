@@ -1,5 +1,6 @@
 //! Values that [`crate::Admin`] takes and returns.
 
+use crate::cluster::BrokerInfo;
 use std::collections::BTreeMap;
 
 /// A topic to be created.
@@ -137,14 +138,6 @@ pub struct ListedOffset {
     /// Timestamp of that record, where the lookup was by time.
     pub timestamp: Option<i64>,
     pub leader_epoch: i32,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BrokerInfo {
-    pub id: i32,
-    pub host: String,
-    pub port: u16,
-    pub rack: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

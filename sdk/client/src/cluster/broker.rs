@@ -14,7 +14,6 @@ use millrace_protocol::private::PrivateApi;
 use millrace_protocol::{Decodable, ErrorCode, Request, StrBytes};
 use tokio::time::timeout;
 
-use crate::admin::BrokerInfo;
 use crate::cluster::Versions;
 use crate::error::{ConnectError, RequestError, api_name, refused};
 use crate::net::{Dialer, Lane, LaneError, Link};
@@ -22,6 +21,15 @@ use crate::settings::ClientBuilder;
 
 /// The version of ApiVersions that is tried first; every Kafka since 2.4 knows it.
 const API_VERSIONS_VERSION: i16 = 3;
+
+/// A broker as the metadata tell of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerInfo {
+    pub id: i32,
+    pub host: String,
+    pub port: u16,
+    pub rack: Option<String>,
+}
 
 pub(crate) struct Broker {
     pub(crate) id: i32,

@@ -12,7 +12,7 @@ use millrace_protocol::messages::metadata_response::{MetadataResponsePartition, 
 use millrace_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
 use millrace_protocol::private::PARTITIONER_TAG;
 
-use crate::admin::BrokerInfo;
+use super::broker::BrokerInfo;
 use crate::error::{RequestError, refused};
 
 /// The cluster at one moment; never changed, replaced as a whole.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
+pub use broker::BrokerInfo;
 pub(crate) use broker::{Broker, pieces};
 pub(crate) use image::{Image, PartitionImage, TopicImage, metadata_request};
 pub(crate) use versions::Versions;

@@ -1,8 +1,9 @@
 //! A consumer's settings, each with its default and the reason for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::Client;
+use crate::cluster::Cluster;
 use crate::consumer::Consumer;
 
 /// Where to read from.
@@ -41,7 +42,7 @@ pub enum OnOutOfRange {
 /// Collects a consumer's settings; [`ConsumerBuilder::build`] makes the consumer.
 #[derive(Clone)]
 pub struct ConsumerBuilder {
-    pub(crate) client: Client,
+    pub(crate) cluster: Arc<Cluster>,
     pub(crate) fetch_min_bytes: usize,
     pub(crate) fetch_max_wait: Duration,
     pub(crate) fetch_max_bytes: usize,
@@ -54,9 +55,9 @@ pub struct ConsumerBuilder {
 }
 
 impl ConsumerBuilder {
-    pub(crate) fn new(client: Client) -> Self {
+    pub(crate) fn new(cluster: Arc<Cluster>) -> Self {
         Self {
-            client,
+            cluster,
             fetch_min_bytes: 1,
             fetch_max_wait: Duration::from_millis(500),
             fetch_max_bytes: 16 << 20,

@@ -33,7 +33,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(settings: ConsumerBuilder) -> Arc<Self> {
         Arc::new(Self {
-            cluster: Arc::clone(settings.client.cluster()),
+            cluster: Arc::clone(&settings.cluster),
             settings,
             state: Mutex::default(),
             wanted: watch::Sender::new(()),

@@ -1,8 +1,9 @@
 //! A producer's settings, each with its default and the reason for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::Client;
+use crate::cluster::Cluster;
 use crate::error::SendError;
 use crate::producer::{Compression, Producer};
 
@@ -32,7 +33,7 @@ impl Acks {
 /// Collects a producer's settings; [`ProducerBuilder::build`] makes the producer.
 #[derive(Clone)]
 pub struct ProducerBuilder {
-    pub(crate) client: Client,
+    pub(crate) cluster: Arc<Cluster>,
     pub(crate) acks: Acks,
     pub(crate) compression: Compression,
     pub(crate) idempotent: bool,
@@ -46,9 +47,9 @@ pub struct ProducerBuilder {
 }
 
 impl ProducerBuilder {
-    pub(crate) fn new(client: Client) -> Self {
+    pub(crate) fn new(cluster: Arc<Cluster>) -> Self {
         Self {
-            client,
+            cluster,
             acks: Acks::All,
             compression: Compression::None,
             idempotent: true,

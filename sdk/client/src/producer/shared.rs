@@ -99,7 +99,7 @@ impl Shared {
         let idempotent = builder.idempotent && builder.acks == Acks::All;
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
-            cluster: Arc::clone(builder.client.cluster()),
+            cluster: Arc::clone(&builder.cluster),
             acks: builder.acks,
             compression: builder.compression,
             idempotent,
