@@ -74,6 +74,10 @@ pub(crate) fn recover(engine: &Arc<Engine>) -> Result<RecoveryReport, OpenError>
     };
     let (groups, replayed) = wal.groups()?;
     let taken = taken_back::of(&groups, &checkpoint);
+    if !taken.is_empty() {
+        // What is removed on the word of an entry must not outlive it.
+        wal.sync(disk)?;
+    }
 
     remove_deleted(engine)?;
     recover_partitions(engine, &checkpoint, &taken, &mut report)?;
