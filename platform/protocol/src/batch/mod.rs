@@ -2,7 +2,8 @@
 //!
 //! A batch is a header of [`HEADER_LEN`] bytes and its records, compressed together or not at all. The broker
 //! goes through the records once on their way in, keeping none ([`Batch::examine`]), stamps offset and epoch, and
-//! moves bytes. A topic with a codec of its own is where a batch is encoded again ([`Batch::recode`]).
+//! moves bytes. A topic with a codec of its own is where a batch is encoded again ([`Batch::recode`]), and compaction
+//! where some of its records go ([`Batch::retain`]).
 
 mod builder;
 mod error;
@@ -11,6 +12,7 @@ mod header;
 mod part;
 mod recode;
 mod records;
+mod retain;
 mod split;
 mod walk;
 

@@ -75,6 +75,11 @@ impl<'a> Headers<'a> {
         self.count == 0
     }
 
+    /// Their number, and their bytes as the record has them.
+    pub(super) const fn as_stored(&self) -> (usize, &'a [u8]) {
+        (self.count, self.bytes)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = Header<'a>> + use<'a> {
         let mut rest = self.bytes;
         std::iter::from_fn(move || take_header(&mut rest))
