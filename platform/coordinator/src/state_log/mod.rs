@@ -6,8 +6,12 @@
 //! fails nothing has changed. Where only its acknowledgement fails the records may be in the log, and count as soon
 //! as they are replicated; where they are lost, the leadership is, and the next leader knows nothing of them.
 //!
-//! As the partition is not compacted by the log, all state is written once more from time to time, and what is before
-//! it is deleted. Records that the machine does not know are written with it.
+//! All state is written once more from time to time, and what is before it is deleted, so that a new leader reads back
+//! little more than what is live. Records that the machine does not know are written with it. The log compacts the
+//! partition as well, for it is one of `cleanup.policy=compact`, but only segments that have ended: that alone would have
+//! a leader read back a whole segment of changes. It keeps those logs short that are never written once more. The two
+//! need not know of each other: a key's newest record says all, wherever it stands, and reading back goes by offsets
+//! that the log tells, not by counting.
 //!
 //! Invariants:
 //! - A reply or a read never tells of state that a crash of this broker could take back.
