@@ -107,6 +107,13 @@ pub struct LogConfig {
     /// Room on the disk that is given up so that a full one can be emptied.
     pub reserve_bytes: u64,
     pub retention_check_interval: Duration,
+    /// Partitions that are compacted at the same time.
+    pub cleaner_threads: u32,
+    /// Memory for the keys of what is not compacted yet, all threads together.
+    pub cleaner_dedupe_buffer_bytes: u64,
+    /// Bytes that compaction reads and writes a second; `None`: without a limit.
+    pub cleaner_io_bytes_per_second: Option<u64>,
+    pub cleaner_backoff: Duration,
 }
 
 /// `[topics]`
@@ -246,6 +253,10 @@ impl BrokerConfig {
                 pending_bytes: 0,
                 reserve_bytes: 0,
                 retention_check_interval: Duration::ZERO,
+                cleaner_threads: 0,
+                cleaner_dedupe_buffer_bytes: 0,
+                cleaner_io_bytes_per_second: None,
+                cleaner_backoff: Duration::ZERO,
             },
             topics: TopicsConfig { num_partitions: 0, default_replication_factor: 0, auto_create: false },
             limits: LimitsConfig {

@@ -73,6 +73,33 @@ pub const KAFKA_BROKER_SETTINGS: &[KafkaBrokerSetting] = &[
         value: |c| format!("{}://{}", scheme(c), c.listen.address),
     },
     KafkaBrokerSetting {
+        name: "log.cleaner.backoff.ms",
+        kind: Kind::Long,
+        doc: "Time between two looks for partitions to compact.",
+        value: |c| millis(c.log.cleaner_backoff),
+    },
+    KafkaBrokerSetting {
+        name: "log.cleaner.dedupe.buffer.size",
+        kind: Kind::Long,
+        doc: "Memory for the keys of records that are not compacted yet.",
+        value: |c| c.log.cleaner_dedupe_buffer_bytes.to_string(),
+    },
+    KafkaBrokerSetting {
+        name: "log.cleaner.io.max.bytes.per.second",
+        kind: Kind::Double,
+        doc: "Bytes that compaction reads and writes a second.",
+        value: |c| {
+            let unlimited = || "1.7976931348623157E308".to_owned();
+            c.log.cleaner_io_bytes_per_second.map_or_else(unlimited, |bytes| format!("{bytes}.0"))
+        },
+    },
+    KafkaBrokerSetting {
+        name: "log.cleaner.threads",
+        kind: Kind::Int,
+        doc: "Partitions that are compacted at the same time.",
+        value: |c| c.log.cleaner_threads.to_string(),
+    },
+    KafkaBrokerSetting {
         name: "log.dirs",
         kind: Kind::String,
         doc: "The data directory.",

@@ -14,7 +14,6 @@ use crate::topic::{CleanupPolicy, CompressionType, TimestampType, TopicConfig};
 
 const NOT_NEGATIVE: Check = Check::Range(0, i64::MAX);
 
-const COMPACTION: Effect = Accepted("compaction is not built yet: nothing is compacted");
 const DELETED_AT_ONCE: Effect = Accepted("files go at once; who reads one at that time reads it to its end");
 const LZ4_LEVEL: Effect = Accepted("the encoder has one level, the quickest");
 const PREALLOCATE: Effect = Accepted("the write-ahead log is preallocated, segments need not be");
@@ -30,7 +29,7 @@ pub const TOPIC_SETTINGS: &[Setting<TopicConfig>] = &[
         default: "delete",
         check: Check::SomeOf(&["delete", "compact"]),
         effect: Applied,
-        doc: "What happens to old records: `delete` drops segments by age and size, `compact` keeps the newest record of each key. Both may be given. Compaction is not built yet: with `compact` every record has a key, and without `delete` none is dropped.",
+        doc: "What happens to old records: `delete` drops segments by age and size, `compact` keeps the newest record of each key. Both may be given. With `compact` every record has a key, and one without a value (a tombstone) deletes its key.",
         assign: |c, v| {
             c.cleanup_policy = CleanupPolicy {
                 delete: v.list().iter().any(|p| p == "delete"),
@@ -97,8 +96,8 @@ pub const TOPIC_SETTINGS: &[Setting<TopicConfig>] = &[
         kind: Long,
         default: "86400000",
         check: NOT_NEGATIVE,
-        effect: COMPACTION,
-        doc: "How long a compacted topic keeps the markers of deleted keys.",
+        effect: Applied,
+        doc: "How long a compacted topic keeps tombstones, and the markers of transactions of which nothing is left, from the first compaction on that has seen them: a reader that takes no longer to reach the end from the beginning misses no deletion.",
         assign: |c, v| {
             c.delete_retention_ms = v.integer();
         },
@@ -196,8 +195,8 @@ pub const TOPIC_SETTINGS: &[Setting<TopicConfig>] = &[
         kind: Long,
         default: "9223372036854775807",
         check: Check::Range(1, i64::MAX),
-        effect: COMPACTION,
-        doc: "Age at which a record must be considered for compaction.",
+        effect: Applied,
+        doc: "Age from which a record is compacted whatever `min.cleanable.dirty.ratio` says. Segments are ended early for it.",
         assign: |c, v| {
             c.max_compaction_lag_ms = v.integer();
         },
@@ -255,8 +254,8 @@ pub const TOPIC_SETTINGS: &[Setting<TopicConfig>] = &[
         kind: Double,
         default: "0.5",
         check: Check::Ratio(0.0, 1.0),
-        effect: COMPACTION,
-        doc: "Share of uncompacted bytes from which a partition is compacted.",
+        effect: Applied,
+        doc: "Share of bytes that were not compacted yet, above which a partition is. The lower it is, the fewer records there are that have a newer one of their key, and the more often all the rest is written anew.",
         assign: |c, v| {
             c.min_cleanable_dirty_ratio = v.double();
         },
@@ -266,8 +265,8 @@ pub const TOPIC_SETTINGS: &[Setting<TopicConfig>] = &[
         kind: Long,
         default: "0",
         check: NOT_NEGATIVE,
-        effect: COMPACTION,
-        doc: "Age before which a record is never compacted.",
+        effect: Applied,
+        doc: "Age before which no record is compacted, so that readers that are not further behind see each one.",
         assign: |c, v| {
             c.min_compaction_lag_ms = v.integer();
         },

@@ -71,6 +71,16 @@ impl Epochs {
         self.0.truncate(self.0.partition_point(|(_, start)| *start < log_end));
     }
 
+    /// These from offset `from` on, and `below` before.
+    pub fn over(&self, below: &Self, from: Offset) -> Self {
+        let mut epochs = below.clone();
+        epochs.trim_end(from);
+        for (epoch, start) in self.0.iter().filter(|(_, start)| *start >= from) {
+            epochs.record(*epoch, *start);
+        }
+        epochs
+    }
+
     /// Whether they are such as [`Self::record`] makes of a log that ends at `log_end`.
     pub fn are_sound(&self, log_end: Offset) -> bool {
         self.0.is_sorted_by(|(epoch, start), (next_epoch, next_start)| {

@@ -25,7 +25,8 @@ use millrace_protocol::batch::BatchHeader;
 use crate::checksum;
 use crate::epochs::Epochs;
 use crate::producer::Producers;
-use crate::segment::{INDEX_INTERVAL_BYTES_MIN, IndexBuilder, SegmentFile, Walk, WalkError};
+use crate::segment::{INDEX_INTERVAL_BYTES_MIN, IndexBuilder, SegmentFile};
+use crate::walk::{Walk, WalkError};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"MRSN");
 const VERSION: u16 = 1;

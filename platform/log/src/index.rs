@@ -9,10 +9,11 @@
 //! | 6..8 | zero |
 //! | 8..16 | base offset i64 |
 //! | then 16 each | entries: relative offset u32, position u32, largest timestamp before it i64 |
-//! | last 32, closed segments only | `MRIF`, entry count u32, segment length u32, zero u32, largest timestamp i64, zero u32, CRC-32C of all before it u32 |
+//! | last 32, closed segments only | `MRIF`, entry count u32, segment length u32, clean u32, largest timestamp i64, zero u32, CRC-32C of all before it u32 |
 //!
 //! An active segment's file grows at checkpoints, which note how many entries hold and their checksum
-//! ([`IndexMark`]). A file that does not match is built anew from the segment. Another version is, too.
+//! ([`IndexMark`]). *Clean* says how many of the segment's offsets, from its base on, were compacted together with all
+//! segments below: 0 are none, 2^32 - 1 all. A file that does not match is built anew from the segment. Another version is, too.
 
 use bytes::{Buf, BufMut};
 
@@ -49,6 +50,8 @@ pub(crate) struct ClosedIndex {
     pub index: SparseIndex,
     pub segment_len: u32,
     pub max_timestamp_ms: i64,
+    /// Offsets from the base on that were compacted together with all that is below; `u32::MAX`: all.
+    pub clean: u32,
 }
 
 /// Entries in the order of the segment. The segment's first batch needs none.
@@ -98,14 +101,20 @@ impl SparseIndex {
     }
 
     /// The whole file of a closed segment.
-    pub fn encode_closed(&self, base_offset: i64, segment_len: u32, max_timestamp_ms: i64) -> Vec<u8> {
+    pub fn encode_closed(
+        &self,
+        base_offset: i64,
+        segment_len: u32,
+        max_timestamp_ms: i64,
+        clean: u32,
+    ) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_LEN + self.entries.len() * ENTRY_LEN + FOOTER_LEN);
         encode_header(base_offset, &mut out);
         encode_entries(&self.entries, &mut out);
         out.put_u32_le(FOOTER_MAGIC);
         out.put_u32_le(self.entries.len() as u32);
         out.put_u32_le(segment_len);
-        out.put_u32_le(0);
+        out.put_u32_le(clean);
         out.put_i64_le(max_timestamp_ms);
         out.put_u32_le(0);
         let crc = checksum::crc32c(&out);
@@ -125,10 +134,10 @@ impl SparseIndex {
             return None;
         }
         let segment_len = footer.get_u32_le();
-        footer.advance(4);
+        let clean = footer.get_u32_le();
         let max_timestamp_ms = footer.get_i64_le();
         let index = decode_entries(&bytes[HEADER_LEN..HEADER_LEN + entries_len])?;
-        Some(ClosedIndex { index, segment_len, max_timestamp_ms })
+        Some(ClosedIndex { index, segment_len, max_timestamp_ms, clean })
     }
 
     /// `None`: the file does not begin with what `mark` vouches for.
@@ -258,9 +267,9 @@ mod tests {
                 (offset, position, time)
             }).collect();
             let index = index(&entries);
-            let file = index.encode_closed(9, 12345, 77);
+            let file = index.encode_closed(9, 12345, 77, 5);
             let decoded = SparseIndex::decode_closed(&file, 9);
-            prop_assert_eq!(decoded, Some(ClosedIndex { index, segment_len: 12345, max_timestamp_ms: 77 }));
+            prop_assert_eq!(decoded, Some(ClosedIndex { index, segment_len: 12345, max_timestamp_ms: 77, clean: 5 }));
             for cut in 0..file.len() {
                 prop_assert_eq!(SparseIndex::decode_closed(&file[..cut], 9), None);
             }

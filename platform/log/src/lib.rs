@@ -15,12 +15,13 @@
 //! high watermark back with the log end, and nothing else does.
 //!
 //! Invariants: it knows partitions by [`millrace_base::TopicPartition`] alone, never a topic's name, a
-//! network or another broker. It never re-encodes a batch. It reaches the disk through [`millrace_disk::Disk`]
-//! only, so that the simulator can crash it at every operation.
+//! network or another broker. It never re-encodes a batch, but where compaction leaves out records of it. It reaches
+//! the disk through [`millrace_disk::Disk`] only, so that the simulator can crash it at every operation.
 
 mod checkpoint;
 mod checksum;
 mod commit;
+mod compaction;
 mod epochs;
 mod error;
 mod history;
@@ -34,11 +35,12 @@ mod recovery;
 mod segment;
 mod tail;
 mod wal;
+mod walk;
 
 pub use error::{AppendError, Disorder, LogError, OpenError, ReadError};
 pub use manager::{EngineStep, LogManager, RetentionReport};
 pub use metrics::{Health, LatencyHistogram, LogMetrics};
-pub use options::{LogOptions, Threading};
+pub use options::{CompactionOptions, LogOptions, Threading};
 pub use partition::{
     AppendOrigin, Appended, DurableListener, PartitionLog, ProducerSummary, Read, TimestampOffset,
 };

@@ -40,6 +40,8 @@ pub enum EngineStep {
     Direct,
     /// Take a checkpoint.
     Checkpoint,
+    /// Compact the partition that needs it most.
+    Compact,
 }
 
 /// Handle of one open data directory; cheap to clone. When the last one is dropped without
@@ -227,6 +229,7 @@ impl LogManager {
                 Some(committer) => committer.step().map(|step| step == Step::Done),
                 None => Ok(false),
             },
+            EngineStep::Compact => Ok(engine.compact_next()),
             EngineStep::Direct => Ok(engine.step_direct(true) == Step::Done),
             EngineStep::Checkpoint => {
                 engine.queues.take_checkpoint();

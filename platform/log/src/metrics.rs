@@ -52,6 +52,18 @@ pub struct LogMetrics {
     /// Calls that made something durable: data syncs of files, directories and whole file systems.
     pub syncs: u64,
     pub disk_errors: u64,
+    /// Runs of compaction that have come to their end.
+    pub compactions: u64,
+    /// Bytes that compaction has read and written, and that it has saved.
+    pub compaction_read_bytes: u64,
+    pub compaction_written_bytes: u64,
+    pub compaction_removed_bytes: u64,
+    /// Gauge: partitions that are not compacted any more, since a segment cannot be read or written.
+    pub uncleanable_partitions: u64,
+    /// Gauge: of the partition with the largest share of bytes that are not compacted, that share.
+    pub dirty_percent_max: u64,
+    /// Gauge: when a run of compaction has ended last, in milliseconds since 1970; 0: none has.
+    pub last_compaction_ms: u64,
     /// Gauge: memory that holds recent records.
     pub tail_bytes: u64,
     /// Gauge: appended bytes that are not yet durable.
@@ -75,6 +87,10 @@ pub(crate) struct Counters {
     pub checkpoints: AtomicU64,
     pub syncs: AtomicU64,
     pub disk_errors: AtomicU64,
+    pub compactions: AtomicU64,
+    pub compaction_read_bytes: AtomicU64,
+    pub compaction_written_bytes: AtomicU64,
+    pub compaction_removed_bytes: AtomicU64,
 }
 
 /// Adds to a counter; counters are read one by one, so no order between them is promised.
@@ -98,6 +114,10 @@ impl Counters {
             checkpoints: of(&self.checkpoints),
             syncs: of(&self.syncs),
             disk_errors: of(&self.disk_errors),
+            compactions: of(&self.compactions),
+            compaction_read_bytes: of(&self.compaction_read_bytes),
+            compaction_written_bytes: of(&self.compaction_written_bytes),
+            compaction_removed_bytes: of(&self.compaction_removed_bytes),
             ..LogMetrics::default()
         }
     }

@@ -1,6 +1,7 @@
 //! How one data directory is to be run; `millrace-config` holds the settings an operator sees.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use millrace_base::limits::{GIB, MIB};
 use millrace_disk::Reserve;
@@ -35,6 +36,32 @@ pub struct LogOptions {
     /// What is given up so that a full disk can be emptied.
     pub reserve: Arc<Reserve>,
     pub threading: Threading,
+    pub compaction: CompactionOptions,
+}
+
+/// How compaction runs, beside everything else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompactionOptions {
+    /// Partitions that are compacted at the same time.
+    pub threads: usize,
+    /// Memory for the keys of what is not compacted yet, all threads together: 24 bytes a key, a tenth of which stay
+    /// free. Where there are more keys a run does not get to the end, and another one goes on.
+    pub dedupe_buffer_bytes: u64,
+    /// Bytes that are read and written a second, all threads together. `None`: as many as can be.
+    pub io_bytes_per_second: Option<u64>,
+    /// Time between two looks where there was nothing to do.
+    pub backoff: Duration,
+}
+
+impl Default for CompactionOptions {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            dedupe_buffer_bytes: 128 * MIB as u64,
+            io_bytes_per_second: None,
+            backoff: Duration::from_secs(15),
+        }
+    }
 }
 
 impl Default for LogOptions {
@@ -48,6 +75,7 @@ impl Default for LogOptions {
             open_segments: 1024,
             reserve: Reserve::none(),
             threading: Threading::Threads,
+            compaction: CompactionOptions::default(),
         }
     }
 }

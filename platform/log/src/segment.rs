@@ -1,6 +1,10 @@
 //! One segment's files: `<base offset>.log` with record batches back to back, `<base offset>.index` and
 //! `<base offset>.snapshot` beside it.
 //!
+//! Compaction writes `<base offset>.cleaned`, which nobody needs before it is renamed to
+//! `<base offset>-<end offset>.swap`: from then on it is the segment of all that the segments from the base to before
+//! the end held, whatever of those is still there. It gets the segment's name when they are removed.
+//!
 //! The log file of an active segment is written in whole blocks, so zeros may follow its last batch; a closed
 //! one is cut to its length. Positions are those of the first batch's first byte, 0, and so on.
 
@@ -10,29 +14,25 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use millrace_base::Offset;
-use millrace_base::limits::{BATCH_BYTES_MAX, KIB, MIB};
+use millrace_base::limits::KIB;
 use millrace_disk::{Disk, DiskFile, OpenMode, is_out_of_files, is_passing};
-use millrace_protocol::batch::{BatchHeader, HEADER_LEN};
+use millrace_protocol::batch::BatchHeader;
 use parking_lot::Mutex;
 
-use crate::checksum;
 use crate::index::{ClosedIndex, IndexEntry, IndexMark, SparseIndex, file_header, file_position};
+use crate::walk::{GAP_OFFSETS_MAX, Walk, WalkError};
 
 /// Bytes between index entries, at least. Finding a batch reads that much, in microseconds; a gibibyte's
 /// index stays at 256 KiB.
 pub(crate) const INDEX_INTERVAL_BYTES_MIN: u32 = 64 * KIB as u32;
-
-/// Offsets that may be missing before a batch. One that is further behind the end of the log begins a segment of
-/// its own, at its own offset, since a segment's index counts offsets from its base in 31 bits.
-pub(crate) const GAP_OFFSETS_MAX: i64 = 1 << 30;
 
 /// Whether a segment with this base may follow one that ends at `end`.
 pub(crate) fn follows_on(end: Offset, base: Offset) -> bool {
     base == end || base - end > GAP_OFFSETS_MAX
 }
 
-/// A batch's checksum covers it from its attributes on.
-pub(crate) const CRC_START: usize = 21;
+/// What a segment's index says of one that was not compacted.
+pub(crate) const CLEAN_NOTHING: u32 = 0;
 
 /// The segments whose files are open, in the order in which they were opened. Ten thousand partitions are more
 /// files than a process may have.
@@ -104,6 +104,8 @@ pub(crate) struct SegmentFile {
     pub snapshot_path: PathBuf,
     base_offset: Offset,
     handle: Mutex<Handle>,
+    /// Where the log file is until it gets its name.
+    swap_path: Mutex<Option<PathBuf>>,
 }
 
 enum Handle {
@@ -123,7 +125,31 @@ impl SegmentFile {
             snapshot_path: dir.join(format!("{base_offset:020}.snapshot")),
             base_offset,
             handle: Mutex::new(Handle::Closed),
+            swap_path: Mutex::default(),
         })
+    }
+
+    /// The file that compaction writes.
+    pub fn cleaned_path(&self) -> PathBuf {
+        self.log_path.with_extension("cleaned")
+    }
+
+    /// The segment's log file is at `swap_path` until [`Self::take_name`].
+    pub fn swapped_in(self: Arc<Self>, swap_path: PathBuf) -> Arc<Self> {
+        *self.swap_path.lock() = Some(swap_path);
+        self
+    }
+
+    /// Gives the log file the segment's name. Durable when the directory is synced.
+    pub fn take_name(&self) -> io::Result<()> {
+        // Held so that nobody opens the one while it becomes the other.
+        let _handle = self.handle.lock();
+        let mut swap_path = self.swap_path.lock();
+        if let Some(path) = &*swap_path {
+            self.disk.rename(path, &self.log_path)?;
+            *swap_path = None;
+        }
+        Ok(())
     }
 
     pub fn base_offset(&self) -> Offset {
@@ -139,7 +165,7 @@ impl SegmentFile {
             Handle::Closed => {}
         }
         let mode = OpenMode { create: true, direct: true, ..OpenMode::default() };
-        let file = self.disk.open(&self.log_path, mode)?;
+        let file = self.disk.open(self.swap_path.lock().as_ref().unwrap_or(&self.log_path), mode)?;
         *handle = Handle::Open(Arc::clone(&file));
         drop(handle);
         self.open.note(self);
@@ -172,11 +198,37 @@ impl SegmentFile {
             Ok(log)
         };
         let log = cut().map_err(DiskFault::of("cut segment", &self.log_path))?;
-        let index = match self.write_closed_index(index, len, max_timestamp_ms) {
-            Err(error) if is_passing(&error) => None,
-            written => Some(written.map_err(DiskFault::of("write index", &self.index_path))?),
-        };
+        let index = self.write_closed_index(index, len, max_timestamp_ms, CLEAN_NOTHING);
+        let index = self.written_index(index)?;
         log.sync().map_err(DiskFault::of_sync("sync segment", &self.log_path))?;
+        self.sync_index(index)
+    }
+
+    /// Writes the index of a closed segment durably but for its name, or leaves it out if there is no room.
+    pub fn replace_index(
+        &self,
+        index: &SparseIndex,
+        len: u32,
+        max_timestamp_ms: i64,
+        clean: u32,
+    ) -> Result<(), DiskFault> {
+        let index = self.write_closed_index(index, len, max_timestamp_ms, clean);
+        let index = self.written_index(index)?;
+        self.sync_index(index)
+    }
+
+    /// `None`: it is left out, for now or for good.
+    fn written_index(
+        &self,
+        written: io::Result<Arc<dyn DiskFile>>,
+    ) -> Result<Option<Arc<dyn DiskFile>>, DiskFault> {
+        match written {
+            Err(error) if is_passing(&error) => Ok(None),
+            written => written.map(Some).map_err(DiskFault::of("write index", &self.index_path)),
+        }
+    }
+
+    fn sync_index(&self, index: Option<Arc<dyn DiskFile>>) -> Result<(), DiskFault> {
         match index {
             Some(index) => index.sync().map_err(DiskFault::of_sync("sync index", &self.index_path)),
             None => Ok(()),
@@ -188,8 +240,9 @@ impl SegmentFile {
         index: &SparseIndex,
         len: u32,
         max_timestamp_ms: i64,
+        clean: u32,
     ) -> io::Result<Arc<dyn DiskFile>> {
-        let bytes = index.encode_closed(self.base_offset, len, max_timestamp_ms);
+        let bytes = index.encode_closed(self.base_offset, len, max_timestamp_ms, clean);
         let file = self.disk.open(&self.index_path, OpenMode { create: true, ..OpenMode::default() })?;
         file.write_all_at(&[&bytes], 0)?;
         file.truncate(bytes.len() as u64)?;
@@ -204,9 +257,15 @@ impl SegmentFile {
             return Ok(stored);
         }
         let builder = self.walk_index(len)?;
-        // Only a cache of what the segment says: without it, the next process does this again.
-        let _ = self.write_closed_index(&builder.index, len, builder.max_timestamp_ms);
-        Ok(ClosedIndex { index: builder.index, segment_len: len, max_timestamp_ms: builder.max_timestamp_ms })
+        let IndexBuilder { index, max_timestamp_ms, .. } = builder;
+        // Held so that it is not written into the place of another segment's.
+        let handle = self.handle.lock();
+        if !matches!(*handle, Handle::Removed) {
+            // Only a cache of what the segment says: without it, the next process does this again.
+            let _ = self.write_closed_index(&index, len, max_timestamp_ms, CLEAN_NOTHING);
+        }
+        drop(handle);
+        Ok(ClosedIndex { index, segment_len: len, max_timestamp_ms, clean: CLEAN_NOTHING })
     }
 
     /// The index of the first `len` bytes of an active segment, and what its file has of it.
@@ -278,8 +337,22 @@ impl SegmentFile {
 
     /// Removes all files. Their absence is durable when the directory is synced.
     pub fn remove(&self) -> io::Result<()> {
+        self.retire();
+        self.remove_files([&self.snapshot_path, &self.index_path, &self.log_path])
+    }
+
+    /// The segment is none any more: nobody opens its files for it from now on.
+    pub fn retire(&self) {
         *self.handle.lock() = Handle::Removed;
-        for path in [&self.snapshot_path, &self.index_path, &self.log_path] {
+    }
+
+    /// Removes what another segment of the same base takes the place of: the snapshot is that one's, too.
+    pub fn remove_replaced(&self) -> io::Result<()> {
+        self.remove_files([&self.index_path, &self.log_path])
+    }
+
+    fn remove_files<const N: usize>(&self, paths: [&PathBuf; N]) -> io::Result<()> {
+        for path in paths {
             match self.disk.remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -313,117 +386,9 @@ impl IndexBuilder {
         let relative_offset = u32::try_from(header.base_offset - self.base_offset).unwrap_or(u32::MAX);
         let entry = IndexEntry { relative_offset, position, max_timestamp_before_ms: self.max_timestamp_ms };
         self.index.note(entry, self.interval_bytes);
-        self.max_timestamp_ms = self.max_timestamp_ms.max(header.max_timestamp);
-    }
-}
-
-/// Batches that could not be walked.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum WalkError {
-    #[error("no batch header at byte {position}: {reason}")]
-    Damaged { position: u32, reason: String },
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
-/// Walks the headers of a file's batches, trusting what lies between them.
-pub(crate) struct Walk<'a> {
-    file: &'a dyn DiskFile,
-    position: u32,
-    end: u32,
-    window: Vec<u8>,
-    window_start: u32,
-}
-
-/// Bytes read at once: many headers of small batches, little waste for large ones.
-const WINDOW_BYTES: usize = 16 * KIB;
-
-impl<'a> Walk<'a> {
-    /// Batches that begin at `position` and after, up to `end`, where one must end.
-    pub fn new(file: &'a dyn DiskFile, position: u32, end: u32) -> Self {
-        Self { file, position, end, window: Vec::new(), window_start: position }
-    }
-
-    /// Goes on at `position`, where a batch begins.
-    pub fn skip_to(&mut self, position: u32) {
-        self.position = position;
-        self.window.clear();
-        self.window_start = position;
-    }
-
-    pub fn next_header(&mut self) -> Result<Option<(u32, BatchHeader)>, WalkError> {
-        if self.position >= self.end {
-            return Ok(None);
+        // One that compaction has emptied has no record of that time.
+        if header.record_count > 0 {
+            self.max_timestamp_ms = self.max_timestamp_ms.max(header.max_timestamp);
         }
-        let position = self.position;
-        let damaged = |reason: String| WalkError::Damaged { position, reason };
-        let offset = (position - self.window_start) as usize;
-        if offset + HEADER_LEN > self.window.len() {
-            self.window.resize(WINDOW_BYTES, 0);
-            let read = self.file.read_at(&mut self.window, u64::from(position))?;
-            self.window.truncate(read);
-            self.window_start = position;
-        }
-        let bytes = &self.window[(position - self.window_start) as usize..];
-        let header = BatchHeader::parse(bytes).map_err(|error| damaged(error.to_string()))?;
-        let next = u64::from(position) + header.total_len() as u64;
-        if next > u64::from(self.end) {
-            return Err(damaged(format!("it reaches to byte {next}, behind {}", self.end)));
-        }
-        self.position = next as u32;
-        Ok(Some((position, header)))
-    }
-}
-
-/// Reads whole batches from `position` on, checking each; stops at the first that is not as it was written,
-/// or that does not begin at the offset where the last ended or a little behind. Returns the position and offset of
-/// the end.
-pub(crate) fn scan_verified(
-    file: &dyn DiskFile,
-    mut position: u32,
-    mut offset: Offset,
-    mut visit: impl FnMut(u32, &BatchHeader),
-) -> io::Result<(u32, Offset)> {
-    let len = file.len()?;
-    let mut buffer: Vec<u8> = Vec::new();
-    let mut at = 0;
-    let mut wanted = HEADER_LEN;
-    loop {
-        if buffer.len() - at < wanted {
-            let read_from = u64::from(position) + (buffer.len() - at) as u64;
-            buffer.drain(..at);
-            at = 0;
-            let kept = buffer.len();
-            let ahead = wanted.max(MIB).min((len.saturating_sub(read_from)) as usize + kept);
-            if ahead < wanted {
-                return Ok((position, offset));
-            }
-            buffer.resize(ahead, 0);
-            let read = file.read_at(&mut buffer[kept..], read_from)?;
-            buffer.truncate(kept + read);
-            if buffer.len() < wanted {
-                return Ok((position, offset));
-            }
-        }
-        let Ok(header) = BatchHeader::parse(&buffer[at..]) else { return Ok((position, offset)) };
-        let total = header.total_len();
-        let follows = (0..=GAP_OFFSETS_MAX).contains(&header.base_offset.saturating_sub(offset));
-        if !follows || total > BATCH_BYTES_MAX {
-            return Ok((position, offset));
-        }
-        if buffer.len() - at < total {
-            wanted = total;
-            continue;
-        }
-        let computed = checksum::crc32c(&buffer[at + CRC_START..at + total]);
-        let intact = checksum::holds(header.crc, computed);
-        if !intact || header.last_offset_delta < 0 {
-            return Ok((position, offset));
-        }
-        visit(position, &header);
-        at += total;
-        position += total as u32;
-        offset = header.next_offset();
-        wanted = HEADER_LEN;
     }
 }

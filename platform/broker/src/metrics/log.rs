@@ -14,6 +14,13 @@
 //! | `millrace_log_checkpoints_total` | counter | checkpoints taken |
 //! | `millrace_log_syncs_total` | counter | calls that made something durable |
 //! | `millrace_log_disk_errors_total` | counter | failed writes, syncs and reads |
+//! | `millrace_log_compactions_total` | counter | runs of compaction that came to their end |
+//! | `millrace_log_compaction_read_bytes_total` | counter | bytes that compaction read |
+//! | `millrace_log_compaction_written_bytes_total` | counter | bytes that compaction wrote |
+//! | `millrace_log_compaction_removed_bytes_total` | counter | bytes by which compaction made logs smaller |
+//! | `millrace_log_uncleanable_partitions` | gauge | partitions that are not compacted any more, since a segment could not be read or written |
+//! | `millrace_log_dirty_percent_max` | gauge | the share of bytes that are not compacted, of the partition where it is largest |
+//! | `millrace_log_last_compaction_milliseconds` | gauge | when a run of compaction ended last, since 1970; 0: none has |
 //! | `millrace_log_tail_bytes` | gauge | memory that holds recent records |
 //! | `millrace_log_pending_bytes` | gauge | appended bytes that are not yet durable |
 //! | `millrace_log_healthy` | gauge | 1: takes appends; 0: the disk is full or has failed |
@@ -37,10 +44,27 @@ const COUNTERS: &[Number] = &[
     ("millrace_log_checkpoints_total", "Checkpoints taken.", |m| m.checkpoints),
     ("millrace_log_syncs_total", "Calls that made something durable.", |m| m.syncs),
     ("millrace_log_disk_errors_total", "Failed writes, syncs and reads.", |m| m.disk_errors),
+    ("millrace_log_compactions_total", "Runs of compaction.", |m| m.compactions),
+    ("millrace_log_compaction_read_bytes_total", "Bytes that compaction read.", |m| m.compaction_read_bytes),
+    ("millrace_log_compaction_written_bytes_total", "Bytes that compaction wrote.", |m| {
+        m.compaction_written_bytes
+    }),
+    ("millrace_log_compaction_removed_bytes_total", "Bytes by which compaction made logs smaller.", |m| {
+        m.compaction_removed_bytes
+    }),
 ];
 
 const GAUGES: &[Number] = &[
     ("millrace_log_tail_bytes", "Memory that holds recent records.", |m| m.tail_bytes),
+    ("millrace_log_uncleanable_partitions", "Partitions that are not compacted any more.", |m| {
+        m.uncleanable_partitions
+    }),
+    ("millrace_log_dirty_percent_max", "The largest share of bytes that are not compacted.", |m| {
+        m.dirty_percent_max
+    }),
+    ("millrace_log_last_compaction_milliseconds", "When a run of compaction ended last.", |m| {
+        m.last_compaction_ms
+    }),
     ("millrace_log_pending_bytes", "Appended bytes that are not yet durable.", |m| m.pending_bytes),
 ];
 

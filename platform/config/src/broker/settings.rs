@@ -290,6 +290,50 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         },
     },
     Setting {
+        name: "log.cleaner_threads",
+        kind: Kind::Int,
+        default: "1",
+        check: Check::Range(1, 64),
+        effect: Applied,
+        doc: "Partitions that are compacted at the same time.",
+        assign: |c, v| {
+            c.log.cleaner_threads = v.small();
+        },
+    },
+    Setting {
+        name: "log.cleaner_dedupe_buffer_bytes",
+        kind: Kind::Size,
+        default: "128MiB",
+        check: Check::Range(MIB as i64, i64::MAX),
+        effect: Applied,
+        doc: "Memory for the keys of records that are not compacted yet, all threads together, taken while a partition is compacted: 27 bytes a key, however long it is. A partition with more keys is compacted in several rounds.",
+        assign: |c, v| {
+            c.log.cleaner_dedupe_buffer_bytes = v.unsigned();
+        },
+    },
+    Setting {
+        name: "log.cleaner_io_bytes_per_second",
+        kind: Kind::Size,
+        default: "",
+        check: Check::Range(64 * 1024, i64::MAX),
+        effect: Applied,
+        doc: "Bytes that compaction reads and writes a second at most, all threads together. Not given: no limit but that it rests for as long as it works.",
+        assign: |c, v| {
+            c.log.cleaner_io_bytes_per_second = Some(v.unsigned());
+        },
+    },
+    Setting {
+        name: "log.cleaner_backoff",
+        kind: Kind::Duration,
+        default: "15s",
+        check: SOME_TIME,
+        effect: Applied,
+        doc: "Time between two looks for partitions to compact, where the last one found none.",
+        assign: |c, v| {
+            c.log.cleaner_backoff = duration(v);
+        },
+    },
+    Setting {
         name: "topics.num_partitions",
         kind: Kind::Int,
         default: "1",

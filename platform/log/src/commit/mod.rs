@@ -7,6 +7,7 @@
 //! stand in the write-ahead log after a segment write that a crash may undo.
 
 mod checkpointing;
+mod compacting;
 mod direct;
 mod queues;
 mod scheduler;
@@ -26,6 +27,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use crate::checkpoint::Checkpoint;
+use crate::compaction::cleaner::Cleaner;
 use crate::error::AppendError;
 use crate::metrics::{Counters, Health, LogMetrics, count};
 use crate::options::LogOptions;
@@ -102,6 +104,7 @@ pub(crate) struct Engine {
     pub trash: Mutex<Vec<Trash>>,
     /// Partitions of which the write-ahead log may hold records from before they were deleted.
     pub deleted: Mutex<BTreeSet<TopicPartition>>,
+    pub cleaner: Cleaner,
 }
 
 impl Engine {
@@ -130,6 +133,7 @@ impl Engine {
             closing: AtomicBool::new(false),
             trash: Mutex::default(),
             deleted: Mutex::default(),
+            cleaner: Cleaner::new(&options.compaction),
             options,
         });
         let weak = Arc::downgrade(&engine);
@@ -321,7 +325,11 @@ impl Engine {
     }
 
     pub fn metrics(&self) -> LogMetrics {
+        let cleaner = self.cleaner.state.lock();
         LogMetrics {
+            uncleanable_partitions: cleaner.uncleanable.len() as u64,
+            dirty_percent_max: (cleaner.dirty_ratio_max * 100.0) as u64,
+            last_compaction_ms: u64::try_from(cleaner.last_run_ms).unwrap_or(0),
             tail_bytes: self.pool.used_bytes(),
             pending_bytes: self.pending_bytes.load(Ordering::Relaxed),
             partitions: self.partitions.read().len() as u64,

@@ -19,6 +19,15 @@ pub(crate) fn spawn(engine: &Arc<Engine>) -> Vec<JoinHandle<()>> {
         }));
     }
     threads.push(start("log-checkpoint", engine, run_checkpoints));
+    for _ in 0..engine.options.compaction.threads.max(1) {
+        threads.push(start("log-compact", engine, |engine| {
+            while !engine.queues.is_stopped() {
+                if !engine.compact_next() {
+                    engine.queues.pause(engine.options.compaction.backoff);
+                }
+            }
+        }));
+    }
     threads
 }
 

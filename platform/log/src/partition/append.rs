@@ -16,10 +16,9 @@ use crate::history::History;
 use crate::index::IndexMark;
 use crate::metrics::count;
 use crate::producer::{Producer, SentBatch, Verdict};
-use crate::segment::{
-    CRC_START, GAP_OFFSETS_MAX, INDEX_INTERVAL_BYTES_MIN, IndexBuilder, SegmentFile, follows_on,
-};
+use crate::segment::{CLEAN_NOTHING, INDEX_INTERVAL_BYTES_MIN, IndexBuilder, SegmentFile, follows_on};
 use crate::tail::{BatchRef, CHUNK_BYTES_MAX, ChunkWriter, PlacedChunk, SegmentTail};
+use crate::walk::{CRC_START, GAP_OFFSETS_MAX};
 
 /// What only appends change.
 pub(crate) struct Appender {
@@ -155,7 +154,10 @@ impl PartitionLog {
             let active = state.active();
             let full = u64::from(position) + header.total_len() as u64 > u64::from(config.segment_bytes);
             let far = header.last_offset() - active.base > i64::from(i32::MAX) && base > active.base;
-            let segment_ms = config.segment_ms.max(1) - jitter_ms(self.tp, active.base, config);
+            let lag_ms = if config.cleanup_policy.compact { config.max_compaction_lag_ms } else { i64::MAX };
+            let segment_ms = config.segment_ms.min(lag_ms).max(1);
+            let segment_ms =
+                segment_ms - jitter_ms(self.tp, active.base, config.segment_jitter_ms.min(segment_ms));
             let old = now_ms.saturating_sub(active.created_ms) > segment_ms;
             let index_len = active.index.as_ref().map_or(0, |index| index.index.len()) * 16;
             far || position > 0 && (full || old || index_len as u64 >= u64::from(config.segment_index_bytes))
@@ -190,6 +192,7 @@ impl PartitionLog {
             recovered: 0,
             index: Some(IndexBuilder::new(base, interval)),
             index_mark: IndexMark::default(),
+            clean: CLEAN_NOTHING,
             snapshot: Some(appender.history.encode(base)),
             tail: SegmentTail::default(),
             created_ms: now_ms,
@@ -256,9 +259,8 @@ impl PartitionLog {
     }
 }
 
-/// What is taken off `segment.ms` for one segment: the same whenever it is asked, another for each segment.
-fn jitter_ms(tp: TopicPartition, base: Offset, config: &TopicConfig) -> i64 {
-    let bound = config.segment_jitter_ms.min(config.segment_ms);
+/// What is taken off `segment.ms` for one segment, less than the bound: the same whenever it is asked, another for each segment.
+fn jitter_ms(tp: TopicPartition, base: Offset, bound: i64) -> i64 {
     if bound <= 0 {
         return 0;
     }

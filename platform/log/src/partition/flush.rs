@@ -66,6 +66,7 @@ impl PartitionLog {
         purpose: Purpose,
     ) -> Result<(), DiskFault> {
         self.engine.check_sound()?;
+        self.finish_swap(io)?;
         self.remove_leftovers(io)?;
         loop {
             let Some(plan) = self.state.lock().plan_flush(target) else { break };

@@ -160,7 +160,7 @@ impl PartitionLog {
 
     /// The latest timestamp of the records that are left of a batch.
     fn latest_time(&self, batch: &Batch) -> Result<i64, ReadError> {
-        if batch.header.base_offset >= self.log_start_offset() {
+        if batch.header.record_count > 0 && batch.header.base_offset >= self.log_start_offset() {
             return Ok(batch.header.max_timestamp);
         }
         let mut latest_ms = -1;

@@ -12,6 +12,7 @@
 mod append;
 mod cache;
 mod commit;
+mod compacting;
 mod flush;
 mod lookup;
 mod open;
@@ -35,6 +36,7 @@ use crate::error::LogError;
 use crate::producer::Producer;
 pub(crate) use append::Appender;
 pub(crate) use commit::Fill;
+pub(crate) use compacting::SwapPlace;
 pub(crate) use flush::{Captured, Flushed};
 pub(crate) use open::{Recovered, RecoveredSegment};
 pub(crate) use segment_io::{DirState, SegmentIo};

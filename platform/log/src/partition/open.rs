@@ -11,13 +11,13 @@ use millrace_config::TopicConfig;
 use millrace_protocol::batch::{BatchHeader, HEADER_LEN};
 use parking_lot::{Mutex, RwLock};
 
-use super::segment_io::DirState;
+use super::segment_io::{DirState, Swap};
 use super::state::{LogPosition, Segment, State};
 use super::{Appender, PartitionLog, SegmentIo};
 use crate::commit::{Engine, Heat};
 use crate::history::History;
 use crate::index::{IndexMark, SparseIndex};
-use crate::segment::{IndexBuilder, SegmentFile, follows_on};
+use crate::segment::{CLEAN_NOTHING, IndexBuilder, SegmentFile, follows_on};
 use crate::tail::{CHUNK_BYTES_MIN, PlacedChunk, SegmentTail};
 use crate::wal::format::EntryHeader;
 
@@ -51,6 +51,8 @@ pub(crate) struct Recovered {
     pub unsynced: Vec<Arc<SegmentFile>>,
     /// Files were removed, and the directory is not synced.
     pub names: bool,
+    /// A segment that compaction has swapped in and that has not got its name yet.
+    pub unnamed: Option<Arc<SegmentFile>>,
     /// The checkpoint on disk needs the segments from here on.
     pub needed_from: Option<Offset>,
     /// See [`State::first_group`].
@@ -107,6 +109,7 @@ impl PartitionLog {
                 stalled: false,
                 unsure: false,
                 deleted: false,
+                swaps: 0,
                 evictable: false,
                 heat: Heat::default(),
                 version: 1,
@@ -121,7 +124,8 @@ impl PartitionLog {
                 closed: false,
             };
             let high_watermark = recovered.high_watermark.max(recovered.log_start).min(recovered.end);
-            let io = SegmentIo::recovered(recovered.dir, recovered.names, recovered.unsynced);
+            let mut io = SegmentIo::recovered(recovered.dir, recovered.names, recovered.unsynced);
+            io.swap = recovered.unnamed.map(Swap::unnamed);
             Self {
                 tp,
                 dir,
@@ -214,6 +218,7 @@ fn segment(recovered: RecoveredSegment, now_ms: i64) -> Segment {
         recovered: recovered.len,
         index: recovered.index,
         index_mark: recovered.index_mark,
+        clean: CLEAN_NOTHING,
         snapshot: recovered.snapshot,
         tail: SegmentTail::default(),
         // The first append is not known; counting from the restart delays a roll by time.

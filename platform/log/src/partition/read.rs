@@ -11,8 +11,9 @@ use super::state::State;
 use super::{PartitionLog, Read};
 use crate::error::ReadError;
 use crate::index::IndexEntry;
-use crate::segment::{GAP_OFFSETS_MAX, IndexBuilder, SegmentFile, Walk, WalkError};
+use crate::segment::{IndexBuilder, SegmentFile};
 use crate::tail::{BatchRef, SegmentTail};
+use crate::walk::{GAP_OFFSETS_MAX, Walk, WalkError};
 
 /// What a read asks for.
 #[derive(Clone, Copy)]
@@ -87,10 +88,10 @@ impl PartitionLog {
                 max_bytes,
                 at_least_one: at_least_one_batch,
             };
-            let (plan, cuts) = {
+            let (plan, before) = {
                 let state = self.state.lock();
                 self.check_range(&state, from)?;
-                (plan_file(&state, wanted), state.end.cuts)
+                (plan_file(&state, wanted), (state.end.cuts, state.swaps))
             };
             let found = match plan {
                 Ok(plan) => read_file(&plan, wanted).and_then(|found| match (found, plan.behind_gap) {
@@ -101,8 +102,8 @@ impl PartitionLog {
                 Err(segment) => self.load_index(segment).map(|()| Found::Index),
             };
             let state = self.state.lock();
-            if state.end.cuts != cuts {
-                // Cut back meanwhile: what was found may be of before, of after, or of both.
+            if (state.end.cuts, state.swaps) != before {
+                // Cut back or compacted meanwhile: what was found may be of before, of after, or of both.
                 continue;
             }
             match found {
@@ -142,6 +143,7 @@ impl PartitionLog {
         let segment = &mut state.segments[index];
         if segment.base == base && segment.index.is_none() {
             segment.index = Some(IndexBuilder::resume(loaded.index, loaded.max_timestamp_ms, base));
+            segment.clean = loaded.clean;
         }
         Ok(())
     }

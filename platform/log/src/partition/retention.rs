@@ -29,21 +29,21 @@ impl PartitionLog {
     /// The offset that retention would make the log start, and nothing changed yet. `None`: nothing to do.
     pub(crate) fn retention_target(&self, now_ms: i64) -> Option<Offset> {
         let config = self.config.read().clone()?;
-        if !config.cleanup_policy.delete {
-            return None;
-        }
-        self.load_oldest(&config, now_ms);
-        self.roll_expired(&config, now_ms);
-        if let Err(fault) = self.close_ended_segments() {
-            self.engine.report(&fault);
+        let deletes = config.cleanup_policy.delete;
+        if deletes {
+            self.load_oldest(&config, now_ms);
+            self.roll_expired(&config, now_ms);
+            if let Err(fault) = self.close_ended_segments() {
+                self.engine.report(&fault);
+            }
         }
         let state = self.state.lock();
         let removable = state.removable(self.high_watermark());
         let mut keep_from = 0;
-        while keep_from < removable && is_expired(&state.segments[keep_from], &config, now_ms) {
+        while deletes && keep_from < removable && is_expired(&state.segments[keep_from], &config, now_ms) {
             keep_from += 1;
         }
-        if let Some(max_bytes) = config.retention_bytes {
+        if let Some(max_bytes) = config.retention_bytes.filter(|_| deletes) {
             let mut bytes: u64 = state.segments.range(keep_from..).map(|s| u64::from(s.len)).sum();
             while keep_from < removable && bytes - u64::from(state.segments[keep_from].len) >= max_bytes {
                 bytes -= u64::from(state.segments[keep_from].len);
@@ -94,7 +94,7 @@ impl PartitionLog {
         }
     }
 
-    fn load_modified(&self, base: Offset, file: &Arc<SegmentFile>) -> io::Result<()> {
+    pub(super) fn load_modified(&self, base: Offset, file: &Arc<SegmentFile>) -> io::Result<()> {
         let modified_ms = file.log()?.modified_ms()?;
         let mut state = self.state.lock();
         let index = state.segment_index(base);
@@ -141,7 +141,11 @@ impl PartitionLog {
     /// crash leaves a log without holes: each removal is durable before the next one begins.
     pub(crate) fn remove_below_log_start(&self) -> RetentionReport {
         let mut report = RetentionReport::default();
-        let _io = self.segment_io.lock();
+        let mut io = self.segment_io.lock();
+        if let Err(fault) = self.finish_swap(&mut io) {
+            self.engine.report(&fault);
+            return report;
+        }
         loop {
             let (file, len): (Arc<_>, u32) = {
                 let mut state = self.state.lock();

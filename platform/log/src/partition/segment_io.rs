@@ -17,6 +17,8 @@ pub(crate) struct SegmentIo {
     pub dir: DirState,
     /// What was taken back and may still be in segments.
     pub leftovers: Option<Leftovers>,
+    /// What compaction has put in the place of others that may still be there.
+    pub swap: Option<Swap>,
 }
 
 /// The partition's own directory.
@@ -33,7 +35,7 @@ pub(crate) enum DirState {
 impl SegmentIo {
     pub fn recovered(dir: DirState, names: bool, unsynced: Vec<Arc<SegmentFile>>) -> Self {
         let names = names || !unsynced.is_empty();
-        Self { names, logs: unsynced, indexes: Vec::new(), dir, leftovers: None }
+        Self { names, logs: unsynced, indexes: Vec::new(), dir, leftovers: None, swap: None }
     }
 
     pub fn unsynced_files(&self) -> usize {
@@ -81,4 +83,21 @@ pub(crate) struct CutSegment {
     pub file: Arc<SegmentFile>,
     pub len: u32,
     pub index: IndexBuilder,
+}
+
+/// A segment that compaction has put in the place of others.
+pub(crate) struct Swap {
+    pub file: Arc<SegmentFile>,
+    /// The index with the segment's length, and how much of it is clean, to be written. `None`: who needs it makes it.
+    pub index: Option<(IndexBuilder, u32, u32)>,
+    /// What it stands for, from the one with its base on.
+    pub replaced: Vec<Arc<SegmentFile>>,
+    pub are_removed: bool,
+}
+
+impl Swap {
+    /// The segment only waits for its name.
+    pub fn unnamed(file: Arc<SegmentFile>) -> Self {
+        Self { file, index: None, replaced: Vec::new(), are_removed: true }
+    }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Segment {
     pub index: Option<IndexBuilder>,
     /// What the last checkpoint vouches for of the index file.
     pub index_mark: IndexMark,
+    /// What its index says of that is clean, once it is loaded.
+    pub clean: u32,
     /// The snapshot of its base offset, until it is written: when the segment before is closed.
     pub snapshot: Option<Vec<u8>>,
     pub tail: SegmentTail,
@@ -83,6 +85,8 @@ pub(crate) struct State {
     /// Whether the log was cut back is not known until that is tried again with success.
     pub unsure: bool,
     pub deleted: bool,
+    /// How often compaction has put segments in the place of others.
+    pub swaps: u64,
     /// Chunks may be evicted, and the eviction queue knows.
     pub evictable: bool,
     pub heat: Heat,

@@ -17,9 +17,10 @@ use super::{Appender, PartitionLog};
 use crate::error::LogError;
 use crate::history::{CutAt, History, cut_at};
 use crate::index::IndexMark;
-use crate::segment::{DiskFault, IndexBuilder, WalkError};
+use crate::segment::{CLEAN_NOTHING, DiskFault, IndexBuilder};
 use crate::tail::SegmentTail;
 use crate::wal::format::{EntryHeader, EntryKind};
+use crate::walk::WalkError;
 
 /// What is to be taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,7 @@ impl PartitionLog {
         if appender.closed {
             return Err(Failure::Refused(LogError::Closed));
         }
+        self.finish_swap(&mut io)?;
         let Some(place) = self.place(back, &mut io, &appender)? else { return Ok(Outcome::Done(None)) };
         let header = EntryHeader {
             kind: place.kind,
@@ -206,6 +208,7 @@ impl PartitionLog {
             segment.recovered = place.position;
             segment.index = Some(place.index.clone());
             segment.index_mark = IndexMark::default();
+            segment.clean = CLEAN_NOTHING;
             segment.tail = SegmentTail::default();
             CutSegment { file: Arc::clone(&segment.file), len: place.position, index: place.index }
         });

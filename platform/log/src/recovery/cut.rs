@@ -14,8 +14,9 @@ use crate::checkpoint::PartitionCheckpoint;
 use crate::error::OpenError;
 use crate::history::{History, cut_at};
 use crate::partition::Recovered;
-use crate::segment::{SegmentFile, WalkError, follows_on};
+use crate::segment::{SegmentFile, follows_on};
 use crate::wal::format::{EntryHeader, EntryKind};
+use crate::walk::WalkError;
 
 impl PartitionRecovery<'_> {
     /// Brings `files` to what is left. Returns the point from which they are to be checked, if it is not the one that
@@ -52,7 +53,12 @@ impl PartitionRecovery<'_> {
         for (base, len) in before {
             segments.push((self.file(base), self.segment_len(base, len)?));
         }
-        let history = self.history(&segments, end)?;
+        let mut history = self.history(&segments, end)?;
+        if let (Some(known), Some(below)) = (known, taken.kept_below) {
+            // Records may tell less than was known of them: compaction leaves epochs without any, and producers.
+            history.epochs = history.epochs.over(&known.history.epochs, below);
+            history.producers.forget_as(&known.history.producers);
+        }
         let mut point = PartitionCheckpoint::at(end, history);
         let kept = known.filter(|_| taken.log_start.is_none());
         point.log_start = taken.log_start.or(kept.map(|known| known.log_start)).unwrap_or(end).min(end);

@@ -11,6 +11,7 @@
 
 mod cut;
 mod partition;
+mod swaps;
 mod taken_back;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -153,7 +154,8 @@ fn recover_partitions(
         };
         let known = checkpoint.partitions.get(&tp).map(|known| &**known);
         let dir = engine.partition_dir(tp);
-        let recovery = PartitionRecovery { engine, dir: dir.clone(), report };
+        let unnamed = swaps::finish(&*engine.disk, &dir)?;
+        let recovery = PartitionRecovery { engine, dir: dir.clone(), unnamed, report };
         let files = recovery.segment_files()?;
         if known.is_none() && files.is_empty() {
             // Made for a first segment that the crash forestalled; the write-ahead log has it, or nobody.

@@ -7,6 +7,7 @@ use millrace_base::Offset;
 use millrace_base::limits::IO_ALIGNMENT;
 use millrace_disk::DirEntry;
 
+use super::swaps::Unnamed;
 use super::taken_back::TakenBack;
 use super::{RecoveryReport, WAY_OUT};
 use crate::checkpoint::PartitionCheckpoint;
@@ -15,14 +16,14 @@ use crate::error::OpenError;
 use crate::history::History;
 use crate::index::IndexMark;
 use crate::partition::{DirState, Recovered, RecoveredSegment};
-use crate::segment::{
-    INDEX_INTERVAL_BYTES_MIN, IndexBuilder, SegmentFile, WalkError, follows_on, scan_verified,
-};
+use crate::segment::{INDEX_INTERVAL_BYTES_MIN, IndexBuilder, SegmentFile, follows_on};
+use crate::walk::{WalkError, scan_verified};
 
 /// Recovers one partition's segments.
 pub(super) struct PartitionRecovery<'a> {
     pub engine: &'a Arc<Engine>,
     pub dir: PathBuf,
+    pub unnamed: Option<Unnamed>,
     pub report: &'a mut RecoveryReport,
 }
 
@@ -66,6 +67,9 @@ impl PartitionRecovery<'_> {
         recovered.end = point.offset;
         for (base, len) in files.iter().filter(|(base, _)| *base < point.segment) {
             let (len, file) = (self.segment_len(*base, *len)?, self.file(*base));
+            if self.unnamed.as_ref().is_some_and(|unnamed| unnamed.base == *base) {
+                recovered.unnamed = Some(Arc::clone(&file));
+            }
             recovered.segments.push(RecoveredSegment {
                 base: *base,
                 len,
@@ -96,8 +100,11 @@ impl PartitionRecovery<'_> {
         let base = |entry: &DirEntry, suffix: &str| {
             entry.name.strip_suffix(suffix)?.parse::<Offset>().ok().filter(|base| *base >= 0)
         };
-        let files: Vec<_> =
+        let mut files: Vec<_> =
             entries.iter().filter_map(|entry| Some((base(entry, ".log")?, entry.len))).collect();
+        if let Some(Unnamed { base, len, .. }) = self.unnamed {
+            files.insert(files.partition_point(|(before, _)| *before < base), (base, len));
+        }
         for entry in &entries {
             if let Some(of) = base(entry, ".index")
                 && !files.iter().any(|(base, _)| *base == of)
@@ -125,7 +132,12 @@ impl PartitionRecovery<'_> {
 
     pub fn file(&self, base: Offset) -> Arc<SegmentFile> {
         let engine = self.engine;
-        SegmentFile::new(Arc::clone(&engine.disk), Arc::clone(&engine.open_files), &self.dir, base)
+        let file =
+            SegmentFile::new(Arc::clone(&engine.disk), Arc::clone(&engine.open_files), &self.dir, base);
+        match self.unnamed.as_ref().filter(|unnamed| unnamed.base == base) {
+            Some(unnamed) => file.swapped_in(unnamed.path.clone()),
+            None => file,
+        }
     }
 
     pub fn segment_len(&self, base: Offset, len: u64) -> Result<u32, OpenError> {

@@ -6,6 +6,7 @@ mod model;
 mod shortage;
 #[path = "../support/mod.rs"]
 mod support;
+mod torn;
 mod world;
 
 use world::{Dice, World};
@@ -31,6 +32,14 @@ type Workload = fn(u64) -> World;
 
 fn takes_back(seed: u64) -> World {
     World::new(seed).taking_back()
+}
+
+fn compacts(seed: u64) -> World {
+    World::new(seed).compacting()
+}
+
+fn compacts_and_takes_back(seed: u64) -> World {
+    World::new(seed).compacting().taking_back()
 }
 
 fn crash_at_every_operation(seeds: std::ops::Range<u64>, workload: Workload) {
@@ -104,11 +113,33 @@ fn what_is_taken_back_is_so_in_whole_or_not_at_all_second_seeds() {
     crash_at_every_operation(100..103, takes_back);
 }
 
+/// What compaction leaves out has a newer record of its key, whatever is swapped in when the power goes.
+#[test]
+fn compaction_leaves_the_newest_of_each_key_first_seeds() {
+    crash_at_every_operation(0..3, compacts);
+}
+
+#[test]
+fn compaction_leaves_the_newest_of_each_key_second_seeds() {
+    crash_at_every_operation(100..103, compacts_and_takes_back);
+}
+
+#[test]
+fn the_workload_compacts() {
+    let compactions = [0, 1, 2, 100, 101, 102].map(|seed| {
+        let mut world = compacts(seed);
+        world.open().unwrap();
+        world.run(ACTIONS);
+        world.compactions()
+    });
+    assert!(compactions.iter().sum::<u64>() > 10, "{compactions:?}");
+}
+
 /// A torn write may leave a whole batch behind a broken one. Once another batch stands in the broken one's
 /// place, the old one would follow it as if it had been written after it.
 #[test]
 fn a_batch_of_a_torn_write_does_not_come_back_behind_later_records() {
-    let stale = (0..200).filter(|seed| world::torn_write_leaves_a_batch_behind(*seed)).count();
+    let stale = (0..200).filter(|seed| torn::torn_write_leaves_a_batch_behind(*seed)).count();
     assert!(stale > 0, "no seed tore the write as wanted");
 }
 
@@ -126,5 +157,7 @@ fn nothing_acknowledged_is_lost_many_seeds() {
     let (first, end) = seeds.split_once("..").expect("CRASH_SEEDS=<first>..<end>");
     let seeds = first.parse().unwrap()..end.parse().unwrap();
     crash_at_every_operation(seeds.clone(), World::new);
-    crash_at_every_operation(seeds, takes_back);
+    crash_at_every_operation(seeds.clone(), takes_back);
+    crash_at_every_operation(seeds.clone(), compacts);
+    crash_at_every_operation(seeds, compacts_and_takes_back);
 }

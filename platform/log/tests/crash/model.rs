@@ -1,11 +1,16 @@
 //! What one partition must hold, as far as what was sent and what was told say.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use millrace_protocol::batch::Batch;
+use millrace_protocol::compression::Codec;
 
 use crate::support::*;
+
+/// Keys that there are.
+const KEYS: u8 = 7;
 
 /// A batch as it was sent.
 #[derive(Clone)]
@@ -18,6 +23,25 @@ pub struct Sent {
 impl Sent {
     pub fn end(&self) -> i64 {
         self.base_offset + self.values.len() as i64
+    }
+
+    /// Offset, key and value of each record. The key follows from the value; an empty one is a tombstone.
+    pub fn keyed(&self) -> impl Iterator<Item = (i64, [u8; 1], &Vec<u8>)> {
+        (self.base_offset..).zip(&self.values).map(|(offset, value)| {
+            let key = value.first().copied().unwrap_or(offset as u8) % KEYS;
+            (offset, [key], value)
+        })
+    }
+
+    /// The batch with keys, for a log that is compacted.
+    pub fn keyed_batch(&self, producer_id: i64) -> Batch {
+        let records: Vec<_> = self.keyed().map(|(_, key, value)| (key, value)).collect();
+        let records: Vec<(&[u8], Option<&[u8]>)> = records
+            .iter()
+            .map(|(key, value)| (&key[..], (!value.is_empty()).then_some(value.as_slice())))
+            .collect();
+        let codec = Codec::ALL[self.sequence as usize % Codec::ALL.len()];
+        keyed(&records, NOW_MS, codec, producer(producer_id, 0, self.sequence))
     }
 
     pub fn batch(&self, producer_id: i64) -> Batch {
@@ -48,6 +72,9 @@ pub struct Model {
     /// The log start is somewhere between: the one is durable, the other was asked for.
     pub start_durable: i64,
     pub start_wanted: i64,
+    /// Records that compaction may have removed, and below which offset.
+    pub superseded: BTreeSet<i64>,
+    pub compacted_below: i64,
     /// Deleted, and perhaps come back in a crash.
     pub deleted: bool,
 }
@@ -55,6 +82,21 @@ pub struct Model {
 impl Model {
     pub fn end(&self) -> i64 {
         self.sent.last().map_or(self.base, Sent::end)
+    }
+
+    /// The log below `end` is about to be compacted: only the newest record of each key stays, if it is no tombstone.
+    pub fn compact(&mut self, end: i64) {
+        self.compacted_below = self.compacted_below.max(end);
+        let mut newest = BTreeMap::new();
+        let records = self.sent.iter().flat_map(Sent::keyed);
+        for (offset, key, value) in records.filter(|(offset, ..)| *offset < end) {
+            if let Some(before) = newest.insert(key, offset) {
+                self.superseded.insert(before);
+            }
+            if value.is_empty() {
+                self.superseded.insert(offset);
+            }
+        }
     }
 
     /// The start and the end that are left.
@@ -89,6 +131,7 @@ impl Model {
             // All are gone, and what there was before is not known.
             (self.base, self.sent) = (end, Vec::new());
         }
+        self.superseded.split_off(&end);
         (self.start_durable, self.start_wanted) = (start, start);
         self.acknowledged.store(end, Ordering::SeqCst);
         self.was_cut = true;

@@ -26,10 +26,11 @@ impl Drop for Run {
     }
 }
 
-/// In every other pair of seeds records are taken back often.
+/// In every other pair of seeds records are taken back often, in every other four of them logs are compacted.
 fn world(seed: u64) -> World {
     let world = World::new(seed).with_reserve(if seed.is_multiple_of(2) { 0 } else { RESERVE_BYTES });
-    if seed / 2 % 2 == 1 { world.taking_back() } else { world }
+    let world = if seed / 2 % 2 == 1 { world.taking_back() } else { world };
+    if seed / 4 % 2 == 1 { world.compacting() } else { world }
 }
 
 /// Operations and openings of the workload when nothing is short.
@@ -123,6 +124,16 @@ fn a_full_disk_loses_nothing_and_passes() {
 #[test]
 fn a_full_disk_loses_nothing_where_records_are_taken_back() {
     at_every_operation(Shortage::Room, 2..4);
+}
+
+#[test]
+fn a_full_disk_loses_nothing_where_logs_are_compacted() {
+    at_every_operation(Shortage::Room, 4..7);
+}
+
+#[test]
+fn too_few_files_lose_nothing_where_logs_are_compacted() {
+    at_every_operation(Shortage::Files, 4..7);
 }
 
 #[test]

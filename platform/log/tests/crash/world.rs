@@ -13,6 +13,7 @@ use millrace_disk::{Disk, Reserve};
 use millrace_log::{
     AppendError, Appended, EngineStep, Health, LogManager, LogOptions, OpenError, PartitionLog, Threading,
 };
+use millrace_protocol::batch::Batch;
 
 pub const PARTITIONS: usize = 4;
 
@@ -41,6 +42,8 @@ pub struct World {
     reserve_bytes: u64,
     /// Records are taken back often, of few partitions.
     takes_back: bool,
+    /// Records have keys, and logs are compacted.
+    compacts: bool,
     /// The disk runs short of something for a while: what is asked for then may be refused.
     runs_short: Option<Shortage>,
     /// The directory was opened before.
@@ -60,6 +63,7 @@ impl World {
             dice: Dice(seed),
             reserve_bytes: 0,
             takes_back: false,
+            compacts: false,
             runs_short: None,
             was_open: false,
             is_checked: false,
@@ -74,6 +78,11 @@ impl World {
     /// Has records taken back often.
     pub fn taking_back(self) -> Self {
         Self { takes_back: true, ..self }
+    }
+
+    /// Has records with keys, of which only the newest stay.
+    pub fn compacting(self) -> Self {
+        Self { compacts: true, ..self }
     }
 
     /// Has operations (or openings) of these numbers find too little of something.
@@ -161,7 +170,13 @@ impl World {
     }
 
     fn create(&self, number: usize) -> Result<Arc<PartitionLog>, ()> {
-        let config = segments_of(50_000, &[("retention.bytes", "150000")]);
+        let config = match (self.compacts, number) {
+            (false, _) => segments_of(50_000, &[("retention.bytes", "150000")]),
+            (true, 2) => {
+                segments_of(450, &[("cleanup.policy", "compact,delete"), ("retention.bytes", "4000")])
+            }
+            (true, _) => segments_of(450, &[("cleanup.policy", "compact"), ("delete.retention.ms", "1000")]),
+        };
         let log = self.manager().create(tp(number as i32), config).map_err(|_| self.crashed())?;
         let told = Arc::clone(&self.models[number].acknowledged);
         log.on_durable(Arc::new(move |end| {
@@ -215,7 +230,7 @@ impl World {
         (model.start_durable, model.start_wanted) = (start, start);
         model.acknowledged.store(end, Ordering::SeqCst);
         log.set_high_watermark(end);
-        let expected: Vec<_> = model
+        let mut expected: Vec<_> = model
             .sent
             .iter()
             .flat_map(|sent| (sent.base_offset..).zip(sent.values.iter().cloned()))
@@ -226,10 +241,15 @@ impl World {
             return Err(());
         };
         found.retain(|(offset, _)| *offset >= start);
+        if self.compacts {
+            let superseded = model.superseded.clone();
+            let is_gone = |(offset, _): &(i64, Vec<u8>)| !found.iter().any(|(of, _)| of == offset);
+            expected.retain(|record| !(superseded.contains(&record.0) && is_gone(record)));
+        }
         assert!(found == expected, "partition {number} holds other records than were sent");
         let is_known = |last: &&Sent| !model.was_cut || last.end() > start;
-        if let Some(last) = model.sent.last().filter(is_known) {
-            match append(&log, last.batch(100 + number as i64)) {
+        if let Some(last) = model.sent.last().filter(is_known).cloned() {
+            match append(&log, self.batch(number, &last)) {
                 Ok(again) => assert!(again.duplicate && again.base_offset == last.base_offset),
                 refused => assert!(self.is_refused(&refused), "a retry is a duplicate, not {refused:?}"),
             }
@@ -240,6 +260,8 @@ impl World {
     fn append(&mut self, number: usize) {
         let dice = &mut self.dice;
         let (records, bytes) = match dice.below(100) {
+            // Every fifth is a tombstone.
+            of if self.compacts => (1 + dice.below(4), if of < 20 { 0 } else { 1 + dice.below(60) }),
             0..60 => (1 + dice.below(3), 1 + dice.below(200)),
             60..85 => (1 + dice.below(2), 1000 + dice.below(5000)),
             _ => (1, 17_000 + dice.below(25_000)),
@@ -250,7 +272,7 @@ impl World {
         let gap = if number == FOLLOWER { dice.below(4) as i64 } else { 0 };
         let sent = Sent { base_offset: model.end() + gap, values, sequence: model.next_sequence() };
         let Some(log) = self.partition(number) else { return };
-        let batch = sent.batch(100 + number as i64);
+        let batch = self.batch(number, &sent);
         let outcome = match number {
             FOLLOWER => follow(&log, &[placed(batch, sent.base_offset, 0)], 0),
             _ => append(&log, batch),
@@ -262,6 +284,25 @@ impl World {
         assert!(!appended.duplicate);
         assert_eq!(appended.base_offset, sent.base_offset, "partition {number}");
         self.models[number].sent.push(sent);
+    }
+
+    fn batch(&self, number: usize, sent: &Sent) -> Batch {
+        let producer_id = 100 + number as i64;
+        if self.compacts { sent.keyed_batch(producer_id) } else { sent.batch(producer_id) }
+    }
+
+    /// Compacts one of the partitions, after all of them are told to be about to.
+    fn compact(&mut self) {
+        // What is durable may be compacted.
+        while self.manager().step(EngineStep::Wal) | self.manager().step(EngineStep::Direct) {}
+        self.set_high_watermarks();
+        for number in 0..PARTITIONS {
+            if let Some(log) = self.manager().partition(&tp(number as i32)) {
+                self.models[number].compact(log.high_watermark());
+            }
+        }
+        self.clock.advance_ms(400);
+        self.manager().step(EngineStep::Compact);
     }
 
     /// None while a shortage keeps it from being made.
@@ -321,6 +362,11 @@ impl World {
             1 => Back::To(start),
             _ => Back::To(start + self.dice.below((end - start) as u64 + 2) as i64),
         };
+        // Followers take nothing back that was committed, and only that is compacted.
+        let back = match back {
+            Back::To(offset) => Back::To(offset.max(self.models[number].compacted_below)),
+            reset @ Back::ResetAt(_) => reset,
+        };
         self.try_take_back(number, &log, back);
     }
 
@@ -350,6 +396,11 @@ impl World {
         }
     }
 
+    /// Runs of compaction that have come to their end since the directory was opened.
+    pub fn compactions(&self) -> u64 {
+        self.manager().metrics().compactions
+    }
+
     fn validate(&self) {
         for number in 0..PARTITIONS {
             if let Some(log) = self.manager().partition(&tp(number as i32)) {
@@ -368,12 +419,13 @@ impl World {
 
     /// Does something at random.
     fn act(&mut self) {
-        let partitions = if self.takes_back { 2 } else { PARTITIONS as u64 };
+        let partitions = if self.takes_back || self.compacts { 2 } else { PARTITIONS as u64 };
         let number = PARTITIONS - 1 - self.dice.below(partitions) as usize;
         self.set_high_watermarks();
         let takes_back = self.takes_back && self.dice.below(6) == 0;
         match self.dice.below(100) {
             _ if takes_back => self.take_back(number),
+            _ if self.compacts && self.dice.below(5) == 0 => self.compact(),
             0..45 => self.append(number),
             45..65 => drop(self.manager().step(EngineStep::Wal)),
             65..85 => drop(self.manager().step(EngineStep::Direct)),
@@ -434,50 +486,4 @@ impl World {
         self.manager = None;
         self.disk.restart();
     }
-}
-
-/// Two batches in one write that is torn; then a batch of the first one's length is committed in its place.
-/// Returns whether the second batch was still on the disk when that was done.
-pub fn torn_write_leaves_a_batch_behind(seed: u64) -> bool {
-    let disk = SimDisk::new(seed);
-    let open = || {
-        let options =
-            LogOptions { wal_bytes: 64 * 1024, threading: Threading::Stepped, ..LogOptions::default() };
-        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-        let (manager, _) = LogManager::open(shared, Path::new("/data"), options, clock()).unwrap();
-        let log = manager.create(tp(0), config(&[])).unwrap();
-        (manager, log)
-    };
-    let (manager, log) = open();
-    // The batches end with a block: the padding of a last block would wipe what stands behind it.
-    let len = 20_480 - (batch(&[0; 20_000]).bytes.len() - 20_000);
-    let (first, second) = (vec![1; len], vec![2; len]);
-    append(&log, batch(&first)).unwrap();
-    append(&log, batch(&second)).unwrap();
-    // The segment's directory and file are made, then it is written.
-    disk.crash_at(disk.operations() + 2);
-    manager.step(EngineStep::Direct);
-    drop((manager, log));
-    disk.restart();
-    let path = format!("/data/topics/{}/00000000000000000000.log", tp(0));
-    let on_disk = disk.open(Path::new(&path), millrace_disk::OpenMode::default()).map(|file| {
-        let mut bytes = vec![0; file.len().unwrap() as usize];
-        file.read_exact_at(&mut bytes, 0).unwrap();
-        bytes
-    });
-    let has_second = on_disk.is_ok_and(|bytes| bytes.windows(second.len()).any(|window| window == second));
-
-    let (manager, log) = open();
-    if log.log_end_offset() > 0 {
-        return false;
-    }
-    append(&log, batch(&vec![3; len])).unwrap();
-    assert!(manager.step(EngineStep::Direct));
-    assert_eq!(log.durable_end_offset(), 1);
-    drop((manager, log));
-    disk.crash();
-    disk.restart();
-    let (_manager, log) = open();
-    assert_eq!(records(&log, 0), [(0, vec![3; len])], "seed {seed}");
-    has_second
 }

@@ -49,6 +49,20 @@ pub fn batch_of(values: &[&[u8]], timestamp_ms: i64, producer: ProducerState) ->
     split_batches(bytes, usize::MAX).unwrap().remove(0)
 }
 
+/// A batch with one record for each key and value, `None` being a tombstone.
+pub fn keyed(
+    records: &[(&[u8], Option<&[u8]>)],
+    timestamp_ms: i64,
+    codec: Codec,
+    producer: ProducerState,
+) -> Batch {
+    let mut builder = BatchBuilder::with_capacity(1024);
+    for (key, value) in records {
+        builder.append(timestamp_ms, Some(key), *value, &[]);
+    }
+    split_batches(builder.finish(codec, producer).unwrap(), usize::MAX).unwrap().remove(0)
+}
+
 pub fn batch(value: &[u8]) -> Batch {
     batch_of(&[value], NOW_MS, ProducerState::NONE)
 }
@@ -110,7 +124,7 @@ fn split(bytes: Bytes) -> Vec<Batch> {
     split_batches(bytes, usize::MAX).unwrap()
 }
 
-/// Offset and value of every record from `from` on.
+/// Offset and value of every record from `from` on; a tombstone's is empty.
 pub fn records(log: &PartitionLog, from: Offset) -> Vec<(Offset, Vec<u8>)> {
     try_records(log, from).unwrap()
 }
@@ -127,7 +141,7 @@ pub fn try_records(log: &PartitionLog, mut from: Offset) -> Result<Vec<(Offset, 
             batch.verify_crc().unwrap();
             for record in &batch.records(1 << 30).unwrap() {
                 let record = record.unwrap();
-                found.push((record.offset, record.value.unwrap().to_vec()));
+                found.push((record.offset, record.value.unwrap_or_default().to_vec()));
             }
         }
         from = next;

@@ -19,7 +19,7 @@ use millrace_broker::{Broker, BrokerOptions};
 use millrace_config::BrokerConfig;
 use millrace_config::broker as config;
 use millrace_disk::{Need, RealDisk, Reserve, is_full};
-use millrace_log::{Health, LogManager, LogOptions, OpenError};
+use millrace_log::{CompactionOptions, Health, LogManager, LogOptions, OpenError};
 use millrace_metadata::{
     BrokerRegistration, Metadata, MetadataOptions, NoPeers, ReadyError, StartError as StartFailure,
 };
@@ -266,6 +266,12 @@ fn open_log(
         pending_bytes: config.log.pending_bytes,
         open_segments: descriptors.segments,
         reserve,
+        compaction: CompactionOptions {
+            threads: config.log.cleaner_threads as usize,
+            dedupe_buffer_bytes: config.log.cleaner_dedupe_buffer_bytes,
+            io_bytes_per_second: config.log.cleaner_io_bytes_per_second,
+            backoff: config.log.cleaner_backoff,
+        },
         ..LogOptions::default()
     };
     let opened = LogManager::open(Arc::new(RealDisk), &log_dir(config), options, clock);
