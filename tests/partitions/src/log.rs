@@ -1,11 +1,11 @@
 //! One partition's log, in memory.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::BytesMut;
 use millrace_base::Offset;
 use millrace_coordinator::{AppendFailure, Bounds, ReadFailure};
-use millrace_protocol::batch::{Batch, BatchHeader, stamp};
+use millrace_protocol::batch::{Batch, BatchHeader, Record, stamp};
 use tokio::sync::oneshot;
 
 use crate::AcknowledgementFault;
@@ -117,6 +117,38 @@ impl MemoryLog {
     pub fn truncate(&mut self) {
         self.batches.retain(|batch| batch.header.next_offset() <= self.end);
         self.log_end = self.end;
+    }
+
+    /// Leaves of each key only the newest record of those that may be read, and no tombstone, as a log does whose topic
+    /// is compacted and where each delete horizon has passed.
+    pub fn compact(&mut self) {
+        let end = self.end;
+        let mut newest: BTreeMap<Vec<u8>, (Offset, bool)> = BTreeMap::new();
+        for batch in self.batches.iter().filter(|batch| batch.header.next_offset() <= end) {
+            for record in &batch.records(usize::MAX).unwrap() {
+                let record = record.unwrap();
+                let key = record.key.unwrap_or_default().to_vec();
+                newest.insert(key, (record.offset, record.value.is_some()));
+            }
+        }
+        self.batches.retain_mut(|batch| {
+            if batch.header.next_offset() > end {
+                return true;
+            }
+            let records = batch.records(usize::MAX).unwrap();
+            let is_kept = |record: Record<'_>| {
+                record.key.is_some_and(|key| newest.get(key) == Some(&(record.offset, true)))
+            };
+            let kept: Vec<bool> = records.iter().map(|record| is_kept(record.unwrap())).collect();
+            let stays = kept.contains(&true);
+            if stays {
+                *batch = batch.retain(&records, &kept, None, usize::MAX).unwrap();
+            } else {
+                // A segment ends with the batch that it ended with.
+                *batch = batch.emptied();
+            }
+            stays || batch.header.next_offset() == end
+        });
     }
 
     pub fn bounds(&self) -> Bounds {

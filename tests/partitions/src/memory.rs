@@ -148,6 +148,11 @@ impl MemoryPartitions {
         self.change(partition, MemoryLog::truncate);
     }
 
+    /// Only the newest record of each key is left of those that may be read, as the log of a compacted topic has it.
+    pub fn compact(&self, partition: TopicPartition) {
+        self.change(partition, MemoryLog::compact);
+    }
+
     /// Waits until `condition` holds of the partitions; fails the test if it does not.
     pub async fn eventually(&self, what: &str, condition: impl Fn(&Self) -> bool) {
         let mut changed = self.0.changed.subscribe();

@@ -25,6 +25,8 @@ enum Step {
     Reelect {
         truncate: bool,
     },
+    /// The log of the partition is compacted.
+    Compact,
     Turns(u8),
 }
 
@@ -38,6 +40,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::LoseNext),
         1 => Just(Step::FailStored),
         1 => any::<bool>().prop_map(|truncate| Step::Reelect { truncate }),
+        2 => Just(Step::Compact),
         3 => (1..20u8).prop_map(Step::Turns),
     ];
     prop::collection::vec(step, 1..60)
@@ -82,6 +85,7 @@ async fn live(steps: Vec<Step>, snapshot_bytes_min: usize) {
                 }
                 bench.set_led(true);
             }
+            Step::Compact => bench.partitions.compact(bench.place),
             Step::Turns(count) => {
                 for _ in 0..count {
                     tokio::task::yield_now().await;
