@@ -4,6 +4,7 @@
 //! `suite` measures everything in one go against a broker of its own, limits included.
 
 mod broker;
+mod compact;
 mod consume;
 mod disk;
 mod end_to_end;
@@ -37,6 +38,8 @@ pub enum BenchCommand {
     EndToEnd(Connected<end_to_end::EndToEndArgs>),
     /// What plugins do, in one run against brokers that are started for it
     Plugin(plugin::PluginArgs),
+    /// Compaction of a topic with many keys, with records that arrive beside it, against a broker that is started for it
+    Compact(compact::CompactArgs),
     /// Everything but plugins in one run, against a broker that is started for it
     Suite(suite::SuiteArgs),
 }
@@ -80,6 +83,7 @@ pub async fn run(command: BenchCommand) -> Result<()> {
         BenchCommand::EndToEnd(args) => {
             print("end-to-end", end_to_end::run(&args.connect.connect().await?, &args.bench).await?)
         }
+        BenchCommand::Compact(args) => print("compact", compact::run(&args).await?),
         BenchCommand::Plugin(args) => print("plugin", plugin::run(&args).await?),
         BenchCommand::Suite(args) => print("suite", suite::run(&args).await?),
     }
