@@ -167,6 +167,8 @@ pub(crate) struct Cleaned {
     pub sources: Range<usize>,
     pub len: u32,
     pub index: IndexBuilder,
+    /// How old the newest of its sources' records was.
+    pub newest_ms: i64,
     /// Nothing was left out: it is the same as its one source.
     pub is_same: bool,
 }
@@ -307,18 +309,19 @@ impl<'a> Output<'a> {
         let is_same = sources.len() == 1 && !self.is_changed;
         let Self { first, file, writer, index, .. } = self;
         let fault = DiskFault::of("write what is compacted of", &first.file.log_path);
-        let (len, last) = (writer.len() as u32, &all[sources.end - 1]);
+        let len = writer.len() as u32;
+        let newest_ms = all[sources.clone()].iter().map(|source| source.newest_ms).max().unwrap_or(0);
         if !is_same {
             let finished = writer.finish().and_then(|written| {
                 if index.max_timestamp_ms < 0 {
-                    // Retention goes by when it was written to, then.
-                    file.set_modified_ms(last.file.log()?.modified_ms()?)?;
+                    // Without a record that has a time, retention goes by when it was written to.
+                    file.set_modified_ms(newest_ms)?;
                 }
                 file.sync()?;
                 Ok(written)
             });
             pace.written(finished.map_err(|error| CompactError::of_new_file(fault(error)))?)?;
         }
-        Ok(Cleaned { sources, len, index, is_same })
+        Ok(Cleaned { sources, len, index, newest_ms, is_same })
     }
 }

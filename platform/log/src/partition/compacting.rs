@@ -1,8 +1,8 @@
 //! The partition's part in compaction: what may be compacted, and putting what was written in the place of the old.
 //!
 //! The order of a swap, so that a crash leaves the log as it was or as it is to be: the new segment is complete and
-//! durable under a name that a restart removes; it is renamed to one by which a restart finishes what is begun, and that
-//! is made durable; from then on readers find it, while what it stands for is removed, durably; then it gets its name.
+//! durable under a name that a restart removes; it is renamed to one by which a restart finishes what is begun, and from
+//! then on readers find it; when that is durable what it stands for is removed, durably; then it gets its name.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -200,20 +200,15 @@ impl PartitionLog {
         let mut io = self.segment_io.lock();
         self.finish_swap(&mut io).map_err(failed)?;
         let (first, last) = (&place.sources[0], &place.sources[place.sources.len() - 1]);
-        if self.state.lock().place_of(place.sources, place.cuts).is_none() {
-            return Err(CompactError::Interrupted);
-        }
+        // Nobody else takes segments away while `segment_io` is locked, nor puts any before these.
+        let number = self.state.lock().place_of(place.sources, place.cuts);
+        let number = number.ok_or(CompactError::Interrupted)?;
         let swap_path = self.dir.join(format!("{:020}-{:020}.swap", first.base, last.end));
         let renamed = self.engine.disk.rename(path, &swap_path);
         renamed.map_err(|error| CompactError::of_new_file(DiskFault::of("rename", path)(error)))?;
-        self.sync_dir().map_err(CompactError::Failed)?;
-        // It is decided. Nobody else changes segments while `segment_io` is locked.
+        // It is decided, though a crash may forget it yet.
         let file = self.segment_file(first.base).swapped_in(swap_path);
         let mut state = self.state.lock();
-        let Some(number) = state.place_of(place.sources, place.cuts) else {
-            return Err(CompactError::Interrupted);
-        };
-        let modified_ms = state.segments[number].modified_ms;
         let new = Segment {
             base: first.base,
             file: Arc::clone(&file),
@@ -225,7 +220,7 @@ impl PartitionLog {
             snapshot: state.segments[number].snapshot.take(),
             tail: SegmentTail::default(),
             created_ms: state.segments[number].created_ms,
-            modified_ms,
+            modified_ms: Some(cleaned.newest_ms),
         };
         let mut later = state.segments.split_off(number);
         let kept = later.split_off(place.sources.len());
@@ -249,6 +244,8 @@ impl PartitionLog {
     pub(super) fn finish_swap(&self, io: &mut SegmentIo) -> Result<(), DiskFault> {
         let Some(swap) = &mut io.swap else { return Ok(()) };
         if !swap.are_removed {
+            // Before it nothing is removed, and nothing else is done to the log that a restart could then undo.
+            self.sync_dir()?;
             for (number, file) in swap.replaced.iter().enumerate() {
                 let removed = if number == 0 { file.remove_replaced() } else { file.remove() };
                 removed.map_err(DiskFault::of("remove", &file.log_path))?;
