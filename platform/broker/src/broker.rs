@@ -3,11 +3,14 @@
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use millrace_base::{BrokerId, Clock, Monotonic, Random};
+use millrace_base::{BrokerId, Clock, Monotonic, Random, TopicId};
 use millrace_config::BrokerConfig;
+use millrace_coordinator::{
+    ClassicSettings, CommittedOffsets, GroupCoordinator, GroupParts, GroupSettings, TopicIds,
+};
 use millrace_log::{Health, LogManager};
 use millrace_metadata::{Command, Metadata, SubmitError};
 use millrace_protocol::ErrorCode;
@@ -88,7 +91,8 @@ impl Broker {
             .catch_up(metadata.image())
             .await
             .map_err(|error| StartError::Partitions(error.to_string()))?;
-        let state = Arc::new(State {
+        let state = Arc::new_cyclic(|state| State {
+            groups: groups(state, &config, &metadata, (&clock, &options.time, &options.random)),
             node_id: options.node_id,
             data_dir: options.data_dir,
             sessions: FetchSessions::new(
@@ -135,12 +139,18 @@ impl Broker {
 
     /// The partitions that this broker leads, for what runs on it.
     pub fn local_partitions(&self) -> LocalPartitions {
-        LocalPartitions::new(&self.state)
+        LocalPartitions::new(Arc::downgrade(&self.state))
+    }
+
+    /// What groups have committed, for what runs on this broker.
+    pub fn committed_offsets(&self) -> Arc<CommittedOffsets> {
+        self.state.groups.committed_offsets()
     }
 
     /// Answers long polls with what there is, those waiting and those to come, so that a listener that is
     /// shut down next has not to wait for them.
     pub fn drain(&self) {
+        self.state.groups.stop();
         self.state.draining.store(true, Ordering::Release);
         self.state.partitions.wake_fetches();
     }
@@ -156,6 +166,44 @@ impl Broker {
             }
         }
         self.state.partitions.stop();
+    }
+}
+
+/// The groups' coordinator, on the partitions of the broker that is being made.
+fn groups(
+    state: &Weak<State>,
+    config: &BrokerConfig,
+    metadata: &Metadata,
+    (clock, time, random): (&Arc<dyn Clock>, &Monotonic, &Random),
+) -> GroupCoordinator {
+    let groups = &config.groups;
+    let partitions = Arc::new(LocalPartitions::new(state.clone()));
+    GroupCoordinator::new(GroupParts {
+        offsets: Arc::new(CommittedOffsets::new(partitions, Arc::clone(clock))),
+        settings: GroupSettings {
+            classic: ClassicSettings {
+                session_timeout_min: groups.session_timeout_min,
+                session_timeout_max: groups.session_timeout_max,
+                initial_rebalance_delay: groups.initial_rebalance_delay,
+                members_max: groups.max_size as usize,
+            },
+            offset_metadata_bytes_max: groups.offset_metadata_max_bytes as usize,
+            offsets_retention: groups.offsets_retention,
+            offsets_retention_check: groups.offsets_retention_check_interval,
+        },
+        topics: Arc::new(NamedTopics(metadata.clone())),
+        clock: Arc::clone(clock),
+        time: time.clone(),
+        random: random.clone(),
+    })
+}
+
+/// Topics by their names, as the metadata have them.
+struct NamedTopics(Metadata);
+
+impl TopicIds for NamedTopics {
+    fn id_of(&self, topic: &str) -> Option<TopicId> {
+        self.0.image().topic_by_name(topic).map(|topic| topic.id)
     }
 }
 

@@ -1,5 +1,6 @@
 //! A request on its way through its handler.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,7 +20,26 @@ pub(crate) struct Call {
     pub(crate) key: ApiKey,
     pub(crate) version: i16,
     pub(crate) correlation_id: i32,
+    pub(crate) client: Arc<Client>,
     pub(crate) metrics: Arc<ApiMetrics>,
+}
+
+/// Who asks, as it calls itself.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) id: String,
+    pub(crate) address: IpAddr,
+}
+
+impl Client {
+    /// The same peer under the name that its latest request has.
+    pub(crate) fn named(self: &Arc<Self>, id: Option<&str>) -> Arc<Self> {
+        let id = id.unwrap_or_default();
+        if self.id == id {
+            return Arc::clone(self);
+        }
+        Arc::new(Self { id: id.to_owned(), address: self.address })
+    }
 }
 
 impl Call {

@@ -15,8 +15,9 @@ use millrace_protocol::frame::RequestFrame;
 use millrace_protocol::private::is_private;
 use millrace_transport::{CloseReason, Reply};
 
-use crate::call::{Call, unknown_api};
+use crate::call::{Call, Client, unknown_api};
 use crate::handlers;
+use crate::handlers::groups;
 use crate::handlers::plugins::Turns;
 use crate::state::State;
 
@@ -30,7 +31,12 @@ const BODY_BYTES_MAX: usize = MIB + MIB / 2;
 const fn body_bytes_max(key: ApiKey) -> usize {
     match key {
         ApiKey::Produce => FRAME_BYTES_MAX,
-        ApiKey::Fetch | ApiKey::ListOffsets | ApiKey::OffsetForLeaderEpoch => PARTITIONS_BODY_BYTES_MAX,
+        ApiKey::Fetch
+        | ApiKey::ListOffsets
+        | ApiKey::OffsetForLeaderEpoch
+        | ApiKey::OffsetCommit
+        | ApiKey::OffsetFetch
+        | ApiKey::SyncGroup => PARTITIONS_BODY_BYTES_MAX,
         _ => BODY_BYTES_MAX,
     }
 }
@@ -72,7 +78,15 @@ const ROUTES: &[Route] = &[
     pipelines!(Fetch, handlers::fetch::start),
     answers!(ListOffsets, handlers::list_offsets::handle),
     answers!(Metadata, handlers::metadata::handle),
+    answers!(OffsetCommit, groups::offset_commit::handle),
+    answers!(OffsetFetch, groups::offset_fetch::handle),
     answers!(FindCoordinator, handlers::find_coordinator::handle),
+    pipelines!(JoinGroup, groups::members::join),
+    answers!(Heartbeat, groups::members::heartbeat),
+    answers!(LeaveGroup, groups::members::leave),
+    pipelines!(SyncGroup, groups::members::sync),
+    answers!(DescribeGroups, groups::admin::describe),
+    answers!(ListGroups, groups::admin::list),
     answers!(ApiVersions, handlers::api_versions::handle),
     answers!(CreateTopics, handlers::create_topics::handle),
     answers!(DeleteTopics, handlers::delete_topics::handle),
@@ -83,7 +97,9 @@ const ROUTES: &[Route] = &[
     answers!(AlterConfigs, handlers::alter_configs::handle),
     answers!(DescribeLogDirs, handlers::describe_log_dirs::handle),
     answers!(CreatePartitions, handlers::create_partitions::handle),
+    answers!(DeleteGroups, groups::admin::delete),
     answers!(IncrementalAlterConfigs, handlers::incremental_alter_configs::handle),
+    answers!(OffsetDelete, groups::offset_delete::handle),
     answers!(DescribeCluster, handlers::describe_cluster::handle),
     answers!(DescribeTopicPartitions, handlers::describe_topic_partitions::handle),
 ];
@@ -98,15 +114,25 @@ const _: () = {
 };
 
 /// Starts the request in `frame`.
-pub(crate) async fn start(state: &Arc<State>, turns: &mut Turns, frame: Bytes) -> Result<Reply, CloseReason> {
-    let outcome = start_counted(state, turns, frame).await;
+pub(crate) async fn start(
+    state: &Arc<State>,
+    client: &mut Arc<Client>,
+    turns: &mut Turns,
+    frame: Bytes,
+) -> Result<Reply, CloseReason> {
+    let outcome = start_counted(state, client, turns, frame).await;
     if outcome.is_err() {
         state.metrics.bad_requests.inc();
     }
     outcome
 }
 
-async fn start_counted(state: &Arc<State>, turns: &mut Turns, frame: Bytes) -> Result<Reply, CloseReason> {
+async fn start_counted(
+    state: &Arc<State>,
+    client: &mut Arc<Client>,
+    turns: &mut Turns,
+    frame: Bytes,
+) -> Result<Reply, CloseReason> {
     let started = state.time.now();
     let frame =
         RequestFrame::decode(frame).map_err(|error| CloseReason::MalformedRequest(error.to_string()))?;
@@ -117,8 +143,10 @@ async fn start_counted(state: &Arc<State>, turns: &mut Turns, frame: Bytes) -> R
         .binary_search_by_key(&frame.api_key, |spec| spec.key as i16)
         .map_err(|_| unknown_api(frame.api_key))?;
     let spec = &SERVED[position];
+    *client = client.named(frame.client_id.as_deref());
     let call = Call {
         state: state.clone(),
+        client: client.clone(),
         key: spec.key,
         version: frame.api_version,
         correlation_id: frame.correlation_id,

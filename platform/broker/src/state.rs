@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use millrace_base::{BrokerId, Clock, Monotonic, Random};
 use millrace_config::{BrokerConfig, TopicDefaults};
+use millrace_coordinator::GroupCoordinator;
 use millrace_log::LogManager;
 use millrace_metadata::{Image, Metadata};
 use millrace_protocol::plugins::PluginService;
@@ -36,6 +37,7 @@ pub(crate) struct State {
     pub(crate) refused_topics: RefusedTopics,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) groups: GroupCoordinator,
     pub(crate) random: Random,
     pub(crate) time: Monotonic,
     /// Long polls are over: the broker is about to stop.

@@ -274,15 +274,19 @@ async fn the_cluster_and_its_directories_are_described() {
 }
 
 #[tokio::test]
-async fn groups_are_refused_in_words() {
+async fn groups_are_coordinated_here_and_each_is_told_once() {
     let broker = TestBroker::start().await;
     let mut client = broker.client();
     let one = client.call(3, FindCoordinatorRequest::default().with_key(text("g"))).await;
-    assert_eq!(one.error_code, ErrorCode::UnsupportedVersion.code());
-    let keys = FindCoordinatorRequest::default().with_coordinator_keys(vec![text("g"), text("h")]);
-    let many = client.call(6, keys).await;
-    assert_eq!(many.coordinators.len(), 2);
-    assert!(many.coordinators[1].error_message.as_ref().unwrap().contains("consumer groups"));
+    assert_eq!((one.error_code, one.node_id.0), (0, NODE.0));
+    let keys = ["g", "h", "g"].map(text).to_vec();
+    let many = client.call(6, FindCoordinatorRequest::default().with_coordinator_keys(keys)).await;
+    let told: Vec<_> = many.coordinators.iter().map(|it| (it.key.as_str(), it.node_id.0)).collect();
+    assert_eq!(told, [("g", NODE.0), ("h", NODE.0)]);
+    let share = client
+        .call(6, FindCoordinatorRequest::default().with_key_type(2).with_coordinator_keys(vec![text("s")]))
+        .await;
+    assert_eq!(share.coordinators[0].error_code, ErrorCode::UnsupportedVersion.code());
     let transaction = FindCoordinatorRequest::default().with_key(text("x")).with_key_type(1);
     let one = client.call(3, transaction).await;
     assert_eq!((one.error_code, one.node_id.0, one.port), (0, NODE.0, 9092), "where it is refused for good");

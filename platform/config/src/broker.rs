@@ -27,6 +27,7 @@ pub struct BrokerConfig {
     pub log: LogConfig,
     pub topics: TopicsConfig,
     pub limits: LimitsConfig,
+    pub groups: GroupsConfig,
     /// `[topic_defaults]`: what the operator overrode, by Kafka's names.
     pub topic_overrides: BTreeMap<String, String>,
     /// The settings of a topic without overrides of its own: Kafka's defaults with `topic_overrides`.
@@ -144,6 +145,19 @@ pub struct LimitsConfig {
     pub fetch_sessions: u32,
 }
 
+/// `[groups]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupsConfig {
+    pub session_timeout_min: Duration,
+    pub session_timeout_max: Duration,
+    pub initial_rebalance_delay: Duration,
+    /// Members of a group.
+    pub max_size: u32,
+    pub offset_metadata_max_bytes: u32,
+    pub offsets_retention: Duration,
+    pub offsets_retention_check_interval: Duration,
+}
+
 impl Default for BrokerConfig {
     fn default() -> Self {
         let mut config = Self::unset();
@@ -169,6 +183,8 @@ impl BrokerConfig {
         config.http.address = http;
         // On a laptop less is kept back.
         config.log.reserve_bytes = 16 << 20;
+        // Who tries something out is alone, and does not like to wait.
+        config.groups.initial_rebalance_delay = Duration::ZERO;
         config
     }
 
@@ -214,6 +230,13 @@ impl BrokerConfig {
             let allowed =
                 "allowed or required while tls.client_auth is required: certificates are shown over TLS";
             return Err(SettingError::value("tls.tcp", "off", allowed));
+        }
+        let GroupsConfig { session_timeout_min, session_timeout_max, .. } = &self.groups;
+        if session_timeout_min > session_timeout_max {
+            let value = format!("{}ms", session_timeout_min.as_millis());
+            let allowed =
+                format!("at most groups.session_timeout_max, which is {}ms", session_timeout_max.as_millis());
+            return Err(SettingError::value("groups.session_timeout_min", &value, allowed));
         }
         let memory = self.limits.request_memory_bytes;
         if u64::from(self.limits.max_request_bytes) > memory - memory / SMALL_REQUESTS_SHARE as u64 {
@@ -268,6 +291,15 @@ impl BrokerConfig {
                 idle_timeout: Duration::ZERO,
                 fetch_max_bytes: 0,
                 fetch_sessions: 0,
+            },
+            groups: GroupsConfig {
+                session_timeout_min: Duration::ZERO,
+                session_timeout_max: Duration::ZERO,
+                initial_rebalance_delay: Duration::ZERO,
+                max_size: 0,
+                offset_metadata_max_bytes: 0,
+                offsets_retention: Duration::ZERO,
+                offsets_retention_check_interval: Duration::ZERO,
             },
             topic_overrides: BTreeMap::new(),
             topic_defaults: TopicConfig::default(),

@@ -67,6 +67,30 @@ pub const KAFKA_BROKER_SETTINGS: &[KafkaBrokerSetting] = &[
         value: |c| c.limits.fetch_max_bytes.to_string(),
     },
     KafkaBrokerSetting {
+        name: "group.initial.rebalance.delay.ms",
+        kind: Kind::Int,
+        doc: "How long the first members of a group wait for others.",
+        value: |c| millis(c.groups.initial_rebalance_delay),
+    },
+    KafkaBrokerSetting {
+        name: "group.max.session.timeout.ms",
+        kind: Kind::Int,
+        doc: "Longest session timeout of a group's member.",
+        value: |c| millis(c.groups.session_timeout_max),
+    },
+    KafkaBrokerSetting {
+        name: "group.max.size",
+        kind: Kind::Int,
+        doc: "Members of a group.",
+        value: |c| c.groups.max_size.to_string(),
+    },
+    KafkaBrokerSetting {
+        name: "group.min.session.timeout.ms",
+        kind: Kind::Int,
+        doc: "Shortest session timeout of a group's member.",
+        value: |c| millis(c.groups.session_timeout_min),
+    },
+    KafkaBrokerSetting {
         name: "listeners",
         kind: Kind::String,
         doc: "Where the broker listens.",
@@ -140,6 +164,24 @@ pub const KAFKA_BROKER_SETTINGS: &[KafkaBrokerSetting] = &[
         kind: Kind::Int,
         doc: "Partitions of a topic whose creator does not say.",
         value: |c| c.topics.num_partitions.to_string(),
+    },
+    KafkaBrokerSetting {
+        name: "offset.metadata.max.bytes",
+        kind: Kind::Int,
+        doc: "Longest text that is committed with an offset.",
+        value: |c| c.groups.offset_metadata_max_bytes.to_string(),
+    },
+    KafkaBrokerSetting {
+        name: "offsets.retention.check.interval.ms",
+        kind: Kind::Long,
+        doc: "Time between two looks for offsets to forget.",
+        value: |c| millis(c.groups.offsets_retention_check_interval),
+    },
+    KafkaBrokerSetting {
+        name: "offsets.retention.minutes",
+        kind: Kind::Int,
+        doc: "How long offsets are kept of groups without members.",
+        value: |c| (c.groups.offsets_retention.as_secs() / 60).to_string(),
     },
     KafkaBrokerSetting {
         name: "process.roles",

@@ -5,16 +5,17 @@
 //!
 //! A [`StateLog`] keeps a [`Machine`]'s state in a partition: whoever leads the partition has the state.
 //!
-//! [`CommittedOffsets`] is the first machine.
+//! The groups of consumers are the first machine: a [`GroupCoordinator`] for clients, [`CommittedOffsets`] for what runs
+//! on the broker.
 //!
 //! It never knows the metadata, the log engine or the wire.
 
-mod offsets;
+mod groups;
 mod partitions;
 mod state_log;
 mod state_topic;
 
-pub use offsets::{Committed, CommittedOffsets, OFFSETS_TOPIC, OffsetKey, OffsetsFailure};
+pub use groups::*;
 pub use partitions::{
     Acknowledged, AppendFailure, Appended, Bounds, Partitions, ReadFailure, TopicFailure, TopicShape,
 };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use millrace_base::{Clock, TopicPartition};
 use parking_lot::RwLock;
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::state_log::{Machine, SNAPSHOT_BYTES_MIN, StateLog, StateLogParts};
@@ -28,6 +29,8 @@ pub(crate) struct StateTopic<M: Machine> {
     spec: TopicSpec,
     partitions: Arc<dyn Partitions>,
     clock: Arc<dyn Clock>,
+    /// Where the logs' tasks run, whoever asks for them first.
+    runtime: Handle,
     /// Of the topic as it was when it was last asked for.
     logs: RwLock<Option<(TopicShape, Logs<M>)>>,
     /// Who makes them.
@@ -35,8 +38,16 @@ pub(crate) struct StateTopic<M: Machine> {
 }
 
 impl<M: Machine> StateTopic<M> {
+    /// The logs' tasks will run where this is called.
     pub fn new(spec: TopicSpec, partitions: Arc<dyn Partitions>, clock: Arc<dyn Clock>) -> Self {
-        Self { spec, partitions, clock, logs: RwLock::new(None), making: Mutex::new(()) }
+        Self {
+            spec,
+            partitions,
+            clock,
+            runtime: Handle::current(),
+            logs: RwLock::new(None),
+            making: Mutex::new(()),
+        }
     }
 
     /// The log with the state of `owner`, a group or another that has all its state in one partition; makes the topic
@@ -48,6 +59,11 @@ impl<M: Machine> StateTopic<M> {
         // Led elsewhere, or the topic was made anew.
         let logs = self.current().await?;
         Ok(home(&logs, owner).clone())
+    }
+
+    /// Where that is.
+    pub async fn place_of(&self, owner: &str) -> Result<TopicPartition, TopicFailure> {
+        Ok(home(&self.current().await?, owner).place())
     }
 
     /// The same of what is at hand.
@@ -71,6 +87,7 @@ impl<M: Machine> StateTopic<M> {
             return Ok(Arc::clone(logs));
         }
         let turns = Arc::new(Semaphore::new(LOADS_AT_A_TIME));
+        let _entered = self.runtime.enter();
         let start = |partition| {
             StateLog::start(StateLogParts {
                 partitions: Arc::clone(&self.partitions),

@@ -3,22 +3,21 @@
 
 use std::sync::Arc;
 
-use millrace_base::{Clock, Offset, TopicId};
+use millrace_base::{Offset, TopicId};
 use millrace_coordinator::{
     Acknowledged, AppendFailure, Committed, CommittedOffsets, OFFSETS_TOPIC, OffsetKey, OffsetsFailure,
-    Partitions,
 };
 use millrace_metadata::Metadata;
 
 /// See the module's text.
 pub(crate) struct Offsets {
-    committed: CommittedOffsets,
+    committed: Arc<CommittedOffsets>,
     metadata: Metadata,
 }
 
 impl Offsets {
-    pub fn new(partitions: Arc<dyn Partitions>, metadata: Metadata, clock: Arc<dyn Clock>) -> Self {
-        Self { committed: CommittedOffsets::new(partitions, clock), metadata }
+    pub const fn new(committed: Arc<CommittedOffsets>, metadata: Metadata) -> Self {
+        Self { committed, metadata }
     }
 
     /// Where the group is in a partition; `None` if it has committed nothing there, or only in an earlier topic

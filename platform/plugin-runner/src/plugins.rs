@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use millrace_base::{BrokerId, Clock};
-use millrace_coordinator::Partitions;
+use millrace_coordinator::{CommittedOffsets, Partitions};
 use millrace_disk::Disk;
 use millrace_metadata::Metadata;
 use millrace_plugin_host::{HostLimits, HostOptions, LogSink, ModuleStore, PluginHost};
@@ -47,6 +47,7 @@ pub struct PluginsOptions<'r> {
     pub secrets_dir: PathBuf,
     pub metadata: Metadata,
     pub partitions: Arc<dyn Partitions>,
+    pub offsets: Arc<CommittedOffsets>,
     pub registry: &'r Registry,
     pub clock: Arc<dyn Clock>,
 }
@@ -169,7 +170,7 @@ impl Drop for Plugins {
 
 fn shared(options: &PluginsOptions<'_>, logs: &PluginLogs) -> Arc<Shared> {
     let partitions = Arc::clone(&options.partitions);
-    let offsets = Offsets::new(Arc::clone(&partitions), options.metadata.clone(), Arc::clone(&options.clock));
+    let offsets = Offsets::new(Arc::clone(&options.offsets), options.metadata.clone());
     Arc::new(Shared {
         partitions,
         metadata: options.metadata.clone(),

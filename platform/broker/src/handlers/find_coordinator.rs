@@ -1,9 +1,8 @@
 //! FindCoordinator (0 to 6): who coordinates a group or a transaction.
 //!
-//! Groups have no coordinator yet. Their answer is `UNSUPPORTED_VERSION`, which clients report to their user,
-//! with a text that says what is missing; the retriable `COORDINATOR_NOT_AVAILABLE` would have them try for
-//! ever. A transaction is sent to this broker, whose InitProducerId refuses it: librdkafka asks for a
-//! coordinator again and again in silence whatever the error, but reports one of InitProducerId.
+//! A group's coordinator leads the partition of `__consumer_offsets` that holds the group's state. A transaction is sent
+//! to this broker, whose InitProducerId refuses it: librdkafka asks for a coordinator again and again in silence
+//! whatever the error, but reports one of InitProducerId.
 //!
 //! A key that is named several times is answered once: an answer is much longer than a key.
 
@@ -12,7 +11,7 @@ use millrace_protocol::messages::find_coordinator_response::Coordinator;
 use millrace_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use millrace_protocol::{ErrorCode, StrBytes};
 
-use super::lookup::{NO_BROKER, WireBrokerId};
+use super::lookup::{self, NO_BROKER, WireBrokerId};
 use crate::call::Call;
 
 /// From this version on one request asks for many keys (KIP-699).
@@ -27,12 +26,15 @@ const SHARE: i8 = 2;
 
 pub(crate) async fn handle(call: &Call, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
     if call.version >= MANY_KEYS {
+        let mut response = FindCoordinatorResponse::default();
         let mut seen = HashSet::new();
-        let once = request.coordinator_keys.into_iter().filter(|key| seen.insert(key.clone()));
-        let find = |key: StrBytes| find(call, request.key_type).with_key(key);
-        return FindCoordinatorResponse::default().with_coordinators(once.map(find).collect());
+        for key in request.coordinator_keys.into_iter().filter(|key| seen.insert(key.clone())) {
+            let found = find(call, request.key_type, &key).await;
+            response.coordinators.push(found.with_key(key));
+        }
+        return response;
     }
-    let found = find(call, request.key_type);
+    let found = find(call, request.key_type, &request.key).await;
     let response = FindCoordinatorResponse::default()
         .with_error_code(found.error_code)
         .with_node_id(found.node_id)
@@ -41,25 +43,42 @@ pub(crate) async fn handle(call: &Call, request: FindCoordinatorRequest) -> Find
     if call.version < HAS_MESSAGE { response } else { response.with_error_message(found.error_message) }
 }
 
-fn find(call: &Call, key_type: i8) -> Coordinator {
-    let (error, message) = match key_type {
-        GROUP => (ErrorCode::UnsupportedVersion, "consumer groups are not served by this broker yet"),
-        SHARE => (ErrorCode::UnsupportedVersion, "share groups are not served by this broker"),
-        TRANSACTION => {
-            let image = call.state.metadata.image();
-            if let Some(broker) = image.broker(call.state.node_id) {
-                return Coordinator::default()
-                    .with_node_id(WireBrokerId(broker.registration.id.0))
-                    .with_host(StrBytes::from_string(broker.registration.host.clone()))
-                    .with_port(broker.registration.port.into());
+async fn find(call: &Call, key_type: i8, key: &str) -> Coordinator {
+    let state = &call.state;
+    let found = match key_type {
+        GROUP => match state.groups.place_of(key).await {
+            Ok(place) => {
+                let image = lookup::served_image(state).await;
+                let topic = image.topic(place.topic);
+                let leader = topic.and_then(|topic| lookup::leader(state, topic, place.partition));
+                leader.ok_or((
+                    ErrorCode::CoordinatorNotAvailable,
+                    "nobody leads the group's partition now".to_owned(),
+                ))
             }
-            (ErrorCode::CoordinatorNotAvailable, "this broker has not registered yet")
+            Err(error) => Err((ErrorCode::CoordinatorNotAvailable, error.to_string())),
+        },
+        SHARE => {
+            Err((ErrorCode::UnsupportedVersion, "share groups are not served by this broker".to_owned()))
         }
-        _ => (ErrorCode::InvalidRequest, "there is no coordinator of that type"),
+        TRANSACTION => Ok(state.node_id),
+        _ => Err((ErrorCode::InvalidRequest, "there is no coordinator of that type".to_owned())),
     };
-    Coordinator::default()
-        .with_error_code(call.fail(error))
-        .with_error_message(Some(StrBytes::from_static_str(message)))
-        .with_node_id(NO_BROKER)
-        .with_port(-1)
+    let image = state.metadata.image();
+    let found = found.and_then(|id| {
+        let unknown =
+            || (ErrorCode::CoordinatorNotAvailable, "the coordinator has not registered yet".to_owned());
+        image.broker(id).ok_or_else(unknown)
+    });
+    match found {
+        Ok(broker) => Coordinator::default()
+            .with_node_id(WireBrokerId(broker.registration.id.0))
+            .with_host(StrBytes::from_string(broker.registration.host.clone()))
+            .with_port(broker.registration.port.into()),
+        Err((error, message)) => Coordinator::default()
+            .with_error_code(call.fail(error))
+            .with_error_message(Some(StrBytes::from_string(message)))
+            .with_node_id(NO_BROKER)
+            .with_port(-1),
+    }
 }

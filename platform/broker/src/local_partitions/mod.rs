@@ -35,8 +35,8 @@ pub struct LocalPartitions {
 }
 
 impl LocalPartitions {
-    pub(crate) fn new(state: &Arc<State>) -> Self {
-        Self { state: Arc::downgrade(state) }
+    pub(crate) const fn new(state: Weak<State>) -> Self {
+        Self { state }
     }
 
     fn find(&self, id: TopicPartition) -> Option<Arc<Partition>> {

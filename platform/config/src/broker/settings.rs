@@ -452,4 +452,81 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
             c.limits.fetch_sessions = v.small();
         },
     },
+    Setting {
+        name: "groups.session_timeout_min",
+        kind: Kind::Duration,
+        default: "6s",
+        check: SOME_TIME,
+        effect: Applied,
+        doc: "Shortest session timeout that a member of a consumer group may ask for.",
+        assign: |c, v| {
+            c.groups.session_timeout_min = duration(v);
+        },
+    },
+    Setting {
+        name: "groups.session_timeout_max",
+        kind: Kind::Duration,
+        default: "30m",
+        check: SOME_TIME,
+        effect: Applied,
+        doc: "Longest session timeout that a member of a consumer group may ask for.",
+        assign: |c, v| {
+            c.groups.session_timeout_max = duration(v);
+        },
+    },
+    Setting {
+        name: "groups.initial_rebalance_delay",
+        kind: Kind::Duration,
+        default: "3s",
+        check: Check::Range(0, i64::MAX),
+        effect: Applied,
+        doc: "How long the first members of a group wait for others, so that one rebalance does for all.",
+        assign: |c, v| {
+            c.groups.initial_rebalance_delay = duration(v);
+        },
+    },
+    Setting {
+        name: "groups.max_size",
+        kind: Kind::Int,
+        default: "2147483647",
+        check: Check::Range(1, i32::MAX as i64),
+        effect: Applied,
+        doc: "Members of a consumer group; beyond it nobody joins.",
+        assign: |c, v| {
+            c.groups.max_size = v.small();
+        },
+    },
+    Setting {
+        name: "groups.offset_metadata_max_bytes",
+        kind: Kind::Size,
+        default: "4KiB",
+        check: Check::Range(0, i16::MAX as i64),
+        effect: Applied,
+        doc: "Longest text that may be committed with an offset.",
+        assign: |c, v| {
+            c.groups.offset_metadata_max_bytes = v.small();
+        },
+    },
+    Setting {
+        name: "groups.offsets_retention",
+        kind: Kind::Duration,
+        default: "7d",
+        check: SOME_TIME,
+        effect: Applied,
+        doc: "How long committed offsets are kept after the last member of their group has left, or, of who is in no group, after their commit.",
+        assign: |c, v| {
+            c.groups.offsets_retention = duration(v);
+        },
+    },
+    Setting {
+        name: "groups.offsets_retention_check_interval",
+        kind: Kind::Duration,
+        default: "10m",
+        check: SOME_TIME,
+        effect: Applied,
+        doc: "Time between two looks for offsets to forget.",
+        assign: |c, v| {
+            c.groups.offsets_retention_check_interval = duration(v);
+        },
+    },
 ];

@@ -142,6 +142,22 @@ impl<M: Machine> StateLog<M> {
         self.shared.parts.partitions.leadership(self.shared.parts.place).is_some()
     }
 
+    pub fn place(&self) -> TopicPartition {
+        self.shared.parts.place
+    }
+
+    /// Completes when this broker does not lead the partition in `epoch` any more.
+    pub fn ended(&self, epoch: LeaderEpoch) -> BoxFuture<'static, ()> {
+        let StateLogParts { partitions, place, .. } = &self.shared.parts;
+        partitions.leadership_beyond(*place, Some(epoch)).map(drop).boxed()
+    }
+
+    /// Looks at the state as all of the log makes it, to decide on it. What is not on all in-sync replicas yet must not be
+    /// told.
+    pub fn decide<R>(&self, look: impl FnOnce(LeaderEpoch, &M) -> R) -> Result<R, Unavailable> {
+        self.shared.with_core(|epoch, core| look(epoch, core.latest()))
+    }
+
     /// Waits until the state is read back, but not for long.
     pub async fn ready(&self) -> Result<(), Unavailable> {
         let mut changed = self.shared.changed.subscribe();

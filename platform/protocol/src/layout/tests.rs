@@ -17,7 +17,9 @@ macro_rules! for_every_request {
             ApiVersionsRequest CreateTopicsRequest DeleteTopicsRequest DeleteRecordsRequest
             InitProducerIdRequest OffsetForLeaderEpochRequest DescribeConfigsRequest AlterConfigsRequest
             DescribeLogDirsRequest CreatePartitionsRequest IncrementalAlterConfigsRequest
-            DescribeClusterRequest DescribeTopicPartitionsRequest)
+            DescribeClusterRequest DescribeTopicPartitionsRequest JoinGroupRequest SyncGroupRequest
+            HeartbeatRequest LeaveGroupRequest OffsetCommitRequest OffsetFetchRequest OffsetDeleteRequest
+            DescribeGroupsRequest ListGroupsRequest DeleteGroupsRequest)
     };
     (@ $check:ident $arguments:tt $($request:ident)*) => {
         [$($check::<$request> $arguments),*]

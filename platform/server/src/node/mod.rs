@@ -139,6 +139,7 @@ impl Node {
             secrets_dir: config.node.data_dir.join("secrets"),
             metadata: metadata.clone(),
             partitions: Arc::new(broker.local_partitions()),
+            offsets: broker.committed_offsets(),
             registry: &registry,
             clock,
         })?;

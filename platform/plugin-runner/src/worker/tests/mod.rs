@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use millrace_base::{BrokerId, SystemClock, TopicPartition};
+use millrace_coordinator::CommittedOffsets;
 use millrace_metadata::Command;
 use millrace_plugin_host::{HostLimits, HostOptions, Kind, ModuleStore, PluginHost};
 use millrace_protocol::plugins::{
@@ -194,7 +195,8 @@ impl TestHost {
 
     fn offsets(&self, cluster: &TestCluster) -> Arc<Offsets> {
         let partitions = Arc::new(cluster.partitions.clone());
-        Arc::new(Offsets::new(partitions, cluster.metadata.clone(), Arc::new(SystemClock)))
+        let committed = CommittedOffsets::new(partitions, Arc::new(SystemClock));
+        Arc::new(Offsets::new(Arc::new(committed), cluster.metadata.clone()))
     }
 
     fn parts(&self, cluster: &TestCluster) -> Parts {

@@ -3,19 +3,16 @@
 //!
 //! An offset means nothing in another topic of the same name, so the id of its topic is committed with it.
 
-mod format;
-mod machine;
-
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use millrace_base::{Clock, TopicId};
+use millrace_base::{Clock, TopicId, TopicPartition};
 
-use self::machine::Offsets;
+use super::format::offsets::{Committed, OffsetKey};
+use super::state::GroupState;
 use crate::state_log::{Proposal, StateLog, StateRecord, Unavailable};
 use crate::state_topic::{StateTopic, TopicSpec};
 use crate::{Acknowledged, AppendFailure, Partitions, TopicFailure};
-pub use format::{Committed, OffsetKey};
 
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
@@ -55,7 +52,7 @@ impl From<OffsetsFailure> for AppendFailure {
 }
 
 /// See the module's text.
-pub struct CommittedOffsets(StateTopic<Offsets>);
+pub struct CommittedOffsets(StateTopic<GroupState>);
 
 impl CommittedOffsets {
     pub fn new(partitions: Arc<dyn Partitions>, clock: Arc<dyn Clock>) -> Self {
@@ -71,7 +68,7 @@ impl CommittedOffsets {
     ) -> Result<Option<Committed>, OffsetsFailure> {
         let log = self.0.log_of(&key.group).await?;
         log.ready().await?;
-        let home = log.read(|offsets| offsets.find(key).cloned())?;
+        let home = log.read(|state| state.find(key).cloned())?;
         let committed = match home {
             Some(committed) => Some(committed),
             None => self.strayed(key).await?,
@@ -82,13 +79,13 @@ impl CommittedOffsets {
     /// What was committed while the topic had fewer partitions, of which no client can make more, is not where the
     /// group is now. Of several the last counts.
     async fn strayed(&self, key: &OffsetKey) -> Result<Option<Committed>, OffsetsFailure> {
-        let found = self.here(|offsets| offsets.find(key).cloned()).await?;
+        let found = self.here(|state| state.find(key).cloned()).await?;
         Ok(found.into_iter().flatten().max_by_key(|committed| committed.timestamp_ms))
     }
 
     /// The same without waiting; `None` as well if nothing is read back yet.
     pub fn known(&self, key: &OffsetKey, topic: TopicId) -> Option<Committed> {
-        let known = self.0.known_log_of(&key.group)?.read(|offsets| offsets.find(key).cloned());
+        let known = self.0.known_log_of(&key.group)?.read(|state| state.find(key).cloned());
         known.ok()?.filter(|committed| committed.is_of(topic))
     }
 
@@ -128,34 +125,52 @@ impl CommittedOffsets {
                 Err(Unavailable::NotLed) => continue,
                 ready => ready?,
             }
-            let records = |offsets: &Offsets| -> Vec<StateRecord> {
-                let wanted = offsets.of_group(group).filter(|(key, committed)| which(key, committed));
+            let records = |state: &GroupState| -> Vec<StateRecord> {
+                let wanted = state.of_group(group).filter(|(key, committed)| which(key, committed));
                 wanted.map(|(key, _)| StateRecord { key: key.encode(), value: None }).collect()
             };
-            forgotten.push(log.propose(|offsets, _| Proposal { records: records(offsets), reply: () })?);
+            forgotten.push(log.propose(|state, _| Proposal { records: records(state), reply: () })?);
         }
         try_join_all(forgotten).await.map(drop)
     }
 
     /// All groups that have committed anything in partitions that are led here.
     pub async fn groups(&self) -> Result<Vec<String>, OffsetsFailure> {
-        let mut groups = self.here(Offsets::groups).await?.concat();
+        let mut groups = self.here(GroupState::committers).await?.concat();
         groups.sort_unstable();
         groups.dedup();
         Ok(groups)
     }
 
-    async fn ready_log_of(&self, group: &str) -> Result<StateLog<Offsets>, OffsetsFailure> {
+    /// Where the group's state is; makes the topic if there is none.
+    pub(super) async fn place_of(&self, group: &str) -> Result<TopicPartition, OffsetsFailure> {
+        Ok(self.0.place_of(group).await?)
+    }
+
+    /// The logs that are led here, read back.
+    pub(super) async fn ready_logs(&self) -> Result<Vec<StateLog<GroupState>>, OffsetsFailure> {
+        let mut ready = Vec::new();
+        for log in self.0.current().await?.iter() {
+            match log.ready().await {
+                Ok(()) => ready.push(log.clone()),
+                Err(Unavailable::NotLed) => {}
+                Err(unavailable) => return Err(unavailable.into()),
+            }
+        }
+        Ok(ready)
+    }
+
+    pub(super) async fn ready_log_of(&self, group: &str) -> Result<StateLog<GroupState>, OffsetsFailure> {
         let log = self.0.log_of(group).await?;
         log.ready().await?;
         Ok(log)
     }
 
     /// Looks at every partition that is led here.
-    async fn here<R>(&self, look: impl Fn(&Offsets) -> R) -> Result<Vec<R>, OffsetsFailure> {
+    async fn here<R>(&self, look: impl Fn(&GroupState) -> R) -> Result<Vec<R>, OffsetsFailure> {
         let mut found = Vec::new();
-        for log in self.0.current().await?.iter() {
-            match log.ready().await.and_then(|()| log.read(&look)) {
+        for log in self.ready_logs().await? {
+            match log.read(&look) {
                 Ok(looked) => found.push(looked),
                 Err(Unavailable::NotLed) => {}
                 Err(unavailable) => return Err(unavailable.into()),

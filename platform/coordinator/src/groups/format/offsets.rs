@@ -29,6 +29,8 @@ use bytes::{Buf, BufMut};
 use millrace_base::TopicId;
 use uuid::Uuid;
 
+use super::{put_text, put_varint, short, take, take_text, take_varint};
+
 const KEY_VERSION: i16 = 1;
 /// Version 0 has the same fields.
 const KEY_VERSION_MIN: i16 = 0;
@@ -46,7 +48,7 @@ pub struct OffsetKey {
 }
 
 impl OffsetKey {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(in crate::groups) fn encode(&self) -> Vec<u8> {
         let mut key = Vec::with_capacity(10 + self.group.len() + self.topic.len());
         key.put_i16(KEY_VERSION);
         put_text(&mut key, &self.group);
@@ -56,7 +58,7 @@ impl OffsetKey {
     }
 
     /// `None` for what is not an offset's key.
-    pub(super) fn decode(mut key: &[u8]) -> Option<Self> {
+    pub(in crate::groups) fn decode(mut key: &[u8]) -> Option<Self> {
         let version = key.try_get_i16().ok()?;
         if !(KEY_VERSION_MIN..=KEY_VERSION).contains(&version) {
             return None;
@@ -77,12 +79,17 @@ pub struct Committed {
     pub metadata: String,
     pub timestamp_ms: i64,
     /// As another version has written it, if it did it otherwise.
-    pub(super) written: Option<Vec<u8>>,
+    pub(in crate::groups) written: Option<Vec<u8>>,
 }
 
 impl Committed {
     /// Of a topic that is known by its name alone.
-    pub(super) const fn new(offset: i64, leader_epoch: i32, metadata: String, timestamp_ms: i64) -> Self {
+    pub(in crate::groups) const fn new(
+        offset: i64,
+        leader_epoch: i32,
+        metadata: String,
+        timestamp_ms: i64,
+    ) -> Self {
         Self { topic: None, offset, leader_epoch, metadata, timestamp_ms, written: None }
     }
 
@@ -91,7 +98,7 @@ impl Committed {
         self.topic.is_none_or(|known| known == topic)
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(in crate::groups) fn encode(&self) -> Vec<u8> {
         if let Some(written) = &self.written {
             return written.clone();
         }
@@ -118,7 +125,7 @@ impl Committed {
         value
     }
 
-    pub(super) fn decode(value: &[u8]) -> Option<Self> {
+    pub(in crate::groups) fn decode(value: &[u8]) -> Option<Self> {
         let mut committed = Self::read(value)?;
         if committed.encode() != value {
             committed.written = Some(value.to_vec());
@@ -150,47 +157,6 @@ impl Committed {
         }
         Some(committed)
     }
-}
-
-fn short(len: usize) -> i16 {
-    i16::try_from(len).expect("names of groups and topics, and metadata, are short")
-}
-
-fn put_text(buffer: &mut Vec<u8>, text: &str) {
-    buffer.put_i16(short(text.len()));
-    buffer.put_slice(text.as_bytes());
-}
-
-fn take_text(bytes: &mut &[u8]) -> Option<String> {
-    let len = u32::try_from(bytes.try_get_i16().ok()?).ok()?;
-    String::from_utf8(take(bytes, len)?.to_vec()).ok()
-}
-
-fn take<'b>(bytes: &mut &'b [u8], len: u32) -> Option<&'b [u8]> {
-    let (taken, rest) = bytes.split_at_checked(len as usize)?;
-    *bytes = rest;
-    Some(taken)
-}
-
-/// Seven bits a byte, the lowest first; the highest bit says that there are more.
-fn put_varint(buffer: &mut Vec<u8>, mut number: u32) {
-    while number >= 0x80 {
-        buffer.put_u8((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    buffer.put_u8(number as u8);
-}
-
-fn take_varint(bytes: &mut &[u8]) -> Option<u32> {
-    let mut number = 0;
-    for shift in [0, 7, 14, 21, 28] {
-        let byte = bytes.try_get_u8().ok()?;
-        number |= u32::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Some(number);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -1,0 +1,26 @@
+//! Groups of consumers, in the internal topic `__consumer_offsets` and in Kafka's formats: who is in them, and how far
+//! they are.
+//!
+//! A group has all its state in one partition, found by its name. Whoever leads that partition coordinates the group:
+//! the [`GroupCoordinator`] for clients, and [`CommittedOffsets`] for what runs on the broker itself. Both stand on the
+//! same [state](state), since there is one log.
+
+mod classic;
+mod committed;
+mod coordinator;
+mod error;
+mod format;
+mod state;
+mod subscription;
+
+pub use classic::{
+    ClassicSettings, JoinAnswer, JoinRefused, JoinRequest, Joined, JoinedMember, MemberName, MemberProtocol,
+    SyncAnswer, SyncRequest, Synced,
+};
+pub use committed::{CommittedOffsets, OFFSETS_TOPIC, OffsetsFailure};
+pub use coordinator::{
+    CommitRequest, DescribedMember, GroupCoordinator, GroupDescription, GroupParts, GroupSettings,
+    ListedGroup, NewOffset, TopicIds,
+};
+pub use error::GroupError;
+pub use format::offsets::{Committed, OffsetKey};
