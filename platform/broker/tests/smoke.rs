@@ -32,7 +32,15 @@ async fn every_served_version_of_every_api_answers() {
     smoke::<FetchRequest>(client, tried_ref, default).await;
     smoke::<ListOffsetsRequest>(client, tried_ref, default).await;
     smoke::<MetadataRequest>(client, tried_ref, default).await;
+    smoke::<OffsetCommitRequest>(client, tried_ref, default).await;
+    smoke::<OffsetFetchRequest>(client, tried_ref, default).await;
     smoke::<FindCoordinatorRequest>(client, tried_ref, default).await;
+    smoke::<JoinGroupRequest>(client, tried_ref, default).await;
+    smoke::<HeartbeatRequest>(client, tried_ref, default).await;
+    smoke::<LeaveGroupRequest>(client, tried_ref, default).await;
+    smoke::<SyncGroupRequest>(client, tried_ref, default).await;
+    smoke::<DescribeGroupsRequest>(client, tried_ref, default).await;
+    smoke::<ListGroupsRequest>(client, tried_ref, default).await;
     smoke::<ApiVersionsRequest>(client, tried_ref, default).await;
     smoke::<CreateTopicsRequest>(client, tried_ref, default).await;
     smoke::<DeleteTopicsRequest>(client, tried_ref, default).await;
@@ -46,7 +54,9 @@ async fn every_served_version_of_every_api_answers() {
     smoke::<AlterConfigsRequest>(client, tried_ref, default).await;
     smoke::<DescribeLogDirsRequest>(client, tried_ref, default).await;
     smoke::<CreatePartitionsRequest>(client, tried_ref, default).await;
+    smoke::<DeleteGroupsRequest>(client, tried_ref, default).await;
     smoke::<IncrementalAlterConfigsRequest>(client, tried_ref, default).await;
+    smoke::<OffsetDeleteRequest>(client, tried_ref, default).await;
     smoke::<DescribeClusterRequest>(client, tried_ref, default).await;
     smoke::<DescribeTopicPartitionsRequest>(client, tried_ref, default).await;
     assert_eq!(tried, SERVED.iter().map(|spec| spec.key).collect::<Vec<_>>(), "all that are served");

@@ -1,5 +1,6 @@
 //! One broker's configuration: the file's tables as typed structs.
 
+mod checks;
 mod load;
 mod settings;
 
@@ -168,8 +169,8 @@ impl Default for BrokerConfig {
             let value = setting.parse(setting.default).expect("a test parses every default of the table");
             (setting.assign)(&mut config, &value);
         }
-        config.log.tail_bytes = settings::tail_bytes_for(memory_bytes());
-        config.limits.request_memory_bytes = settings::request_memory_for(memory_bytes());
+        config.log.tail_bytes = checks::tail_bytes_for(memory_bytes());
+        config.limits.request_memory_bytes = checks::request_memory_for(memory_bytes());
         config
     }
 }

@@ -39,13 +39,12 @@ impl Turn<'_> {
         self.timers.arm(&mut self.group.join_timer, at, &self.id, Subject::Join);
     }
 
+    /// Completes the join phase if nobody is waited for. The first members of a group wait for others in any case.
     pub(super) fn maybe_complete_join(&mut self) {
-        if self.group.state == (State::PreparingRebalance { is_initial: false }) && self.group.all_joined() {
-            self.complete_join();
-        } else if self.group.state.is_preparing()
-            && self.group.members.is_empty()
-            && self.group.pending.is_empty()
-        {
+        let group = &*self.group;
+        let is_deserted = group.members.is_empty() && group.pending.is_empty();
+        let is_first = group.state == (State::PreparingRebalance { is_initial: true });
+        if group.state.is_preparing() && group.all_joined() && (is_deserted || !is_first) {
             self.complete_join();
         }
     }

@@ -10,7 +10,7 @@ mod members;
 mod offsets;
 mod time;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -238,7 +238,7 @@ impl Inner {
     }
 
     fn execute(self: &Arc<Self>, home: &Arc<Home>, lead: &mut Lead, commands: Vec<Command>) {
-        let mut commands = std::collections::VecDeque::from(commands);
+        let mut commands = VecDeque::from(commands);
         while let Some(command) = commands.pop_front() {
             let Command::Store { group, generation, record, purpose } = command else {
                 answer(&mut lead.waiting, command);

@@ -1,5 +1,8 @@
 //! Requests about committed offsets.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use millrace_base::{Offset, TopicId};
 
 use super::super::classic::MemberName;
@@ -8,7 +11,9 @@ use super::super::format::offsets::{Committed, OffsetKey};
 use super::super::subscription;
 use super::{GroupCoordinator, Home, Inner, Lead};
 use crate::state_log::{Proposal, Replied, StateRecord};
-use std::sync::Arc;
+
+/// One for each of the offsets that were asked for.
+pub type Outcomes = Vec<Result<(), GroupError>>;
 
 /// How far somebody says that its group is.
 #[derive(Clone, Debug)]
@@ -32,7 +37,7 @@ pub struct CommitRequest {
 
 impl GroupCoordinator {
     /// Commits; returns when all of it is on all in-sync replicas, with the outcome of each offset.
-    pub async fn commit(&self, request: CommitRequest) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+    pub async fn commit(&self, request: CommitRequest) -> Result<Outcomes, GroupError> {
         let home = self.inner.home(&request.group).await?;
         let longest = self.inner.parts.settings.offset_metadata_bytes_max;
         let is_short = |offset: &NewOffset| offset.metadata.len() <= longest;
@@ -82,7 +87,7 @@ impl GroupCoordinator {
         &self,
         group: &str,
         partitions: &[(String, i32)],
-    ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+    ) -> Result<Outcomes, GroupError> {
         let home = self.inner.home(group).await?;
         let (outcomes, stored) = self.inner.start_deletion(&home, group, partitions)?;
         stored.await?;
@@ -131,7 +136,7 @@ impl Inner {
         home: &Arc<Home>,
         group: &str,
         partitions: &[(String, i32)],
-    ) -> Result<(Vec<Result<(), GroupError>>, Replied<()>), GroupError> {
+    ) -> Result<(Outcomes, Replied<()>), GroupError> {
         let mut lead = home.lead.lock();
         self.catch_up(home, &mut lead)?;
         let is_subscribed = subscriptions(&lead, group)?;
@@ -142,7 +147,7 @@ impl Inner {
         let outcome = |(topic, _): &(String, i32)| {
             if is_subscribed(topic) { Err(GroupError::SubscribedToTopic) } else { Ok(()) }
         };
-        let outcomes: Vec<Result<(), GroupError>> = partitions.iter().map(outcome).collect();
+        let outcomes: Outcomes = partitions.iter().map(outcome).collect();
         let stored = home.log.propose(|latest, _| {
             let wanted = partitions.iter().filter(|(topic, _)| !is_subscribed(topic));
             let keys = wanted.map(|(topic, partition)| OffsetKey {
@@ -160,7 +165,7 @@ impl Inner {
 
 /// Which topics the group's members are subscribed to; refused for a group of whose members that is not known.
 fn subscriptions(lead: &Lead, group: &str) -> Result<impl Fn(&str) -> bool + use<>, GroupError> {
-    let mut topics = std::collections::BTreeSet::new();
+    let mut topics = BTreeSet::new();
     if let Some(group) = lead.live.find(group).filter(|group| !group.members.is_empty()) {
         if group.protocol_type.as_deref() != Some(subscription::CONSUMER_PROTOCOL) {
             return Err(GroupError::NonEmptyGroup);

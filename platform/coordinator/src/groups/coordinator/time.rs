@@ -3,6 +3,7 @@
 //! One task looks after all groups. It sleeps until the first of them has something due, and is woken when that becomes
 //! earlier.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -80,7 +81,7 @@ impl Inner {
 /// last one left, those of a topic that no member reads any more, or of who was never in a group, from their commit.
 fn expired(latest: &GroupState, lead: &Lead, before_ms: i64) -> Vec<StateRecord> {
     let mut records = Vec::new();
-    let mut left: std::collections::BTreeSet<&str> = std::collections::BTreeSet::new();
+    let mut left: BTreeSet<&str> = BTreeSet::new();
     for (key, committed) in latest.all_offsets() {
         if key.group.starts_with(OWN_GROUPS) || !is_expired(latest, lead, (key, committed), before_ms) {
             left.insert(&key.group);
