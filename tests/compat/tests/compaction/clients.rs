@@ -1,9 +1,6 @@
 //! A compacted topic as librdkafka and Kafka's own consumer read it: of each key the last value, once, also after the
 //! broker was killed while it compacted.
 
-// Test helpers are tests, too.
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
