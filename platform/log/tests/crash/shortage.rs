@@ -94,6 +94,37 @@ fn outlives_starts(seed: u64, of: Shortage, from: u64) {
     ends_well(&mut world);
 }
 
+/// The process ends where it has found no file, in the middle of whatever it did; the power is lost while the next one
+/// goes on with that.
+fn outlives_process_and_power(seed: u64, from: u64) {
+    for operations in 0..8 {
+        let mut world = world(seed);
+        world.run_short(Shortage::Files, from..from + 1);
+        if world.open().is_ok() {
+            world.run_into_shortage(ACTIONS, from);
+        }
+        world.die();
+        world.disk.crash_at(world.disk.operations() + operations);
+        if world.open().is_ok() {
+            world.disk.crash();
+        }
+        world.restart();
+        world.open().expect("a sound disk");
+        world.settle();
+    }
+}
+
+/// What one process was about to swap in the next one finishes, or it is as if it had never been.
+#[test]
+fn what_a_process_leaves_undone_outlives_the_power_where_logs_are_compacted() {
+    for seed in 4..7 {
+        for from in 0..undisturbed(seed).1 {
+            let _run = Run { seed, of: Shortage::Files, from, len: 1 };
+            outlives_process_and_power(seed, from);
+        }
+    }
+}
+
 /// What is deleted and what retention removes makes room here, and the reserve is given up and made whole again.
 #[test]
 fn a_disk_of_any_size_loses_nothing() {

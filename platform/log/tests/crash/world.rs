@@ -456,6 +456,23 @@ impl World {
         }
     }
 
+    /// Acts until something was too little, or as often as told.
+    pub fn run_into_shortage(&mut self, count: usize, from: u64) {
+        for _ in 0..count {
+            if self.disk.openings() > from {
+                return;
+            }
+            self.act();
+        }
+    }
+
+    /// The process ends by itself; what it has written is there, durable or not. The shortage ends with it.
+    pub fn die(&mut self) {
+        self.manager = None;
+        self.end_shortage();
+        self.runs_short = None;
+    }
+
     /// Acts `count` times, or until the disk crashes.
     pub fn run(&mut self, count: usize) {
         for _ in 0..count {
