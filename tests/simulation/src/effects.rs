@@ -65,6 +65,20 @@ pub enum Fact {
         partition: TopicPartition,
         records: Vec<Seen>,
     },
+    /// A group was told that its offset is committed, by a coordinator that knew of this leader epoch.
+    OffsetCommitted {
+        by: BrokerId,
+        epoch: LeaderEpoch,
+        group: String,
+        offset: Offset,
+    },
+    /// A group was told where it is.
+    OffsetRead {
+        by: BrokerId,
+        epoch: LeaderEpoch,
+        group: String,
+        offset: Offset,
+    },
     /// The core's own rules do not hold.
     Broken(String),
 }

@@ -38,6 +38,16 @@ pub struct Label {
     pub number: u64,
 }
 
+/// Who sends the records of a coordinator: their numbers tell only one from the other.
+pub const COORDINATOR: u64 = u64::MAX;
+
+/// How far a group is in the first partition of the topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    pub group: String,
+    pub offset: Offset,
+}
+
 #[derive(Clone, Debug)]
 pub enum Message {
     Register {
@@ -55,6 +65,11 @@ pub enum Message {
         known: u64,
         commands: Vec<Arc<Command>>,
         alive: bool,
+    },
+    /// There is to be a topic, if there is none of that name.
+    MakeTopic {
+        name: String,
+        partitions: i32,
     },
     ProposeIsr {
         epoch: i64,
@@ -94,6 +109,24 @@ pub enum Message {
     Answered {
         request: u64,
         records: Option<Vec<Seen>>,
+    },
+    CommitOffset {
+        request: u64,
+        commit: Commit,
+    },
+    /// Whether the offset is committed, as far as is known.
+    OffsetCommitted {
+        request: u64,
+        done: bool,
+    },
+    FetchOffset {
+        request: u64,
+        group: String,
+    },
+    /// `None`: ask another broker. A group that has committed nothing is at -1.
+    OffsetFetched {
+        request: u64,
+        offset: Option<Offset>,
     },
     WhoLeads {
         partition: TopicPartition,

@@ -37,4 +37,12 @@ pub enum Mutant {
     CommitOnElection,
     /// A leader shows readers what is not committed.
     ShowUncommitted,
+    /// A coordinator tells a group that its offset is committed when it has written it.
+    AnswerCommitsEarly,
+    /// A coordinator tells a group of an offset that other replicas do not have.
+    TellUncommittedOffsets,
+    /// A new coordinator reads its log back as far as it knew it to be committed before.
+    LoadToHighWatermark,
+    /// A coordinator that is elected again goes on with the state that it had.
+    KeepTheCoordinator,
 }

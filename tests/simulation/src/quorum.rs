@@ -8,9 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use millrace_base::{BrokerId, TopicPartition};
+use millrace_base::{BrokerId, TopicId, TopicPartition};
 use millrace_metadata::apply::apply;
-use millrace_metadata::{BrokerRegistration, Command, Image, Outcome, Partition, PartitionChange, Rejection};
+use millrace_metadata::{
+    BrokerRegistration, Command, Image, Outcome, Partition, PartitionAssignment, PartitionChange, Rejection,
+};
 
 use millrace_replication::{IsrAnswer, IsrProposal};
 
@@ -19,6 +21,8 @@ use crate::mutants::Mutant;
 
 /// How long a broker may be silent before it counts as dead.
 pub const SESSION: Time = 3 * SECOND;
+
+const REPLICAS: usize = 3;
 
 /// A broker as the controller sees it.
 struct Session {
@@ -76,6 +80,18 @@ impl Quorum {
         self.image = next;
         self.commands.push(Arc::new(command));
         Ok(outcome)
+    }
+
+    /// Makes a topic whose partitions have three replicas, each another one first.
+    pub fn make_topic(&mut self, name: &str, id: TopicId, partitions: i32) {
+        let ids: Vec<_> = self.sessions.keys().copied().collect();
+        let assign = |number: i32| {
+            let replicas = ids.iter().copied().cycle().skip(number as usize % ids.len()).take(REPLICAS);
+            PartitionAssignment { replicas: replicas.collect() }
+        };
+        let (name, partitions) = (name.to_owned(), (0..partitions).map(assign).collect());
+        let create = Command::CreateTopic { name, id, partitions, configs: BTreeMap::new() };
+        self.submit(create).expect("a topic of registered brokers");
     }
 
     /// A broker has started, with its disk; returns its epoch, which names this life of it.

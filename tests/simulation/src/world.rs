@@ -4,13 +4,15 @@
 //! same faults give the same world to the last byte: [`Outcome::digest`] says so.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use millrace_base::{BrokerId, TopicId, TopicPartition};
-use millrace_metadata::{Command, PartitionAssignment};
+use millrace_coordinator::OFFSETS_TOPIC;
 
 use crate::agenda::{Agenda, MS, SECOND, Time};
 use crate::broker::Broker;
 use crate::client::{self, Producer};
+use crate::committer::{self, Committer};
 use crate::effects::{Alarm, Effects};
 use crate::fault::{self, Fault, Kind};
 use crate::invariants::{Invariants, Look, Violation};
@@ -28,8 +30,16 @@ const HEALED: Time = 22 * SECOND;
 /// How long clients may take from then on.
 const PROGRESS: Time = 60 * SECOND;
 
+/// What producers write to.
+pub(crate) const TOPIC: &str = "topic";
+
 const PARTITIONS: i32 = 2;
 const MIN_ISR: usize = 2;
+
+/// Times that all tasks get their turn after an event: those that wake each other are done by then, or go on later.
+const TURNS: usize = 2;
+/// How exactly they know the time.
+const TICK: Duration = Duration::from_millis(5);
 
 /// What is run: a seed, and which of its faults; all of them if nothing is said.
 #[derive(Clone, Debug)]
@@ -59,6 +69,7 @@ enum Event {
     Alarm { broker: i32, life: u64, alarm: Alarm },
     Producer(usize),
     Reader(usize),
+    Committer(usize),
     Quorum,
     Begin(usize),
     End(usize),
@@ -67,11 +78,14 @@ enum Event {
 
 pub struct World {
     agenda: Agenda<Event>,
+    /// By the clock of the coordinators' tasks.
+    started: tokio::time::Instant,
     network: Network,
     quorum: Quorum,
     brokers: BTreeMap<i32, Broker>,
     producers: Vec<Producer>,
     readers: Vec<Reader>,
+    committers: Vec<Committer>,
     faults: Vec<Fault>,
     begun: Vec<Fault>,
     invariants: Invariants,
@@ -82,8 +96,11 @@ pub struct World {
 
 impl World {
     pub fn run(scenario: &Scenario) -> Outcome {
-        let mut world = Self::new(scenario);
-        let violation = world.go().err();
+        // Its clock goes only where the world's does.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let runtime = runtime.expect("a thread of its own");
+        let mut world = runtime.block_on(async { Self::new(scenario) });
+        let violation = runtime.block_on(world.go()).err();
         for broker in world.brokers.values() {
             world.digest = mix(world.digest, broker.disk.trace());
         }
@@ -108,7 +125,7 @@ impl World {
             Some(chosen) => chosen.iter().filter_map(|index| all.get(*index).copied()).collect(),
             None => all,
         };
-        let topic = TopicId(uuid(random.bits()));
+        let [topic, offsets] = [(); 2].map(|()| TopicId(uuid(random.bits())));
         let brokers = ids
             .iter()
             .map(|id| (*id, Broker::new(BrokerId(*id), MIN_ISR, scenario.mutant, random.fork())))
@@ -116,19 +133,9 @@ impl World {
         for broker in brokers.values() {
             quorum.register(broker.id, broker.directory, 0);
         }
-        let replicas = |number: i32| {
-            let first = number as usize % ids.len();
-            ids.iter().cycle().skip(first).take(3).map(|id| BrokerId(*id)).collect()
-        };
-        let partitions = (0..PARTITIONS).map(|number| PartitionAssignment { replicas: replicas(number) });
-        let name = "topic".to_owned();
-        let create = Command::CreateTopic {
-            name,
-            id: topic,
-            partitions: partitions.collect(),
-            configs: BTreeMap::new(),
-        };
-        quorum.submit(create).expect("a topic of registered brokers");
+        for (name, id, partitions) in [(TOPIC, topic, PARTITIONS), (OFFSETS_TOPIC, offsets, 1)] {
+            quorum.make_topic(name, id, partitions);
+        }
         let producers = (0..3).map(|number| {
             let partition = TopicPartition::new(topic, number as i32 % PARTITIONS);
             let batches = random.between(10, 60);
@@ -139,13 +146,18 @@ impl World {
             Reader::new(number, TopicPartition::new(topic, number as i32), ids.clone(), random.fork())
         });
         let readers = readers.collect();
+        let committers = ["one group", "another"].map(|group| {
+            Committer::new(group.to_owned(), TopicPartition::new(offsets, 0), ids.clone(), random.fork())
+        });
         Self {
             agenda: Agenda::default(),
+            started: tokio::time::Instant::now(),
             network: Network::new(random.fork()),
             quorum,
             brokers,
             producers,
             readers,
+            committers: committers.into(),
             faults,
             begun: Vec::new(),
             invariants: Invariants::default(),
@@ -155,7 +167,7 @@ impl World {
         }
     }
 
-    fn go(&mut self) -> Result<(), Violation> {
+    async fn go(&mut self) -> Result<(), Violation> {
         for broker in self.brokers.keys() {
             let alarm = Alarm::Start;
             self.agenda.enter(0, Event::Alarm { broker: *broker, life: 0, alarm });
@@ -165,6 +177,9 @@ impl World {
         }
         for index in 0..self.readers.len() {
             self.agenda.enter(MS, Event::Reader(index));
+        }
+        for index in 0..self.committers.len() {
+            self.agenda.enter(MS, Event::Committer(index));
         }
         for (index, fault) in self.faults.iter().enumerate() {
             self.agenda.enter(fault.at, Event::Begin(index));
@@ -176,6 +191,7 @@ impl World {
             self.events += 1;
             self.digest = mix(self.digest, self.agenda.now());
             self.take(event)?;
+            self.run_tasks().await?;
             if self.healed && self.is_done() {
                 let look = Look { quorum: &self.quorum, brokers: &self.brokers };
                 return self.invariants.at_the_end(&look, self.agenda.now());
@@ -187,9 +203,35 @@ impl World {
         Ok(())
     }
 
+    /// Lets the tasks of the brokers' coordinators do what they can by now.
+    async fn run_tasks(&mut self) -> Result<(), Violation> {
+        let now = self.agenda.now();
+        let behind = Duration::from_micros(now).saturating_sub(self.started.elapsed());
+        let mut has_tasks = false;
+        for broker in self.brokers.values() {
+            has_tasks |= broker.has_tasks();
+        }
+        if behind >= TICK {
+            tokio::time::advance(behind).await;
+        } else if !has_tasks {
+            return Ok(());
+        }
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+        }
+        let ids: Vec<_> = self.brokers.keys().copied().collect();
+        for id in ids {
+            let mut effects = Effects::default();
+            self.broker(id).after_tasks(now, &mut effects);
+            self.realise(Host::Broker(id), effects)?;
+        }
+        Ok(())
+    }
+
     fn is_done(&self) -> bool {
         let read = |reader: &Reader| reader.position >= self.invariants.committed_end(&reader.partition);
-        self.producers.iter().all(Producer::is_done) && self.readers.iter().all(read)
+        let all_written = self.producers.iter().all(Producer::is_done);
+        all_written && self.readers.iter().all(read) && self.committers.iter().all(Committer::is_done)
     }
 
     fn no_progress(&self) -> Violation {
@@ -201,6 +243,8 @@ impl World {
                 what.push(format!("{} has been read up to {} of {end}", reader.partition, reader.position));
             }
         }
+        let committers = self.committers.iter().filter(|committer| !committer.is_done());
+        what.extend(committers.map(Committer::trouble));
         for (id, partition) in self.quorum.partitions() {
             what.push(format!("{id}: {partition:?}"));
         }
@@ -230,6 +274,12 @@ impl World {
                 self.agenda.enter(reader::STEP, Event::Reader(index));
                 return self.realise(Host::Client(self.producers.len() + index), effects);
             }
+            Event::Committer(index) => {
+                self.committers[index].step(now, &mut effects);
+                self.agenda.enter(committer::STEP, Event::Committer(index));
+                let before = self.producers.len() + self.readers.len();
+                return self.realise(Host::Client(before + index), effects);
+            }
             Event::Quorum => {
                 self.quorum.tick(now);
                 self.agenda.enter(100 * MS, Event::Quorum);
@@ -258,7 +308,11 @@ impl World {
                 self.producers[index].on_message(message, now);
             }
             Host::Client(index) => {
-                self.readers[index - self.producers.len()].on_message(message, &mut effects);
+                let index = index - self.producers.len();
+                match self.readers.get_mut(index) {
+                    Some(reader) => reader.on_message(message, &mut effects),
+                    None => self.committers[index - self.readers.len()].on_message(message, now),
+                }
             }
         }
         self.realise(to, effects)
@@ -277,6 +331,8 @@ impl World {
                 let commands = self.quorum.commands_after(applied).to_vec();
                 effects.send(from, Message::Commands { known: applied, commands, alive });
             }
+            // All that brokers ask for are there from the beginning, and known to them sooner or later.
+            Message::MakeTopic { .. } => {}
             Message::ProposeIsr { epoch, partition, proposal } => {
                 let answer = self.quorum.alter_isr((id, epoch), partition, &proposal);
                 effects.send(from, Message::IsrAnswered { partition, proposal, answer });
@@ -414,7 +470,8 @@ impl World {
 
     fn others(&self, broker: i32) -> Vec<Host> {
         let brokers = self.brokers.keys().filter(|id| **id != broker).map(|id| Host::Broker(*id));
-        brokers.chain((0..self.producers.len() + self.readers.len()).map(Host::Client)).collect()
+        let clients = self.producers.len() + self.readers.len() + self.committers.len();
+        brokers.chain((0..clients).map(Host::Client)).collect()
     }
 }
 

@@ -224,6 +224,8 @@ impl<M: Machine> Shared<M> {
             match leadership {
                 None => _ = beyond.await,
                 Some(epoch) => tokio::select! {
+                    // Its end comes before all else, so that the same events are always met by the same steps.
+                    biased;
                     _ = beyond => {}
                     () = self.lead(epoch) => {}
                 },

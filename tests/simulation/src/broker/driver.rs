@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use millrace_base::{BrokerId, Offset, TopicPartition};
+use millrace_coordinator::AppendFailure;
 use millrace_log::AppendOrigin;
 use millrace_metadata::Partition;
 use millrace_protocol::batch::split_batches;
@@ -11,7 +12,7 @@ use millrace_replication::{
 };
 
 use super::log::records;
-use super::part::{Part, Waiting};
+use super::part::{Asker, Part, Waiting};
 use super::{Broker, Stop};
 use crate::agenda::{MS, Time};
 use crate::effects::{Alarm, Effects, Fact};
@@ -220,8 +221,8 @@ impl Broker {
             acknowledge(by, id, failed, effects);
             return Ok(());
         }
-        for Waiting { from, request, .. } in failed {
-            effects.send(from, Message::Produced { request, outcome: Err(why.to_string()) });
+        for waiting in failed {
+            refuse(waiting.asker, why, effects);
         }
         Ok(())
     }
@@ -321,8 +322,29 @@ impl Broker {
 }
 
 pub(super) fn acknowledge(by: BrokerId, id: TopicPartition, done: Vec<Waiting>, effects: &mut Effects) {
-    for Waiting { from, request, epoch, base_offset, labels, .. } in done {
+    for Waiting { asker, epoch, base_offset, labels, .. } in done {
         effects.facts.push(Fact::Acknowledged { by, epoch, partition: id, base_offset, labels });
-        effects.send(from, Message::Produced { request, outcome: Ok(base_offset) });
+        match asker {
+            Asker::Producer { from, request } => {
+                effects.send(from, Message::Produced { request, outcome: Ok(base_offset) });
+            }
+            // Who has asked may be gone.
+            Asker::Coordinator(told) => drop(told.send(Ok(()))),
+        }
+    }
+}
+
+pub(super) fn refuse(asker: Asker, why: Refused, effects: &mut Effects) {
+    match asker {
+        Asker::Producer { from, request } => {
+            effects.send(from, Message::Produced { request, outcome: Err(why.to_string()) });
+        }
+        Asker::Coordinator(told) => {
+            let failure = match why {
+                Refused::NotLeader => AppendFailure::NotHere,
+                passing => AppendFailure::Passing(passing.to_string()),
+            };
+            drop(told.send(Err(failure)));
+        }
     }
 }

@@ -7,7 +7,7 @@ use millrace_log::{PartitionLog, ReadError};
 use millrace_protocol::batch::{Batch, split_batches};
 use millrace_replication::History;
 
-use crate::message::{Label, Seen};
+use crate::message::{COORDINATOR, Label, Seen};
 
 /// As much as one answer holds: little, so that there are many.
 const READ_BYTES: usize = 4096;
@@ -66,7 +66,18 @@ pub fn seen(batch: &Batch) -> Vec<Seen> {
         let record = record.expect("the log holds whole records");
         let value = record.value.unwrap_or_default();
         let number = |at: usize| u64::from_be_bytes(value[at..at + 8].try_into().expect("eight bytes"));
-        Seen { offset: record.offset, epoch, label: Label { producer: number(0), number: number(8) } }
+        let label = if record.key.is_none() && value.len() >= 16 {
+            Label { producer: number(0), number: number(8) }
+        } else {
+            Label { producer: COORDINATOR, number: told_apart(record.key.unwrap_or_default(), value) }
+        };
+        Seen { offset: record.offset, epoch, label }
     });
     seen.collect()
+}
+
+/// Another number for every other key and value, as good as always.
+fn told_apart(key: &[u8], value: &[u8]) -> u64 {
+    let bytes = key.iter().chain(value);
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

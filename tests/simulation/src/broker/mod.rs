@@ -1,10 +1,12 @@
 //! A broker: the real log on a simulated disk, a replica core for each partition, and the glue between them that the
 //! real broker has in its partitions and fetchers.
 
+mod coordinator;
 mod disk;
 mod driver;
 pub mod log;
 mod part;
+mod port;
 mod requests;
 
 use std::collections::BTreeMap;
@@ -25,6 +27,7 @@ use crate::message::Message;
 use crate::mutants::Mutant;
 use crate::network::Host;
 use crate::random::Random;
+use coordinator::Coordinator;
 use disk::WithoutDirectorySync;
 use part::Part;
 
@@ -66,6 +69,7 @@ struct Running {
     /// Given by the controller; until it has come, and the image with it, nothing is led or followed.
     epoch: Option<i64>,
     parts: BTreeMap<TopicPartition, Part>,
+    coordinator: Coordinator,
     /// The disk has been given something to do.
     disk_is_busy: bool,
 }
@@ -166,6 +170,7 @@ impl Broker {
         if let Some(running) = self.running.take() {
             let ends = running.parts.iter().map(|(id, part)| (*id, part.kept()));
             self.kept.extend(ends);
+            running.coordinator.end();
         }
         self.life += 1;
         effects.alarm(off, Alarm::Start);
@@ -174,7 +179,7 @@ impl Broker {
     /// Runs `act`; a power cut meanwhile ends this life.
     fn live(&mut self, effects: &mut Effects, act: impl FnOnce(&mut Self, &mut Effects) -> Result<(), Stop>) {
         match act(self, effects) {
-            Ok(()) if !self.disk.has_crashed() => {}
+            Ok(()) if !self.disk.has_crashed() => self.show_cores(),
             Err(Stop::Broken(what)) => effects.facts.push(Fact::Broken(what)),
             Ok(()) | Err(Stop::PowerCut) => {
                 let off = self.random.between(200 * MS, 4 * SECOND);
@@ -229,8 +234,9 @@ impl Broker {
             Err(OpenError::Io { .. }) if self.disk.has_crashed() => return Err(Stop::PowerCut),
             Err(error) => return Err(Stop::Broken(format!("broker {}: {error}", self.id))),
         };
+        let coordinator = Coordinator::new(clock.clone(), self.mutant);
         let parts = BTreeMap::new();
-        self.running = Some(Running { log, clock, epoch: None, parts, disk_is_busy: false });
+        self.running = Some(Running { log, clock, epoch: None, parts, coordinator, disk_is_busy: false });
         for partition in self.running()?.log.partitions() {
             self.open_part(partition)?;
         }
@@ -279,6 +285,7 @@ impl Broker {
             None => Message::Register { directory: self.directory },
         };
         effects.send(Host::Quorum, message);
+        self.want_topics(effects);
         effects.alarm(HEARTBEAT, Alarm::Heartbeat);
     }
 

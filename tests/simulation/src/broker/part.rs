@@ -9,16 +9,25 @@ use millrace_replication::{Command, Replica, ReplicaFetch, Timing};
 
 use super::Stop;
 use super::log::View;
+use super::port::Told;
 use crate::message::Label;
 use crate::mutants::Mutant;
 use crate::network::Host;
 
 pub const TIMING: Timing = Timing { lag_max_ms: 2000, retry_ms: 100 };
 
-/// A producer that waits for its batch to be committed.
+/// Who waits for a batch to be committed.
+pub enum Asker {
+    Producer {
+        from: Host,
+        request: u64,
+    },
+    /// The broker's own coordinator.
+    Coordinator(Told),
+}
+
 pub struct Waiting {
-    pub from: Host,
-    pub request: u64,
+    pub asker: Asker,
     pub epoch: LeaderEpoch,
     pub base_offset: Offset,
     /// Where the batch ends.

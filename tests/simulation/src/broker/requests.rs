@@ -8,7 +8,7 @@ use millrace_replication::{FetchAnswer, FetchOutcome, Refused, ReplicaFetch, Ser
 
 use super::driver::{acknowledge, ms};
 use super::log::{read, records, seen};
-use super::part::Waiting;
+use super::part::{Asker, Waiting};
 use super::{Broker, Stop};
 use crate::agenda::{MS, Time};
 use crate::effects::{Alarm, Effects};
@@ -54,6 +54,7 @@ impl Broker {
                 effects.send(from, Message::Answered { request, records });
                 Ok(())
             }
+            Message::CommitOffset { .. } | Message::FetchOffset { .. } => self.ask_coordinator(from, message),
             Message::WhoLeads { partition } => {
                 let leader = self.image.partition(&partition).and_then(|partition| partition.leader);
                 effects.send(from, Message::Leads { partition, leader });
@@ -197,7 +198,8 @@ impl Broker {
             return refuse(why.to_string(), effects);
         }
         let base_offset = appended.base_offset;
-        let waiting = Waiting { from, request, epoch, base_offset, end, labels };
+        let asker = Asker::Producer { from, request };
+        let waiting = Waiting { asker, epoch, base_offset, end, labels };
         if end <= part.log.high_watermark() {
             acknowledge(self.id, id, vec![waiting], effects);
         } else {

@@ -5,6 +5,7 @@ mod acknowledged;
 mod committed;
 mod disks_keep;
 mod in_sync;
+mod offsets;
 mod once;
 mod one_leader;
 mod readers;
@@ -61,10 +62,11 @@ pub struct Invariants {
     once: once::OnceAndInOrder,
     readers: readers::OneValueForAll,
     disks_keep: disks_keep::DisksKeep,
+    offsets: offsets::OffsetsNeverGoBack,
 }
 
 impl Invariants {
-    fn all(&mut self) -> [&mut dyn Invariant; 8] {
+    fn all(&mut self) -> [&mut dyn Invariant; 9] {
         [
             &mut self.disks_keep,
             &mut self.committed,
@@ -73,6 +75,7 @@ impl Invariants {
             &mut self.in_sync,
             &mut self.once,
             &mut self.readers,
+            &mut self.offsets,
             &mut self.acknowledged,
         ]
     }
