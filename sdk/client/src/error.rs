@@ -175,6 +175,13 @@ pub enum FetchError {
     NotAssigned { topic: String, partition: i32 },
     #[error("nothing is assigned to this consumer; call assign or assign_topic first")]
     NothingAssigned,
+    #[error(
+        "group '{group}' has no committed offset for {topic}-{partition}; seek to where reading is to begin, or set \
+         ConsumerBuilder::start_without_commit"
+    )]
+    NoCommittedOffset { group: String, topic: String, partition: i32 },
+    #[error(transparent)]
+    Group(#[from] GroupError),
 }
 
 impl FetchError {
@@ -182,7 +189,50 @@ impl FetchError {
     pub const fn is_retriable(&self) -> bool {
         match self {
             Self::Request(error) => error.is_retriable(),
+            Self::Group(error) => error.is_retriable(),
             _ => false,
+        }
+    }
+}
+
+/// Something that concerns a consumer group did not work.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum GroupError {
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error("this consumer is of no group: name one with ConsumerBuilder::group")]
+    NoGroup,
+    #[error(
+        "group '{group}': another consumer has joined as '{instance}' and taken this one's place; give each running \
+         consumer a group_instance_id of its own"
+    )]
+    InstanceFenced { group: String, instance: String },
+    #[error(
+        "group '{group}' does not have this consumer as a member with these partitions any more, so its offsets are \
+         not committed and others read on from the last commit; poll to take part again. If processing took longer \
+         than max_poll_interval, raise it or poll more often"
+    )]
+    NotMember { group: String },
+    #[error("group '{group}': {reason}")]
+    Settings { group: String, reason: String },
+    #[error("the consumer is closed")]
+    Closed,
+}
+
+impl GroupError {
+    /// Whether the same call can succeed later without a change by the caller.
+    pub const fn is_retriable(&self) -> bool {
+        match self {
+            Self::Request(error) => error.is_retriable(),
+            _ => false,
+        }
+    }
+
+    /// Kafka's error code, where the broker gave one.
+    pub const fn code(&self) -> Option<i16> {
+        match self {
+            Self::Request(error) => error.code(),
+            _ => None,
         }
     }
 }
@@ -204,6 +254,27 @@ pub(crate) fn api_name(key: i16) -> &'static str {
         Ok(ApiKey::CreatePartitions) => "CreatePartitions",
         Ok(ApiKey::DescribeLogDirs) => "DescribeLogDirs",
         Ok(ApiKey::DescribeCluster) => "DescribeCluster",
+        Ok(ApiKey::FindCoordinator) => "FindCoordinator",
+        Ok(ApiKey::JoinGroup) => "JoinGroup",
+        Ok(ApiKey::SyncGroup) => "SyncGroup",
+        Ok(ApiKey::Heartbeat) => "Heartbeat",
+        Ok(ApiKey::LeaveGroup) => "LeaveGroup",
+        Ok(ApiKey::OffsetCommit) => "OffsetCommit",
+        Ok(ApiKey::OffsetFetch) => "OffsetFetch",
+        Ok(ApiKey::OffsetDelete) => "OffsetDelete",
+        Ok(ApiKey::ListGroups) => "ListGroups",
+        Ok(ApiKey::DescribeGroups) => "DescribeGroups",
+        Ok(ApiKey::DeleteGroups) => "DeleteGroups",
+        Ok(ApiKey::ConsumerGroupHeartbeat) => "ConsumerGroupHeartbeat",
+        Ok(ApiKey::ConsumerGroupDescribe) => "ConsumerGroupDescribe",
+        Ok(ApiKey::AddPartitionsToTxn) => "AddPartitionsToTxn",
+        Ok(ApiKey::AddOffsetsToTxn) => "AddOffsetsToTxn",
+        Ok(ApiKey::TxnOffsetCommit) => "TxnOffsetCommit",
+        Ok(ApiKey::EndTxn) => "EndTxn",
+        Ok(ApiKey::WriteTxnMarkers) => "WriteTxnMarkers",
+        Ok(ApiKey::DescribeTransactions) => "DescribeTransactions",
+        Ok(ApiKey::ListTransactions) => "ListTransactions",
+        Ok(ApiKey::DescribeProducers) => "DescribeProducers",
         _ => "request",
     }
 }

@@ -28,6 +28,7 @@ mod client;
 mod cluster;
 pub mod consumer;
 pub mod error;
+pub mod group;
 mod net;
 pub mod plugins;
 pub mod producer;
@@ -36,8 +37,11 @@ mod settings;
 
 pub use admin::Admin;
 pub use client::Client;
-pub use consumer::{Consumer, ConsumerBuilder, ConsumerRecord, Isolation, RecordBatch, StartAt};
-pub use error::{ConnectError, FetchError, RequestError, SendError};
+pub use consumer::{
+    Consumer, ConsumerBuilder, ConsumerRecord, Isolation, RebalanceListener, RecordBatch, StartAt,
+};
+pub use error::{ConnectError, FetchError, GroupError, RequestError, SendError};
+pub use group::{Assignor, CommitOffset, Committed, GroupMetadata, GroupProtocol, TopicPartition};
 pub use plugins::Plugins;
 pub use producer::{
     Acks, BatchDelivery, Compression, Delivery, Header, Producer, ProducerBuilder, Record, Stored,

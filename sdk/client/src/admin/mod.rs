@@ -2,11 +2,15 @@
 
 mod cluster;
 mod configs;
+mod groups;
 mod offsets;
 mod topics;
+mod transactions;
 mod types;
 
 pub use crate::cluster::BrokerInfo;
+pub use groups::{GroupInfo, GroupListing, GroupMember};
+pub use transactions::{ProducerInfo, TransactionInfo, TransactionListing};
 pub use types::{
     ClusterInfo, ConfigChange, ConfigEntry, ConfigResource, ListedOffset, LogDirInfo, NewTopic, OffsetSpec,
     PartitionInfo, ReplicaSize, TopicInfo, TopicListing,
@@ -19,7 +23,7 @@ use std::sync::Arc;
 use millrace_protocol::messages::TopicName;
 use millrace_protocol::{ErrorCode, Request, StrBytes};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Broker, Cluster};
 use crate::error::RequestError;
 
 /// Administrative requests; cheap to clone.
@@ -39,6 +43,14 @@ impl Admin {
 
     fn timeout_ms(&self) -> i32 {
         i32::try_from(self.cluster().settings.request_timeout.as_millis()).unwrap_or(i32::MAX)
+    }
+
+    /// Every broker that there is now.
+    async fn every_broker(&self) -> Result<Vec<Arc<Broker>>, RequestError> {
+        let cluster = self.cluster();
+        cluster.refresh(None, std::time::Instant::now(), false).await?;
+        let image = cluster.image();
+        Ok(image.brokers.iter().filter_map(|known| cluster.broker(known.id)).collect())
     }
 
     /// Asks the controller; once more elsewhere if it has just moved.

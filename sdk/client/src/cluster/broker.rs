@@ -147,14 +147,26 @@ impl Broker {
         version: i16,
         request: &T,
     ) -> Result<T::Response, RequestError> {
+        self.exchange_within(lane, version, request, self.request_timeout).await
+    }
+
+    /// As [`Broker::exchange`], for a request whose answer the broker may hold back.
+    pub(crate) async fn exchange_within<T: Request>(
+        &self,
+        lane: &Lane,
+        version: i16,
+        request: &T,
+        limit: Duration,
+    ) -> Result<T::Response, RequestError> {
         let api = api_name(T::KEY);
         let correlation = lane.next_correlation();
         let frame = encode_request(correlation, Some(&self.client_id), version, request)
             .map_err(|error| RequestError::Encode { api, reason: error.to_string() })?;
         let reply = lane.request(pieces(frame), Some(correlation));
-        let frame = timeout(self.request_timeout, reply)
+        let timed_out = || RequestError::Timeout { api, broker: self.name.clone(), after: limit };
+        let frame = timeout(limit, reply)
             .await
-            .map_err(|_| self.timed_out(api))?
+            .map_err(|_| timed_out())?
             .map_err(|error| self.disconnected(api, &error))?;
         self.decode::<T>(frame, version)
     }

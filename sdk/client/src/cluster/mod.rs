@@ -1,6 +1,7 @@
 //! The cluster as the client sees it: its brokers, its topics, and requests to them.
 
 mod broker;
+mod coordinator;
 mod image;
 mod versions;
 
@@ -12,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 
 pub use broker::BrokerInfo;
 pub(crate) use broker::{Broker, pieces};
+pub(crate) use coordinator::Coordinated;
 pub(crate) use image::{Image, PartitionImage, TopicImage, metadata_request};
 pub(crate) use versions::Versions;
 
@@ -31,6 +33,7 @@ pub(crate) struct Cluster {
     brokers: Mutex<HashMap<i32, Arc<Broker>>>,
     /// The one that answered first; serves metadata until the brokers are known.
     bootstrap: Arc<Broker>,
+    coordinators: Mutex<HashMap<Coordinated, i32>>,
     /// Topics that are asked for in every refresh.
     followed: Mutex<BTreeSet<String>>,
     /// Held while metadata is fetched, so that many callers share one answer.
@@ -50,6 +53,7 @@ impl Cluster {
                         dialer,
                         image: RwLock::default(),
                         brokers: Mutex::default(),
+                        coordinators: Mutex::default(),
                         bootstrap: broker,
                         followed: Mutex::default(),
                         refreshing: tokio::sync::Mutex::default(),

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
-use millrace_protocol::api::served;
 use millrace_protocol::messages::{ApiKey, ApiVersionsResponse};
+
+/// The last version of AddPartitionsToTxn that is a client's; later ones are spoken between brokers.
+const ADD_PARTITIONS_TO_TXN_MAX: i16 = 3;
 
 /// What one broker serves.
 #[derive(Clone, Debug, Default)]
@@ -17,11 +19,17 @@ impl Versions {
         Self { ranges: ranges.collect() }
     }
 
+    /// Whether the broker serves `key` at all in a version that this client speaks.
+    pub(crate) fn serves(&self, key: ApiKey) -> bool {
+        self.pick(key).is_ok()
+    }
+
     /// The version to use, or a description of why there is none.
     pub(crate) fn pick(&self, key: ApiKey) -> Result<i16, String> {
-        let Some(ours) = served(key as i16) else {
-            return Err("not in this client".to_owned());
-        };
+        let mut ours = key.valid_versions();
+        if key == ApiKey::AddPartitionsToTxn {
+            ours.max = ours.max.min(ADD_PARTITIONS_TO_TXN_MAX);
+        }
         let Some((min, max)) = self.ranges.get(&(key as i16)).copied() else {
             return Err("the broker does not list it".to_owned());
         };
@@ -46,7 +54,7 @@ mod tests {
 
     #[test]
     fn the_highest_common_version_is_spoken() {
-        let ours = served(ApiKey::Produce as i16).unwrap();
+        let ours = ApiKey::Produce.valid_versions();
         assert_eq!(broker_serving(ApiKey::Produce, 0, 9).pick(ApiKey::Produce), Ok(9));
         assert_eq!(broker_serving(ApiKey::Produce, 0, 99).pick(ApiKey::Produce), Ok(ours.max));
     }
@@ -56,5 +64,11 @@ mod tests {
         assert!(broker_serving(ApiKey::Produce, 0, 2).pick(ApiKey::Produce).is_err());
         assert!(broker_serving(ApiKey::Produce, 98, 99).pick(ApiKey::Produce).is_err());
         assert!(broker_serving(ApiKey::Produce, 0, 9).pick(ApiKey::Fetch).is_err());
+    }
+
+    #[test]
+    fn what_brokers_say_among_themselves_is_not_spoken() {
+        let key = ApiKey::AddPartitionsToTxn;
+        assert_eq!(broker_serving(key, 0, 5).pick(key), Ok(ADD_PARTITIONS_TO_TXN_MAX));
     }
 }

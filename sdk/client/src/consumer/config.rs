@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::cluster::Cluster;
 use crate::consumer::Consumer;
+use crate::group::{Assignor, GroupProtocol, GroupSettings};
 
 /// Where to read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,16 @@ pub struct ConsumerBuilder {
     pub(crate) check_crc: bool,
     pub(crate) on_out_of_range: OnOutOfRange,
     pub(crate) rack: Option<String>,
+    pub(crate) group: Option<Arc<str>>,
+    pub(crate) group_protocol: GroupProtocol,
+    pub(crate) group_instance_id: Option<Arc<str>>,
+    pub(crate) server_assignor: Option<String>,
+    pub(crate) assignors: Vec<Assignor>,
+    pub(crate) session_timeout: Duration,
+    pub(crate) heartbeat_interval: Duration,
+    pub(crate) max_poll_interval: Duration,
+    pub(crate) auto_commit: Option<Duration>,
+    pub(crate) start_without_commit: Option<StartAt>,
 }
 
 impl ConsumerBuilder {
@@ -67,6 +78,29 @@ impl ConsumerBuilder {
             check_crc: false,
             on_out_of_range: OnOutOfRange::Fail,
             rack: None,
+            group: None,
+            group_protocol: GroupProtocol::Auto,
+            group_instance_id: None,
+            server_assignor: None,
+            assignors: vec![Assignor::Range, Assignor::CooperativeSticky],
+            session_timeout: Duration::from_secs(45),
+            heartbeat_interval: Duration::from_secs(3),
+            max_poll_interval: Duration::from_secs(300),
+            auto_commit: None,
+            start_without_commit: None,
+        }
+    }
+
+    pub(crate) fn group_settings(&self, group: Arc<str>) -> GroupSettings {
+        GroupSettings {
+            group,
+            instance_id: self.group_instance_id.clone(),
+            rack: self.rack.clone(),
+            server_assignor: self.server_assignor.clone(),
+            assignors: self.assignors.clone(),
+            session_timeout: self.session_timeout,
+            heartbeat_interval: self.heartbeat_interval,
+            rebalance_timeout: self.max_poll_interval,
         }
     }
 
@@ -125,7 +159,72 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Makes the consumer; nothing is read before [`Consumer::assign`].
+    /// The group that the consumer commits for, and whose member [`Consumer::subscribe`] makes it. Default none.
+    pub fn group(mut self, id: impl Into<Arc<str>>) -> Self {
+        self.group = Some(id.into());
+        self
+    }
+
+    /// Default [`GroupProtocol::Auto`]: KIP-848 where the brokers serve it.
+    pub fn group_protocol(mut self, protocol: GroupProtocol) -> Self {
+        self.group_protocol = protocol;
+        self
+    }
+
+    /// Makes the member static (KIP-345): one that comes back under this id within the session timeout has its
+    /// partitions again, without a rebalance. Default none.
+    pub fn group_instance_id(mut self, id: impl Into<Arc<str>>) -> Self {
+        self.group_instance_id = Some(id.into());
+        self
+    }
+
+    /// How the brokers assign with KIP-848: `uniform` or `range`. Default: the brokers' first, `uniform`.
+    pub fn server_assignor(mut self, name: impl Into<String>) -> Self {
+        self.server_assignor = Some(name.into());
+        self
+    }
+
+    /// How members assign with the classic protocol, the preferred one first. Cooperative only if all are. Default
+    /// range and cooperative-sticky, as Kafka's Java consumer, so that mixed groups have one in common.
+    pub fn assignors(mut self, assignors: &[Assignor]) -> Self {
+        self.assignors = assignors.to_vec();
+        self
+    }
+
+    /// How long a member of a classic group may be silent. Default 45 s, as Kafka's; with KIP-848 the brokers decide.
+    pub fn session_timeout(mut self, timeout: Duration) -> Self {
+        self.session_timeout = timeout;
+        self
+    }
+
+    /// Time between a classic member's heartbeats. Default 3 s, as Kafka's; with KIP-848 the brokers decide.
+    pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.heartbeat_interval = interval;
+        self
+    }
+
+    /// Longest time between polls. A member that takes longer leaves its group, so that others read on, and takes part
+    /// again with its next poll. Default 5 minutes, as Kafka's.
+    pub fn max_poll_interval(mut self, interval: Duration) -> Self {
+        self.max_poll_interval = interval;
+        self
+    }
+
+    /// Commits by itself at this interval, and before partitions are given up, the positions of what was returned by
+    /// polls before the present one. Default none: when a record is done is the application's to say.
+    pub fn auto_commit(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.auto_commit = interval.into();
+        self
+    }
+
+    /// Where a group begins in a partition that it has committed nothing for. Default none, which is an error: skipping
+    /// records, or reading all again, is a decision for the application.
+    pub fn start_without_commit(mut self, start: StartAt) -> Self {
+        self.start_without_commit = Some(start);
+        self
+    }
+
+    /// Makes the consumer; nothing is read before [`Consumer::assign`] or [`Consumer::subscribe`].
     pub fn build(self) -> Consumer {
         Consumer::new(self)
     }

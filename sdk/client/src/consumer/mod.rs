@@ -10,6 +10,8 @@
 mod assignment;
 mod config;
 mod fetcher;
+mod membership;
+mod rebalance;
 mod record;
 mod response;
 mod session;
@@ -24,22 +26,41 @@ use std::time::{Duration, Instant};
 
 pub use config::{ConsumerBuilder, Isolation, OnOutOfRange, StartAt};
 use futures::Stream;
+pub use rebalance::RebalanceListener;
 pub use record::{ConsumerRecord, RecordBatch, RecordView};
 pub(crate) use shared::Shared;
 
-use crate::error::FetchError;
+use crate::error::{FetchError, GroupError};
 use assignment::{Fetched, Key, State};
+use membership::Membership;
 
 /// Reads the partitions it is assigned. Also a [`Stream`] of records.
 pub struct Consumer {
     shared: Arc<Shared>,
     /// Records of the batch that is being handed out one by one.
     current: VecDeque<ConsumerRecord>,
+    /// In the group that the settings name, if they name one.
+    membership: Option<Membership>,
+    listener: Option<Box<dyn RebalanceListener>>,
+}
+
+/// Ends a poll that an application does not wait for any more.
+struct PollEnds(Option<Arc<membership::MemberState>>);
+
+impl Drop for PollEnds {
+    fn drop(&mut self) {
+        if let Some(state) = &self.0 {
+            state.poll_ends();
+        }
+    }
 }
 
 impl Consumer {
     fn new(settings: ConsumerBuilder) -> Self {
-        Self { shared: Shared::new(settings), current: VecDeque::new() }
+        let group = settings.group.clone();
+        let shared = Shared::new(settings);
+        let membership = group.map(|group| Membership::start(&shared, &group));
+        Self { shared, current: VecDeque::new(), membership, listener: None }
     }
 
     /// Adds partitions of `topic`, to be read from `start`. A partition assigned before is moved there.
@@ -49,6 +70,12 @@ impl Consumer {
         partitions: &[i32],
         start: StartAt,
     ) -> Result<(), FetchError> {
+        if self.membership.as_ref().is_some_and(|membership| membership.active) {
+            let reason = "it assigns partitions to this consumer, which cannot assign others to itself: use one \
+                          consumer for what is subscribed to and another for what is assigned";
+            let group = self.shared.settings.group.as_deref().unwrap_or_default().to_owned();
+            return Err(GroupError::Settings { group, reason: reason.to_owned() }.into());
+        }
         // The picture that is there may be of a former topic of this name.
         self.shared.cluster.topic(topic, false).await?;
         self.shared.cluster.refresh(Some(topic), Instant::now(), false).await?;
@@ -149,24 +176,43 @@ impl Consumer {
 
     /// The next record, waiting as long as it takes. `None` only after [`Consumer::close`].
     pub async fn next_record(&mut self) -> Result<Option<ConsumerRecord>, FetchError> {
+        let _poll_ends = self.poll_ends();
         poll_fn(|cx| self.poll_record(cx)).await
     }
 
+    fn poll_ends(&self) -> PollEnds {
+        PollEnds(self.membership.as_ref().map(|membership| Arc::clone(&membership.state)))
+    }
+
     fn poll_record(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<ConsumerRecord>, FetchError>> {
-        loop {
+        self.begin_poll(cx)?;
+        let polled = loop {
             if let Some(record) = self.current.pop_front() {
-                return Poll::Ready(Ok(Some(record)));
+                break Ok(Some(record));
             }
-            match ready!(self.poll_fetched(cx))? {
-                Some(batch) => self.current.extend(batch.records()),
-                None => return Poll::Ready(Ok(None)),
+            match ready!(self.poll_ahead(cx)) {
+                Ok(Some(batch)) => self.current.extend(batch.records()),
+                Ok(None) => break Ok(None),
+                Err(error) => break Err(error),
             }
+        };
+        drop(self.poll_ends());
+        Poll::Ready(polled)
+    }
+
+    /// The application polls: its group hears of that and has its say first.
+    fn begin_poll(&mut self, cx: &mut Context<'_>) -> Result<(), FetchError> {
+        if let Some(membership) = &self.membership {
+            membership.poll_begins();
+            return self.poll_group(cx);
         }
+        Ok(())
     }
 
     /// The next batch of one partition; `None` when `timeout` passed without one. The quickest way to read:
     /// the batch's records are views into the memory that was received.
     pub async fn poll_batch(&mut self, timeout: Duration) -> Result<Option<RecordBatch>, FetchError> {
+        let _poll_ends = self.poll_ends();
         // What next_record has begun to hand out stays its own.
         if let Poll::Ready(batch) = poll_fn(|cx| Poll::Ready(self.poll_fetched(cx))).await {
             return batch;
@@ -178,10 +224,17 @@ impl Consumer {
     }
 
     fn poll_fetched(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<RecordBatch>, FetchError>> {
+        self.begin_poll(cx)?;
+        self.poll_ahead(cx)
+    }
+
+    /// What was fetched ahead.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<RecordBatch>, FetchError>> {
+        let in_group = self.membership.as_ref().is_some_and(|membership| membership.active);
         loop {
             let (fetched, first) = {
                 let mut state = self.shared.state.lock();
-                if state.assigned.is_empty() && !state.closed {
+                if state.assigned.is_empty() && !state.closed && !in_group {
                     return Poll::Ready(Err(FetchError::NothingAssigned));
                 }
                 let had_room = state.ahead_bytes < self.shared.settings.prefetch_bytes;
@@ -208,8 +261,10 @@ impl Consumer {
         }
     }
 
-    /// Stops fetching and forgets what was prefetched.
+    /// Stops fetching and forgets what was prefetched. A member of a group leaves it, after committing if it does so
+    /// by itself.
     pub async fn close(&mut self) {
+        self.leave_group().await;
         self.stop();
     }
 
