@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use millrace_bench::BenchCommand;
-use millrace_cli::{OutputFormat, config, consume, plugin, produce, topic};
+use millrace_cli::{OutputFormat, config, consume, group, plugin, produce, topic, transaction};
 
 use crate::logging::LoggingArgs;
 use crate::{dev, serve};
@@ -30,6 +30,12 @@ pub enum Command {
     /// Create, list, describe, change and delete topics
     #[command(subcommand)]
     Topic(topic::TopicCommand),
+    /// List and describe consumer groups, set where they go on, and delete them
+    #[command(subcommand)]
+    Group(group::GroupCommand),
+    /// List, describe and abort transactions
+    #[command(subcommand)]
+    Transaction(transaction::TransactionCommand),
     /// Make, test, deploy and watch plugins
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -68,6 +74,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Dev(args) => dev::run(args, output).await,
         Command::Server(args) => serve::run(args, output).await,
         Command::Topic(command) => topic::run(command, output).await,
+        Command::Group(command) => group::run(command, output).await,
+        Command::Transaction(command) => transaction::run(command, output).await,
         Command::Plugin(command) => plugin::run(command, output).await,
         Command::Produce(args) => produce::run(args, output).await,
         Command::Consume(args) => consume::run(args, output).await,

@@ -1,4 +1,4 @@
-//! `millrace consume`: prints the records of a topic.
+//! `millrace consume`: prints the records of a topic, as a member of a group if one is named.
 
 mod format;
 mod print;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use millrace_client::admin::OffsetSpec;
-use millrace_client::{Client, Consumer, Isolation, StartAt};
+use millrace_client::{Client, CommitOffset, Consumer, Isolation, StartAt, TopicPartition};
 use tokio::time::Instant;
 
 use super::OutputFormat;
@@ -18,6 +18,9 @@ use super::topic::count;
 use format::RecordFormat;
 use print::Printer;
 
+/// How long one poll waits at most.
+const A_WHILE: Duration = Duration::from_secs(1);
+
 #[derive(Args, Debug)]
 pub struct ConsumeArgs {
     /// The topic to read
@@ -25,7 +28,11 @@ pub struct ConsumeArgs {
     /// A partition to read; may be repeated [default: all]
     #[arg(long, short, value_parser = clap::value_parser!(i32).range(0..))]
     partition: Vec<i32>,
-    /// Read what is there already [default: only what comes from now on]
+    /// Read as a member of this group: go on where it has got to, share the topic with its other members, and commit
+    /// what was printed
+    #[arg(long, short, conflicts_with_all = ["partition", "offset", "timestamp", "exit_at_end"])]
+    group: Option<String>,
+    /// Read what is there already [default: only what comes from now on]; with --group, where it has committed nothing
     #[arg(long, group = "start")]
     from_beginning: bool,
     /// Begin at this offset; negative counts back from the end
@@ -56,24 +63,12 @@ pub struct ConsumeArgs {
 
 pub async fn run(args: ConsumeArgs, output: OutputFormat) -> anyhow::Result<()> {
     let client = args.connect.connect().await?;
-    let partitions = partitions(&client, &args).await?;
-    let isolation = if args.read_committed { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
-    let mut consumer = client.consumer().isolation(isolation).build();
-    let ends = assign(&client, &mut consumer, &args, &partitions).await?;
-    let format = args.format.clone().unwrap_or(match output {
-        OutputFormat::Text => RecordFormat::values(),
-        OutputFormat::Json => RecordFormat::Json,
-    });
-    if !args.from_beginning && args.offset.is_none() && args.timestamp.is_none() && !args.exit_at_end {
-        note(&format!("waiting for new records in '{}'; --from-beginning reads what is there", args.topic));
-    }
-    let mut printer = Printer::new(format, args.max_messages);
-    let outcome = tokio::select! {
-        outcome = print_records(&mut consumer, &args, &ends, &mut printer) => outcome,
-        gone = reader_gone() => Err(gone.into()),
+    let mut printer = Printer::new(args.record_format(output), args.max_messages);
+    let outcome = match &args.group {
+        Some(group) => read_as_member(&client, group, &args, &mut printer).await,
+        None => read_alone(&client, &args, &mut printer).await,
     };
     printer.flush()?;
-    consumer.close().await;
     close(&client).await;
     outcome?;
     match (args.max_messages, args.timeout) {
@@ -84,6 +79,79 @@ pub async fn run(args: ConsumeArgs, output: OutputFormat) -> anyhow::Result<()> 
         ),
         _ => Ok(()),
     }
+}
+
+impl ConsumeArgs {
+    fn record_format(&self, output: OutputFormat) -> RecordFormat {
+        self.format.clone().unwrap_or(match output {
+            OutputFormat::Text => RecordFormat::values(),
+            OutputFormat::Json => RecordFormat::Json,
+        })
+    }
+
+    const fn isolation(&self) -> Isolation {
+        if self.read_committed { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
+    }
+}
+
+async fn read_alone(client: &Client, args: &ConsumeArgs, printer: &mut Printer) -> anyhow::Result<()> {
+    let partitions = partitions(&client, &args).await?;
+    let mut consumer = client.consumer().isolation(args.isolation()).build();
+    let ends = assign(client, &mut consumer, args, &partitions).await?;
+    if !args.from_beginning && args.offset.is_none() && args.timestamp.is_none() && !args.exit_at_end {
+        note(&format!("waiting for new records in '{}'; --from-beginning reads what is there", args.topic));
+    }
+    let outcome = tokio::select! {
+        outcome = print_records(&mut consumer, args, &ends, printer) => outcome,
+        gone = reader_gone() => Err(gone.into()),
+    };
+    consumer.close().await;
+    outcome
+}
+
+/// Reads until there is enough or a signal comes, and leaves the group in good order.
+async fn read_as_member(
+    client: &Client,
+    group: &str,
+    args: &ConsumeArgs,
+    printer: &mut Printer,
+) -> anyhow::Result<()> {
+    client.partition_count(&args.topic).await.with_context(|| format!("read topic '{}'", args.topic))?;
+    let start = if args.from_beginning { StartAt::Beginning } else { StartAt::End };
+    let mut consumer =
+        client.consumer().isolation(args.isolation()).group(group).start_without_commit(start).build();
+    consumer.subscribe(&[&args.topic]).with_context(|| format!("join group '{group}'"))?;
+    let outcome = tokio::select! {
+        outcome = print_and_commit(&mut consumer, args, printer) => outcome,
+        gone = reader_gone() => Err(gone.into()),
+        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into),
+    };
+    consumer.close().await;
+    outcome
+}
+
+/// A batch counts as read when all of it is printed; what --max-messages cuts off is read again.
+async fn print_and_commit(
+    consumer: &mut Consumer,
+    args: &ConsumeArgs,
+    printer: &mut Printer,
+) -> anyhow::Result<()> {
+    let mut last_record = Instant::now();
+    while !printer.is_done() {
+        let left = args.timeout.map_or(A_WHILE, |timeout| timeout.saturating_sub(last_record.elapsed()));
+        if left.is_zero() {
+            break;
+        }
+        let batch = consumer.poll_batch(left.min(A_WHILE)).await;
+        if let Some(batch) = batch.with_context(|| format!("read topic '{}'", args.topic))? {
+            let next = printer.print_batch(&batch)?;
+            let partition = TopicPartition::new(batch.topic(), batch.partition());
+            let committed = consumer.commit_offsets(vec![CommitOffset::new(partition, next)]).await;
+            committed.context("commit what was printed")?;
+            last_record = Instant::now();
+        }
+    }
+    Ok(())
 }
 
 async fn partitions(client: &Client, args: &ConsumeArgs) -> anyhow::Result<Vec<i32>> {
@@ -155,7 +223,6 @@ async fn print_records(
     ends: &Ends,
     printer: &mut Printer,
 ) -> anyhow::Result<()> {
-    const A_WHILE: Duration = Duration::from_secs(1);
     let at_end = |consumer: &Consumer| {
         let reached = |(partition, end): &(i32, i64)| {
             consumer.position(&args.topic, *partition).is_some_and(|position| position >= *end)

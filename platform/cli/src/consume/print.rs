@@ -19,16 +19,19 @@ impl Printer {
         Self { out: BufWriter::with_capacity(64 * 1024, io::stdout()), format, printed: 0, max }
     }
 
-    /// Prints a batch and flushes, so that whoever reads along sees it at once.
-    pub fn print_batch(&mut self, batch: &RecordBatch) -> io::Result<()> {
+    /// Prints a batch and flushes, so that whoever reads along sees it at once. Returns where to go on behind it.
+    pub fn print_batch(&mut self, batch: &RecordBatch) -> io::Result<i64> {
+        let mut next = batch.last_offset() + 1;
         for record in batch.records() {
             if self.is_done() {
+                next = record.offset();
                 break;
             }
             self.format.write(&mut self.out, &record)?;
             self.printed += 1;
         }
-        self.out.flush()
+        self.out.flush()?;
+        Ok(next)
     }
 
     pub fn is_done(&self) -> bool {

@@ -10,11 +10,11 @@ use millrace_client::plugins::Plugins;
 use millrace_client::{Admin, Client, admin::NewTopic};
 use millrace_protocol::plugins::{Definition, ModuleInfo, check_deployment_name};
 
-use super::confirm::confirm;
 use super::definition::{DefinitionArgs, Source};
 use super::describe::{description_text, grants_text};
 use super::module::{describe, require_grants};
 use crate::OutputFormat;
+use crate::confirm::confirm;
 use crate::connect::{ConnectArgs, close};
 use crate::output::{note, print};
 

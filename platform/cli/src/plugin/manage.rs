@@ -9,9 +9,9 @@ use millrace_client::Client;
 use millrace_client::plugins::{Description, PartitionState, Plugins};
 use serde_json::json;
 
-use super::confirm::confirm;
 use super::describe::{changed_text, description_text, list_text, problem_text};
 use crate::OutputFormat;
+use crate::confirm::confirm;
 use crate::connect::{ConnectArgs, close};
 use crate::output::{note, print};
 

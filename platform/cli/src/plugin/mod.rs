@@ -3,7 +3,6 @@
 //! `init`, `build` and `test` need no broker: modules are looked at and run by the plugin host in this process.
 
 mod build;
-mod confirm;
 mod definition;
 mod deploy;
 mod describe;
