@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use crate::fetch_session::FetchSessions;
 use crate::handlers::fetch::WAITING_PARTITIONS_MAX;
 use crate::local_partitions::LocalPartitions;
-use crate::metrics::{Metrics, log::LogCollector};
+use crate::metrics::{Metrics, groups::GroupCollector, log::LogCollector};
 use crate::partition_manager::PartitionManager;
 use crate::producer_ids::ProducerIds;
 use crate::refused_topics::RefusedTopics;
@@ -118,6 +118,7 @@ impl Broker {
             draining: AtomicBool::new(false),
             plugins: OnceLock::new(),
         });
+        registry.register(Box::new(GroupCollector::new(Arc::downgrade(&state))?))?;
         let (stop, stopped) = watch::channel(false);
         let tasks = vec![
             tokio::spawn(follow_metadata(state.clone(), stopped.clone())),
@@ -159,6 +160,7 @@ impl Broker {
     /// stopped; log and metadata stay open and are the caller's to close.
     pub async fn shutdown(&self) {
         self.stop.send_replace(true);
+        self.state.groups.stop();
         let tasks = std::mem::take(&mut *self.tasks.lock());
         for task in tasks {
             if let Err(error) = task.await {

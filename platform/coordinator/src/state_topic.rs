@@ -71,6 +71,11 @@ impl<M: Machine> StateTopic<M> {
         self.logs.read().as_ref().map(|(_, logs)| home(logs, owner).clone())
     }
 
+    /// All that are at hand.
+    pub fn known_logs(&self) -> Option<Logs<M>> {
+        self.logs.read().as_ref().map(|(_, logs)| Arc::clone(logs))
+    }
+
     /// All logs; makes the topic if there is none.
     pub async fn current(&self) -> Result<Logs<M>, TopicFailure> {
         let _making = self.making.lock().await;

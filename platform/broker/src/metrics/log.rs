@@ -91,12 +91,17 @@ impl LogCollector {
     }
 }
 
-fn family(name: &str, help: &str, kind: proto::MetricType, metric: proto::Metric) -> proto::MetricFamily {
+pub(super) fn family(
+    name: &str,
+    help: &str,
+    kind: proto::MetricType,
+    metrics: Vec<proto::Metric>,
+) -> proto::MetricFamily {
     let mut family = proto::MetricFamily::default();
     family.set_name(name.into());
     family.set_help(help.into());
     family.set_field_type(kind);
-    family.set_metric(vec![metric]);
+    family.set_metric(metrics);
     family
 }
 
@@ -109,10 +114,22 @@ fn counter(value: f64) -> proto::Metric {
 }
 
 fn gauge(value: f64) -> proto::Metric {
+    gauge_of(value, &[])
+}
+
+/// A gauge with labels, which are in the order of their names.
+pub(super) fn gauge_of(value: f64, labels: &[(&str, &String)]) -> proto::Metric {
     let mut gauge = proto::Gauge::default();
     gauge.set_value(value);
     let mut metric = proto::Metric::default();
     metric.set_gauge(gauge);
+    let labels = labels.iter().map(|(name, value)| {
+        let mut label = proto::LabelPair::default();
+        label.set_name((*name).to_owned());
+        label.set_value((*value).clone());
+        label
+    });
+    metric.set_label(labels.collect());
     metric
 }
 
@@ -144,13 +161,15 @@ impl Collector for LogCollector {
         use proto::MetricType::{COUNTER, GAUGE, HISTOGRAM};
         let metrics = self.log.metrics();
         let healthy = if self.log.health() == Health::Ok { 1.0 } else { 0.0 };
-        let counters =
-            COUNTERS.iter().map(|(name, help, of)| family(name, help, COUNTER, counter(of(&metrics) as f64)));
+        let counters = COUNTERS
+            .iter()
+            .map(|(name, help, of)| family(name, help, COUNTER, vec![counter(of(&metrics) as f64)]));
         let gauges =
-            GAUGES.iter().map(|(name, help, of)| family(name, help, GAUGE, gauge(of(&metrics) as f64)));
-        let latencies =
-            LATENCIES.iter().map(|(name, help, of)| family(name, help, HISTOGRAM, histogram(of(&metrics))));
-        let health = family(HEALTHY.0, HEALTHY.1, GAUGE, gauge(healthy));
+            GAUGES.iter().map(|(name, help, of)| family(name, help, GAUGE, vec![gauge(of(&metrics) as f64)]));
+        let latencies = LATENCIES
+            .iter()
+            .map(|(name, help, of)| family(name, help, HISTOGRAM, vec![histogram(of(&metrics))]));
+        let health = family(HEALTHY.0, HEALTHY.1, GAUGE, vec![gauge(healthy)]);
         counters.chain(gauges).chain(latencies).chain([health]).collect()
     }
 }

@@ -13,9 +13,10 @@
 //! | `millrace_fetch_sessions` | gauge | | incremental fetch sessions open |
 //! | `millrace_fetch_session_partitions` | gauge | | partitions in all of them |
 //!
-//! The log's own metrics are listed in [`log`]. Cardinality is bounded: `api` and `code` by the protocol,
+//! The log's own metrics are listed in [`log`], those of groups in [`groups`]. Cardinality is bounded: `api` and `code` by the protocol,
 //! `topic` by [`topics::TOPIC_LABELS_MAX`], beyond which topics share the label `other`.
 
+pub(crate) mod groups;
 pub(crate) mod log;
 mod topics;
 

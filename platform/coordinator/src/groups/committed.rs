@@ -51,6 +51,14 @@ impl From<OffsetsFailure> for AppendFailure {
     }
 }
 
+/// See [`CommittedOffsets::all_known`].
+#[derive(Debug, Default)]
+pub struct KnownOffsets {
+    pub offsets: Vec<(OffsetKey, Committed)>,
+    /// How many more there are.
+    pub left_out: usize,
+}
+
 /// See the module's text.
 pub struct CommittedOffsets(StateTopic<GroupState>);
 
@@ -87,6 +95,22 @@ impl CommittedOffsets {
     pub fn known(&self, key: &OffsetKey, topic: TopicId) -> Option<Committed> {
         let known = self.0.known_log_of(&key.group)?.read(|state| state.find(key).cloned());
         known.ok()?.filter(|committed| committed.is_of(topic))
+    }
+
+    /// What is committed in partitions that are led here and read back, without waiting: at most so many, in the order of
+    /// the groups in each.
+    pub fn all_known(&self, most: usize) -> KnownOffsets {
+        let mut known = KnownOffsets::default();
+        for log in self.0.known_logs().iter().flat_map(|logs| logs.iter()) {
+            // What is not led or not read back has nothing to tell.
+            let _ = log.read(|state| {
+                let taken = state.all_offsets().take(most - known.offsets.len());
+                let before = known.offsets.len();
+                known.offsets.extend(taken.map(|(key, committed)| (key.clone(), committed.clone())));
+                known.left_out += state.all_offsets().len() - (known.offsets.len() - before);
+            });
+        }
+        known
     }
 
     /// Commits; the answer completes when the commit is on all in-sync replicas, and no reader sees it before.

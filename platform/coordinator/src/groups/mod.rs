@@ -17,7 +17,7 @@ pub use classic::{
     ClassicSettings, JoinAnswer, JoinRefused, JoinRequest, Joined, JoinedMember, MemberName, MemberProtocol,
     SyncAnswer, SyncRequest, Synced,
 };
-pub use committed::{CommittedOffsets, OFFSETS_TOPIC, OffsetsFailure};
+pub use committed::{CommittedOffsets, KnownOffsets, OFFSETS_TOPIC, OffsetsFailure};
 pub use coordinator::{
     CommitRequest, DescribedMember, GroupCoordinator, GroupDescription, GroupParts, GroupSettings,
     ListedGroup, NewOffset, TopicIds,

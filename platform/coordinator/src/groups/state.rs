@@ -54,7 +54,7 @@ impl GroupState {
         self.classic.iter()
     }
 
-    pub fn all_offsets(&self) -> impl Iterator<Item = (&OffsetKey, &Committed)> {
+    pub fn all_offsets(&self) -> impl ExactSizeIterator<Item = (&OffsetKey, &Committed)> {
         self.offsets.iter()
     }
 
