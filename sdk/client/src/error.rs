@@ -137,6 +137,10 @@ pub enum SendError {
     Request(#[from] RequestError),
     #[error("encode a record for topic '{topic}': {reason}")]
     Encode { topic: String, reason: String },
+    #[error("the record was sent in a transaction that is aborted")]
+    Aborted,
+    #[error("the producer is transactional and no transaction is open: begin one with Producer::transaction")]
+    NoTransaction,
     #[error("the producer is closed")]
     Closed,
 }
@@ -149,7 +153,85 @@ impl SendError {
             Self::BufferFull { .. } | Self::Expired { .. } | Self::Unassigned { .. } => true,
             Self::Rejected { retriable, .. } => *retriable,
             Self::Request(error) => error.is_retriable(),
-            Self::TooLarge { .. } | Self::Encode { .. } | Self::Closed => false,
+            Self::TooLarge { .. }
+            | Self::Encode { .. }
+            | Self::Aborted
+            | Self::NoTransaction
+            | Self::Closed => false,
+        }
+    }
+}
+
+/// A transaction could not be begun, filled or ended.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TransactionError {
+    #[error("this producer makes no transactions: name it with ProducerBuilder::transactional_id")]
+    NotTransactional,
+    #[error("a transaction of '{transactional_id}' is open: commit or abort it before the next begins")]
+    AlreadyOpen { transactional_id: String },
+    /// Nothing of the transaction counts; another may do better.
+    #[error(
+        "the transaction of '{transactional_id}' can only be aborted: {reason}; begin another and send all again"
+    )]
+    Failed { transactional_id: String, reason: String },
+    #[error(
+        "another producer has begun with transactional id '{transactional_id}' and this one is fenced: what it had \
+         open is aborted, and it can do nothing more. Close it; give producers that run side by side ids of their own"
+    )]
+    Fenced { transactional_id: String },
+    #[error(
+        "the transaction of '{transactional_id}' may or may not be committed: {reason}; read what it should have \
+         written, or its offsets, before sending it again"
+    )]
+    Unknown { transactional_id: String, reason: String },
+    #[error(transparent)]
+    Send(#[from] SendError),
+    #[error(transparent)]
+    Request(RequestError),
+}
+
+impl TransactionError {
+    /// What a refusal by a coordinator means for a transaction.
+    pub(crate) fn of_request(transactional_id: &str, error: RequestError) -> Self {
+        let transactional_id = transactional_id.to_owned();
+        match ErrorCode::try_from_code(error.code().unwrap_or_default()) {
+            Some(ErrorCode::ProducerFenced | ErrorCode::InvalidProducerEpoch) => {
+                Self::Fenced { transactional_id }
+            }
+            Some(
+                ErrorCode::TransactionAbortable
+                | ErrorCode::UnknownMemberId
+                | ErrorCode::IllegalGeneration
+                | ErrorCode::StaleMemberEpoch
+                | ErrorCode::FencedMemberEpoch
+                | ErrorCode::FencedInstanceId,
+            ) => Self::Failed { transactional_id, reason: error.to_string() },
+            _ => Self::Request(error),
+        }
+    }
+
+    /// Whether the transaction is to be aborted, and another by the same producer may do better.
+    pub const fn is_abortable(&self) -> bool {
+        match self {
+            Self::Failed { .. } | Self::Send(_) => true,
+            Self::Request(_) => !self.is_fatal(),
+            Self::NotTransactional
+            | Self::AlreadyOpen { .. }
+            | Self::Fenced { .. }
+            | Self::Unknown { .. } => false,
+        }
+    }
+
+    /// Whether this producer can make no transaction any more.
+    pub const fn is_fatal(&self) -> bool {
+        match self {
+            Self::Fenced { .. } | Self::NotTransactional => true,
+            Self::Request(error) => match error.code() {
+                // The one before is not through yet.
+                Some(code) => !error.is_retriable() && code != ErrorCode::ConcurrentTransactions.code(),
+                None => false,
+            },
+            _ => false,
         }
     }
 }

@@ -40,10 +40,11 @@ pub use client::Client;
 pub use consumer::{
     Consumer, ConsumerBuilder, ConsumerRecord, Isolation, RebalanceListener, RecordBatch, StartAt,
 };
-pub use error::{ConnectError, FetchError, GroupError, RequestError, SendError};
+pub use error::{ConnectError, FetchError, GroupError, RequestError, SendError, TransactionError};
 pub use group::{Assignor, CommitOffset, Committed, GroupMetadata, GroupProtocol, TopicPartition};
 pub use plugins::Plugins;
 pub use producer::{
     Acks, BatchDelivery, Compression, Delivery, Header, Producer, ProducerBuilder, Record, Stored,
+    Transaction,
 };
 pub use settings::{ClientBuilder, QuicTuning, Transport};

@@ -100,7 +100,7 @@ impl Admin {
             answer => answer?,
         };
         let coordinator = self.cluster().coordinator(&of).await?;
-        info.coordinator = (coordinator.id, coordinator.name().to_owned());
+        info.coordinator = (self.id_of(&coordinator), coordinator.name().to_owned());
         Ok(info)
     }
 

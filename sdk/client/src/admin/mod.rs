@@ -53,6 +53,12 @@ impl Admin {
         Ok(image.brokers.iter().filter_map(|known| cluster.broker(known.id)).collect())
     }
 
+    /// The broker's id in the cluster; the one that was asked first is connected to without knowing it.
+    fn id_of(&self, broker: &Broker) -> i32 {
+        let image = self.cluster().image();
+        image.brokers.iter().find(|known| broker.is_at(known)).map_or(broker.id, |known| known.id)
+    }
+
     /// Asks the controller; once more elsewhere if it has just moved.
     async fn ask_controller<T, R>(
         &self,

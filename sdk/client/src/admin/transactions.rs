@@ -74,7 +74,7 @@ impl Admin {
                     transactional_id: state.transactional_id.to_string(),
                     producer_id: state.producer_id.0,
                     state: state.transaction_state.to_string(),
-                    coordinator: broker.id,
+                    coordinator: self.id_of(&broker),
                 };
                 listed.insert(listing.transactional_id.clone(), listing);
             }
@@ -110,7 +110,7 @@ impl Admin {
             })
         };
         let mut info = self.cluster().ask_coordinator(&of, request, read).await?;
-        info.coordinator = self.cluster().coordinator(&of).await?.id;
+        info.coordinator = self.id_of(&*self.cluster().coordinator(&of).await?);
         Ok(info)
     }
 

@@ -7,16 +7,28 @@ use millrace_protocol::messages::{ApiKey, ApiVersionsResponse};
 /// The last version of AddPartitionsToTxn that is a client's; later ones are spoken between brokers.
 const ADD_PARTITIONS_TO_TXN_MAX: i16 = 3;
 
+/// The feature that says how transactions are done (KIP-890).
+const TRANSACTION_VERSION: &str = "transaction.version";
+
 /// What one broker serves.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Versions {
     ranges: HashMap<i16, (i16, i16)>,
+    transaction_version: i16,
 }
 
 impl Versions {
     pub(crate) fn from_response(response: &ApiVersionsResponse) -> Self {
         let ranges = response.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version)));
-        Self { ranges: ranges.collect() }
+        let mut features = response.finalized_features.iter();
+        let transactions = features.find(|feature| &*feature.name == TRANSACTION_VERSION);
+        let transaction_version = transactions.map_or(0, |feature| feature.max_version_level);
+        Self { ranges: ranges.collect(), transaction_version }
+    }
+
+    /// How the cluster does transactions, by its feature `transaction.version`; 0 where it does not say.
+    pub(crate) const fn transaction_version(&self) -> i16 {
+        self.transaction_version
     }
 
     /// Whether the broker serves `key` at all in a version that this client speaks.

@@ -44,6 +44,8 @@ pub struct ProducerBuilder {
     pub(crate) max_in_flight: usize,
     pub(crate) delivery_timeout: Duration,
     pub(crate) retry_backoff: Duration,
+    pub(crate) transactional_id: Option<Arc<str>>,
+    pub(crate) transaction_timeout: Duration,
 }
 
 impl ProducerBuilder {
@@ -60,6 +62,8 @@ impl ProducerBuilder {
             max_in_flight: 5,
             delivery_timeout: Duration::from_secs(120),
             retry_backoff: Duration::from_millis(100),
+            transactional_id: None,
+            transaction_timeout: Duration::from_secs(60),
         }
     }
 
@@ -122,6 +126,21 @@ impl ProducerBuilder {
     /// First pause before a retry; doubles up to one second. Default 100 ms.
     pub fn retry_backoff(mut self, backoff: Duration) -> Self {
         self.retry_backoff = backoff;
+        self
+    }
+
+    /// Makes the producer transactional: it sends in transactions only ([`Producer::transaction`]), always idempotent
+    /// and with [`Acks::All`]. The id says which producer this is through restarts: one that starts aborts what an
+    /// earlier one has left open, and fences it. Default none.
+    pub fn transactional_id(mut self, id: impl Into<Arc<str>>) -> Self {
+        self.transactional_id = Some(id.into());
+        self
+    }
+
+    /// How long a transaction may be open before its coordinator aborts it; while it is, readers of committed records
+    /// wait. Default 1 minute, as Kafka's.
+    pub fn transaction_timeout(mut self, timeout: Duration) -> Self {
+        self.transaction_timeout = timeout;
         self
     }
 

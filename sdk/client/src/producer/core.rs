@@ -293,6 +293,21 @@ impl<B: Clone> Core<B> {
         self.flights.drain(..).map(|flight| (flight.batch, flight.deadline)).collect()
     }
 
+    /// The transaction that these belong to is aborted: what is not in flight is refused now, and what is goes no
+    /// second time.
+    pub(crate) fn give_up(&mut self, now: Instant) -> Vec<Command<B>> {
+        let mut commands = Vec::new();
+        while let Some(index) = self.flights.iter().position(|flight| !flight.in_flight) {
+            self.broken |= self.identity.is_some();
+            self.finish(index, Outcome::Rejected, &mut commands);
+        }
+        for flight in &mut self.flights {
+            flight.deadline = now;
+        }
+        self.ask_identity(&mut commands);
+        commands
+    }
+
     fn on_rejected(&mut self, index: usize, commands: &mut Vec<Command<B>>) {
         let flight = &self.flights[index];
         if self.identity.is_some() {

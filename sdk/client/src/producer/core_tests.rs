@@ -310,3 +310,22 @@ fn a_batch_that_may_be_stored_is_not_split() {
     assert_eq!(bench.resent(), [(1, 0)]);
     assert_eq!(bench.core.on_split(whole, vec![(10, 2), (11, 2)], bench.now), None);
 }
+
+#[test]
+fn what_is_given_up_goes_no_second_time_and_its_numbers_are_not_used_again() {
+    let mut bench = Bench::new();
+    let (first, _) = bench.send(1, 1);
+    let (second, _) = bench.send(2, 1);
+    assert_eq!(bench.answer(second, again()).len(), 1, "to be woken for the retry");
+    let refused = Command::Complete { batch: 2, outcome: Outcome::Rejected };
+    assert_eq!(bench.core.give_up(bench.now), vec![refused]);
+    // The answer to what is in flight decides, and if it is none there is no other attempt.
+    let commands = bench.answer(first, lost());
+    assert!(matches!(&commands[1..2], [Command::WakeAt(_)] | [Command::Complete { .. }]), "{commands:?}");
+    assert!(bench.core.is_idle());
+    assert!(asks_identity(&commands));
+    assert!(!bench.core.can_admit());
+    bench.core.on_identity(Identity { epoch: 1, ..IDENTITY });
+    bench.identity = Some(Identity { epoch: 1, ..IDENTITY });
+    assert_eq!(bench.send(3, 1).1, Stamp { identity: bench.identity, base_sequence: 0 });
+}

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millrace_base::{Payload, TopicId};
+use millrace_protocol::StrBytes;
 use millrace_protocol::batch::{BatchHeader, ProducerState};
 use millrace_protocol::crc::crc32c;
 use millrace_protocol::messages::{ApiKey, ProduceRequest};
@@ -213,7 +214,7 @@ impl ProduceLane {
             }
         }
         let body = ProduceBody {
-            transactional_id: None,
+            transactional_id: producer.transactional_id(),
             acks: producer.acks.wire(),
             timeout_ms: producer.request_timeout_ms(),
             topics,
@@ -283,7 +284,7 @@ impl Shared {
         match next {
             Next::New { id, stamp, sent, builder } => {
                 let part = Part { partition: Arc::clone(partition), id, sent };
-                match builder.finish(self.compression, producer_state(stamp)) {
+                match builder.finish(self.compression, self.producer_state(stamp)) {
                     Ok(bytes) => {
                         *part.sent.wire.lock() = Some((stamp, bytes.clone()));
                         Some((part, bytes))
@@ -314,15 +315,22 @@ impl Shared {
     }
 }
 
-const fn producer_state(stamp: Stamp) -> ProducerState {
-    match stamp.identity {
-        None => ProducerState::NONE,
-        Some(identity) => ProducerState {
-            producer_id: identity.producer_id,
-            producer_epoch: identity.epoch,
-            base_sequence: stamp.base_sequence,
-            transactional: false,
-        },
+impl Shared {
+    fn producer_state(&self, stamp: Stamp) -> ProducerState {
+        match stamp.identity {
+            None => ProducerState::NONE,
+            Some(identity) => ProducerState {
+                producer_id: identity.producer_id,
+                producer_epoch: identity.epoch,
+                base_sequence: stamp.base_sequence,
+                transactional: self.standing.is_some(),
+            },
+        }
+    }
+
+    fn transactional_id(&self) -> Option<StrBytes> {
+        let standing = self.standing.as_ref()?;
+        Some(StrBytes::from_string(standing.transactional_id.to_string()))
     }
 }
 
@@ -331,9 +339,10 @@ fn restamp(batch: &Bytes, stamp: Stamp) -> Bytes {
     /// The checksum covers everything from the attributes on.
     const CRC_START: usize = 21;
     let Ok(mut header) = BatchHeader::parse(batch) else { return batch.clone() };
-    let state = producer_state(stamp);
-    (header.producer_id, header.producer_epoch, header.base_sequence) =
-        (state.producer_id, state.producer_epoch, state.base_sequence);
+    let identity = stamp.identity;
+    header.producer_id = identity.map_or(-1, |identity| identity.producer_id);
+    header.producer_epoch = identity.map_or(-1, |identity| identity.epoch);
+    header.base_sequence = stamp.base_sequence;
     let mut copy = batch.to_vec();
     header.write(&mut copy);
     header.crc = crc32c(&copy[CRC_START..]);

@@ -21,6 +21,8 @@ mod place;
 mod record;
 mod reply;
 mod shared;
+mod standing;
+mod transaction;
 mod upkeep;
 
 use std::sync::Arc;
@@ -33,6 +35,7 @@ pub use millrace_protocol::compression::Codec as Compression;
 use millrace_protocol::messages::ApiVersionsRequest;
 pub use record::{Header, Record};
 pub(crate) use shared::Shared;
+pub use transaction::Transaction;
 
 use crate::error::{RequestError, SendError};
 use partition::Partition;
@@ -47,6 +50,9 @@ pub struct Producer {
 impl Producer {
     async fn start(builder: ProducerBuilder) -> Result<Self, SendError> {
         let shared = Shared::new(&builder);
+        if let Some(standing) = &shared.standing {
+            shared.check_transaction_version(standing).await?;
+        }
         if shared.idempotent {
             shared.identify().await?;
         }
@@ -194,6 +200,9 @@ impl Producer {
     fn check(&self, topic: &str, record: &Record<'_>) -> Result<usize, SendError> {
         if self.shared.closed.load(Ordering::Acquire) {
             return Err(SendError::Closed);
+        }
+        if self.shared.standing.as_ref().is_some_and(|standing| !standing.is_open()) {
+            return Err(SendError::NoTransaction);
         }
         let size = record.size();
         let limit = self.shared.max_request_bytes;

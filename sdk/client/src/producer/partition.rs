@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::error::SendError;
 use crate::producer::buffers::Buffers;
 use crate::producer::clock::BatchClock;
-use crate::producer::core::{Core, FlightId, Identity, Stamp};
+use crate::producer::core::{Command, Core, FlightId, Identity, Stamp};
 use crate::producer::delivery::BatchState;
 use crate::producer::lane::ProduceLane;
 use crate::producer::record::WireRecord;
@@ -270,6 +270,13 @@ impl PartitionState {
         let count = pending.builder.record_count();
         let (id, stamp) = self.core.on_send(Arc::clone(&sent), count, deadline, identity);
         Some(Next::New { id, stamp, sent, builder: pending.builder })
+    }
+
+    /// Takes all that was never sent, and has the core give up the rest.
+    pub(crate) fn give_up(&mut self) -> (Vec<Pending>, Vec<Command<Arc<Sent>>>) {
+        let unsent = self.full.drain(..).chain(self.open.take()).collect();
+        self.flushing = false;
+        (unsent, self.core.give_up(Instant::now()))
     }
 
     /// Takes batches that were never sent and have waited for too long.

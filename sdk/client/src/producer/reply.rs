@@ -7,7 +7,7 @@ use millrace_protocol::ErrorCode;
 use millrace_protocol::messages::ProduceResponse;
 use millrace_protocol::messages::produce_response::PartitionProduceResponse;
 
-use crate::error::{RequestError, SendError, describe};
+use crate::error::{RequestError, SendError, TransactionError, describe};
 use crate::producer::Shared;
 use crate::producer::core::{Answer, Command, Outcome};
 use crate::producer::lane::Part;
@@ -67,7 +67,8 @@ fn apply_one(producer: &Shared, part: &Part, response: &PartitionProduceResponse
         ErrorCode::OutOfOrderSequenceNumber
         | ErrorCode::UnknownProducerId
         | ErrorCode::InvalidProducerEpoch
-            if producer.idempotent =>
+            if producer.idempotent
+                && (producer.standing.is_none() || code == ErrorCode::OutOfOrderSequenceNumber) =>
         {
             producer.answer(part, Answer::SequenceBroken { reason: reason() });
         }
@@ -86,6 +87,13 @@ fn apply_one(producer: &Shared, part: &Part, response: &PartitionProduceResponse
         }
         _ => {
             let (name, message, retriable) = describe(response.error_code, response.error_message.as_deref());
+            if let Some(standing) = &producer.standing {
+                let transactional_id = standing.transactional_id.to_string();
+                standing.fail(match code {
+                    ErrorCode::ProducerFenced => TransactionError::Fenced { transactional_id },
+                    _ => TransactionError::Failed { transactional_id, reason: format!("{name}: {message}") },
+                });
+            }
             producer.reject(
                 part,
                 SendError::Rejected {
@@ -130,7 +138,7 @@ impl Shared {
                     batch.delivery.complete(match outcome {
                         Outcome::Stored { base_offset } => Ok(base_offset),
                         Outcome::Rejected => Err(rejection.clone().unwrap_or(SendError::Closed)),
-                        Outcome::Expired { reason } => Err(self.expired(partition, reason)),
+                        Outcome::Expired { reason } => Err(self.given_up(partition, reason)),
                     });
                 }
                 Command::RefreshMetadata => self.refresh_metadata(),
@@ -145,6 +153,16 @@ impl Shared {
         }
         // Something may have become due: a place in flight is free, or nothing is in flight any more.
         self.enqueue(partition);
+    }
+
+    /// Late, or of a transaction that has failed by it or was aborted before.
+    pub(crate) fn given_up(&self, partition: &Partition, reason: String) -> SendError {
+        let error = self.expired(partition, reason);
+        if let Some(standing) = &self.standing {
+            let transactional_id = standing.transactional_id.to_string();
+            standing.fail(TransactionError::Failed { transactional_id, reason: error.to_string() });
+        }
+        error
     }
 
     pub(crate) fn expired(&self, partition: &Partition, reason: String) -> SendError {

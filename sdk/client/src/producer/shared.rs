@@ -6,13 +6,15 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use millrace_protocol::key_hash::partition_of_key;
-use millrace_protocol::messages::{InitProducerIdRequest, ProducerId};
+use millrace_protocol::messages::{
+    InitProducerIdRequest, InitProducerIdResponse, ProducerId, TransactionalId,
+};
 use millrace_protocol::{ErrorCode, StrBytes};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use crate::cluster::{Cluster, TopicImage};
-use crate::error::{RequestError, SendError, check};
+use crate::cluster::{Cluster, Coordinated, TopicImage};
+use crate::error::{RequestError, SendError, TransactionError, check};
 use crate::producer::Compression;
 use crate::producer::assign::Assigner;
 use crate::producer::budget::Budget;
@@ -22,6 +24,7 @@ use crate::producer::core::{Core, Identity};
 use crate::producer::lane::ProduceLane;
 use crate::producer::partition::{Pace, Partition};
 use crate::producer::partitioner::Sticky;
+use crate::producer::standing::Standing;
 
 /// Pause between attempts to get a producer id while the cluster cannot give one.
 const IDENTITY_PAUSE: Duration = Duration::from_millis(100);
@@ -32,6 +35,9 @@ pub(crate) struct Shared {
     pub(crate) acks: Acks,
     pub(crate) compression: Compression,
     pub(crate) idempotent: bool,
+    /// Of a transactional producer.
+    pub(crate) standing: Option<Arc<Standing>>,
+    transaction_timeout: Duration,
     pub(crate) pace: Pace,
     pub(crate) max_request_bytes: usize,
     pub(crate) budget: Budget,
@@ -96,13 +102,17 @@ impl Topic {
 
 impl Shared {
     pub(crate) fn new(builder: &ProducerBuilder) -> Arc<Self> {
-        let idempotent = builder.idempotent && builder.acks == Acks::All;
+        let standing = builder.transactional_id.as_ref().map(|id| Arc::new(Standing::new(Arc::clone(id))));
+        let acks = if standing.is_some() { Acks::All } else { builder.acks };
+        let idempotent = standing.is_some() || builder.idempotent && acks == Acks::All;
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
             cluster: Arc::clone(&builder.cluster),
-            acks: builder.acks,
+            acks,
             compression: builder.compression,
             idempotent,
+            standing,
+            transaction_timeout: builder.transaction_timeout,
             pace: Pace {
                 batch_bytes: builder.batch_bytes.min(builder.max_request_bytes),
                 linger: builder.linger,
@@ -301,6 +311,15 @@ impl Shared {
         if present != after {
             return Some(present);
         }
+        // The coordinator gives out a transactional producer's epochs, when the transaction has ended.
+        if let Some(standing) = &self.standing {
+            standing.fail(TransactionError::Failed {
+                transactional_id: standing.transactional_id.to_string(),
+                reason: "a batch was refused or given up, and those behind it cannot be stored in order"
+                    .to_owned(),
+            });
+            return None;
+        }
         if after.epoch < i16::MAX {
             // Nobody else uses this producer id, so the next epoch is ours to take (KIP-360).
             let next = Identity { epoch: after.epoch + 1, ..after };
@@ -321,7 +340,11 @@ impl Shared {
         None
     }
 
-    /// Asks the cluster for a producer id.
+    pub(crate) fn set_identity(&self, identity: Identity) {
+        *self.identity.write() = Some(identity);
+    }
+
+    /// Asks the cluster for a producer id; for a transactional producer the present one's next epoch.
     pub(crate) async fn identify(&self) -> Result<(), RequestError> {
         let started = Instant::now();
         loop {
@@ -331,7 +354,8 @@ impl Shared {
                     return Ok(());
                 }
                 Err(error)
-                    if error.is_retriable() && started.elapsed() < self.cluster.settings.request_timeout =>
+                    if (error.is_retriable() || is_concurrent(&error))
+                        && started.elapsed() < self.cluster.settings.request_timeout =>
                 {
                     tokio::time::sleep(IDENTITY_PAUSE).await;
                 }
@@ -341,16 +365,21 @@ impl Shared {
     }
 
     async fn ask_identity(&self) -> Result<Identity, RequestError> {
-        let request = InitProducerIdRequest::default()
-            .with_transactional_id(None)
-            .with_transaction_timeout_ms(i32::MAX)
-            .with_producer_id(ProducerId(-1))
-            .with_producer_epoch(-1);
-        let response = self.cluster.ask_any(|broker| {
-            let request = request.clone();
-            async move { broker.request(request).await }
-        });
-        let response = response.await?;
+        let response = match &self.standing {
+            Some(standing) => self.ask_transactional_identity(standing).await?,
+            None => {
+                let request = InitProducerIdRequest::default()
+                    .with_transactional_id(None)
+                    .with_transaction_timeout_ms(i32::MAX)
+                    .with_producer_id(ProducerId(-1))
+                    .with_producer_epoch(-1);
+                let response = self.cluster.ask_any(|broker| {
+                    let request = request.clone();
+                    async move { broker.request(request).await }
+                });
+                response.await?
+            }
+        };
         check("InitProducerId", || "a new producer".to_owned(), response.error_code, None)?;
         if response.producer_id.0 < 0 {
             return Err(crate::error::refused(
@@ -362,6 +391,35 @@ impl Shared {
         }
         Ok(Identity { producer_id: response.producer_id.0, epoch: response.producer_epoch })
     }
+}
+
+impl Shared {
+    /// Whoever else has begun with this id meanwhile is not fenced, but fences this one.
+    async fn ask_transactional_identity(
+        &self,
+        standing: &Standing,
+    ) -> Result<InitProducerIdResponse, RequestError> {
+        let id = &standing.transactional_id;
+        let present = self.identity();
+        let timeout = i32::try_from(self.transaction_timeout.as_millis()).unwrap_or(i32::MAX);
+        let request = |_| {
+            InitProducerIdRequest::default()
+                .with_transactional_id(Some(TransactionalId(StrBytes::from_string(id.to_string()))))
+                .with_transaction_timeout_ms(timeout)
+                .with_producer_id(ProducerId(present.map_or(-1, |present| present.producer_id)))
+                .with_producer_epoch(present.map_or(-1, |present| present.epoch))
+        };
+        let read = |response: InitProducerIdResponse| {
+            check("InitProducerId", || format!("transactional id '{id}'"), response.error_code, None)?;
+            Ok(response)
+        };
+        self.cluster.ask_coordinator(&Coordinated::Transaction(Arc::clone(id)), request, read).await
+    }
+}
+
+/// The coordinator still ends the transaction before.
+fn is_concurrent(error: &RequestError) -> bool {
+    error.code() == Some(ErrorCode::ConcurrentTransactions.code())
 }
 
 /// Partitions that wait in a lane hold on to it and it to them.

@@ -100,7 +100,7 @@ impl Shared {
                 let expired = partition.state.lock().take_expired(self.pace, now);
                 for pending in expired {
                     self.budget.release(pending.reserved);
-                    let error: SendError = self.expired(partition, self.last_trouble());
+                    let error: SendError = self.given_up(partition, self.last_trouble());
                     pending.delivery.complete(Err(error));
                 }
             }
