@@ -8,6 +8,9 @@ use crate::frame::DecodeError;
 /// What a tagged field that the layout does not know costs the decoder at most: a map's first node.
 const UNKNOWN_TAG_MEMORY: usize = 448;
 
+/// The longest string, whatever its length is written as.
+const STRING_BYTES_MAX: usize = i16::MAX as usize;
+
 /// Walks the message at the front of `bytes` and returns its length, or why it must not be decoded.
 pub(crate) fn check(layout: &Layout, bytes: &[u8], version: i16) -> Result<usize, DecodeError> {
     let budget = memory_budget(bytes.len());
@@ -98,6 +101,12 @@ impl Walk<'_> {
             let len = i16::from_be_bytes(self.take()?);
             length(name, i32::from(len))?
         };
+        // In every version, as in Kafka: what is taken here can be written in any form.
+        if len > STRING_BYTES_MAX {
+            return Err(DecodeError::Malformed(format!(
+                "{name} has {len} bytes: a string has at most {STRING_BYTES_MAX}"
+            )));
+        }
         self.skip(len)
     }
 

@@ -1,4 +1,8 @@
 //! DescribeGroups (0 to 6), ListGroups (0 to 5) and DeleteGroups (0 to 2): groups seen from outside.
+//!
+//! A group that is named several times is described once: a description is much longer than a name.
+
+use std::collections::HashSet;
 
 use millrace_coordinator::{GroupDescription, GroupError, ListedGroup, OFFSETS_TOPIC};
 use millrace_protocol::StrBytes;
@@ -21,7 +25,8 @@ const CLASSIC: &str = "classic";
 
 pub(crate) async fn describe(call: &Call, request: DescribeGroupsRequest) -> DescribeGroupsResponse {
     let mut response = DescribeGroupsResponse::default();
-    for id in request.groups {
+    let mut seen = HashSet::new();
+    for id in request.groups.into_iter().filter(|id| seen.insert(id.clone())) {
         let described = call.state.groups.describe(&id).await;
         let asked = request.include_authorized_operations && described.is_ok();
         let operations = operations::told_if(asked, operations::ON_GROUP);

@@ -1,6 +1,9 @@
 //! OffsetFetch (1 to 9): how far groups are, in the partitions that are asked for or in all.
+//!
+//! A group, and a partition of it, that is named several times is answered once: what is kept of it may be much longer
+//! than its name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use millrace_coordinator::{Committed, GroupError};
 use millrace_protocol::StrBytes;
@@ -34,7 +37,8 @@ pub(crate) async fn handle(call: &Call, request: OffsetFetchRequest) -> OffsetFe
         return old_answer(call, find(call, &request.group_id, wanted.clone()).await, wanted);
     }
     let mut response = OffsetFetchResponse::default();
-    for group in request.groups {
+    let mut seen = HashSet::new();
+    for group in request.groups.into_iter().filter(|group| seen.insert(group.group_id.clone())) {
         let wanted = group.topics.map(|topics| {
             topics.into_iter().map(|topic| (topic.name.to_string(), topic.partition_indexes)).collect()
         });
@@ -54,7 +58,7 @@ async fn find(
     wanted: Option<Vec<(String, Vec<i32>)>>,
 ) -> Result<Found, GroupError> {
     let groups = &call.state.groups;
-    let Some(wanted) = wanted else {
+    let Some(wanted) = wanted.map(once) else {
         let mut topics: BTreeMap<String, Vec<(i32, Option<Committed>)>> = BTreeMap::new();
         for (key, committed) in groups.all_committed(group).await? {
             topics.entry(key.topic).or_default().push((key.partition, Some(committed)));
@@ -87,6 +91,16 @@ fn topic((name, partitions): (String, Vec<(i32, Option<Committed>)>)) -> OffsetF
         }
     });
     OffsetFetchResponseTopics::default().with_name(wire_name(&name)).with_partitions(partitions.collect())
+}
+
+/// Each partition where it is named first.
+fn once(mut wanted: Vec<(String, Vec<i32>)>) -> Vec<(String, Vec<i32>)> {
+    let mut seen: HashMap<&str, HashSet<i32>> = HashMap::new();
+    for (topic, partitions) in &mut wanted {
+        let seen = seen.entry(topic).or_default();
+        partitions.retain(|partition| seen.insert(*partition));
+    }
+    wanted
 }
 
 /// The answer about one group, as it was before there were many.

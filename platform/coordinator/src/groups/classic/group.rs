@@ -39,6 +39,11 @@ impl State {
     }
 }
 
+/// About what a group takes in memory without its name and its members.
+const GROUP_BYTES: usize = 512;
+/// About what somebody takes who was given an id, without the id.
+const PENDING_BYTES: usize = 256;
+
 /// See the module's text.
 #[derive(Debug)]
 pub(in crate::groups) struct Group {
@@ -64,6 +69,7 @@ pub(in crate::groups) struct Group {
     pub(super) delay_left: Duration,
     /// The record says what is here, or nothing has to be said.
     pub(super) is_stored: bool,
+    /// About what all of it takes in memory.
     pub(super) bytes: usize,
 }
 
@@ -86,7 +92,7 @@ impl Group {
             grew: false,
             delay_left: Duration::ZERO,
             is_stored: true,
-            bytes: 0,
+            bytes: GROUP_BYTES,
         }
     }
 
@@ -142,6 +148,19 @@ impl Group {
         }
         self.count(&member, true);
         self.members.insert(id, member);
+    }
+
+    /// Somebody was given an id, and has until then to join with it.
+    pub(super) fn expect(&mut self, id: String, timer: Timer) {
+        self.bytes += pending_bytes(&id);
+        self.pending.insert(id, timer);
+    }
+
+    /// Whoever was given the id has come, or is not waited for any more. The timer is the caller's to stop.
+    pub(super) fn expect_no_more(&mut self, id: &str) -> Option<Timer> {
+        let timer = self.pending.remove(id)?;
+        self.bytes -= pending_bytes(id);
+        Some(timer)
     }
 
     /// Whoever waited for the member is the caller's to answer.
@@ -257,4 +276,9 @@ impl Group {
             Some(_) => Ok(()),
         }
     }
+}
+
+/// The id stands in the group, and twice among its timers.
+const fn pending_bytes(id: &str) -> usize {
+    PENDING_BYTES + 3 * id.len()
 }

@@ -12,6 +12,14 @@ use super::{Command, JoinAnswer, JoinRefused, JoinRequest, Joined, MemberName, P
 /// gone and come back under another id.
 const NEW_MEMBER_PATIENCE: Duration = Duration::from_secs(5 * 60);
 
+/// What a member's id begins with: as much of its name as leaves room for the rest, since records have strings of at
+/// most 32,767 bytes.
+fn prefix(request: &JoinRequest) -> &str {
+    const PREFIX_BYTES_MAX: usize = i16::MAX as usize - "-00000000-0000-0000-0000-000000000000".len();
+    let name = request.instance.as_ref().unwrap_or(&request.client_id);
+    &name[..name.floor_char_boundary(PREFIX_BYTES_MAX)]
+}
+
 impl Command {
     pub(super) fn refuse_join(waiter: Waiter, error: GroupError, member: &str) -> Self {
         let refused = JoinRefused { error, member: member.to_owned() };
@@ -43,7 +51,7 @@ impl Turn<'_> {
         if !self.group.supports(&request.protocol_type, &request.protocols) {
             return Err(GroupError::InconsistentProtocol);
         }
-        if let Some(mut timer) = self.group.pending.remove(&request.member) {
+        if let Some(mut timer) = self.group.expect_no_more(&request.member) {
             self.timers.disarm(&mut timer, &self.id, Subject::Member(request.member.clone()));
             self.add_member(request, request.member.clone(), waiter);
             return Ok(());
@@ -71,8 +79,12 @@ impl Turn<'_> {
     fn has_room(&self, request: &JoinRequest, room: usize) -> bool {
         let group = &*self.group;
         let known = group.members.get(&request.member);
-        if known.is_none() && Member::new(request).bytes() > room {
-            tracing::warn!(group = %self.id, "no room for another member of a group: there is a limit for all groups of a broker");
+        let grows = Member::new(request).bytes().saturating_sub(known.map_or(0, Member::bytes));
+        if grows > room {
+            tracing::warn!(
+                group = %self.id, grows, room,
+                "no room for what a member says of itself: there is a limit for the members of all groups of a broker"
+            );
             return false;
         }
         let most = self.settings.members_max;
@@ -91,8 +103,7 @@ impl Turn<'_> {
         if !self.group.supports(&request.protocol_type, &request.protocols) {
             return Err(GroupError::InconsistentProtocol);
         }
-        let prefix = request.instance.as_ref().unwrap_or(&request.client_id);
-        let id = format!("{prefix}-{}", self.random.uuid());
+        let id = format!("{}-{}", prefix(request), self.random.uuid());
         if let Some(instance) = &request.instance {
             match self.group.instances.get(instance).cloned() {
                 Some(old) => self.replace_member(request, &old, id, waiter),
@@ -102,7 +113,7 @@ impl Turn<'_> {
             let mut timer = Timer::default();
             let at = self.now.instant + Member::new(request).session_timeout;
             self.timers.arm(&mut timer, at, &self.id, Subject::Member(id.clone()));
-            self.group.pending.insert(id.clone(), timer);
+            self.group.expect(id.clone(), timer);
             self.commands.push(Command::refuse_join(waiter, GroupError::MemberIdRequired, &id));
         } else {
             self.add_member(request, id, waiter);
@@ -240,7 +251,7 @@ impl Turn<'_> {
     }
 
     pub(super) fn leave(&mut self, name: &MemberName) -> Result<(), GroupError> {
-        if let Some(mut timer) = self.group.pending.remove(&name.id) {
+        if let Some(mut timer) = self.group.expect_no_more(&name.id) {
             self.timers.disarm(&mut timer, &self.id, Subject::Member(name.id.clone()));
             self.maybe_complete_join();
             return Ok(());

@@ -58,7 +58,7 @@ impl Live {
         live
     }
 
-    /// Bytes that members take.
+    /// About what all of them take in memory.
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
@@ -90,7 +90,9 @@ impl Live {
             None => Arc::from(id),
         };
         let group = self.groups.entry(Arc::clone(&id)).or_insert_with(|| {
-            let group = stored.map_or_else(|| Group::new(step.now.wall_ms), |record| Group::restored(record));
+            let mut group =
+                stored.map_or_else(|| Group::new(step.now.wall_ms), |record| Group::restored(record));
+            group.bytes += id.len();
             self.bytes += group.bytes;
             group
         });
@@ -121,17 +123,18 @@ impl Live {
         commands
     }
 
-    /// A member asks for its assignment, or the leader brings all.
+    /// A member asks for its assignment, or the leader brings all, of which `room` may be added to what members take.
     pub fn on_sync(
         &mut self,
         request: SyncRequest,
         waiter: Waiter,
         stored: Option<&Arc<GroupRecord>>,
+        room: usize,
         step: Step<'_>,
     ) -> Vec<Command> {
         let mut commands = Vec::new();
         let group = request.group.clone();
-        self.turn(&group, stored, step, &mut commands, |turn| turn.sync(request, waiter));
+        self.turn(&group, stored, step, &mut commands, |turn| turn.sync(request, waiter, room));
         commands
     }
 
@@ -249,7 +252,7 @@ impl Turn<'_> {
                 let subject = Subject::Member(id.clone());
                 if let Some(timer) = self.group.pending.get_mut(&id) {
                     if self.timers.fires(timer, now, &self.id, subject) {
-                        self.group.pending.remove(&id);
+                        self.group.expect_no_more(&id);
                         self.maybe_complete_join();
                     }
                 } else if let Some(member) = self.group.members.get_mut(&id)

@@ -6,13 +6,13 @@ use super::timers::Subject;
 use super::{Command, JoinRefused, Purpose, State, SyncRequest, Synced, Waiter};
 
 impl Turn<'_> {
-    pub(super) fn sync(&mut self, request: SyncRequest, waiter: Waiter) {
-        if let Err(error) = self.try_sync(request, waiter) {
+    pub(super) fn sync(&mut self, request: SyncRequest, waiter: Waiter, room: usize) {
+        if let Err(error) = self.try_sync(request, waiter, room) {
             self.commands.push(Command::Synced(waiter, Err(error)));
         }
     }
 
-    fn try_sync(&mut self, request: SyncRequest, waiter: Waiter) -> Result<(), GroupError> {
+    fn try_sync(&mut self, request: SyncRequest, waiter: Waiter, room: usize) -> Result<(), GroupError> {
         let group = &mut *self.group;
         group.check_member(&request.member)?;
         if request.generation != group.generation {
@@ -29,6 +29,13 @@ impl Turn<'_> {
             State::Empty => Err(GroupError::UnknownMember),
             State::PreparingRebalance { .. } => Err(GroupError::RebalanceInProgress),
             State::CompletingRebalance => {
+                let grows: usize = request.assignments.iter().map(|(_, assignment)| assignment.len()).sum();
+                if group.leader.as_deref() == Some(&id) && grows > room {
+                    let limit = "what the members of all groups of a broker may take in memory";
+                    return Err(GroupError::NotAvailable(format!(
+                        "assignments of {grows} bytes are beyond {limit}, of which {room} bytes are left"
+                    )));
+                }
                 let Some(member) = group.members.get_mut(&id) else { return Err(GroupError::UnknownMember) };
                 member.owes_sync = false;
                 if let Some(earlier) = member.syncing.replace(waiter) {

@@ -97,7 +97,7 @@ impl Bench {
             assignments: assignments.collect(),
         };
         let waiter = self.waiter;
-        Outcome::of(self.step(|live, record, step| live.on_sync(request, waiter, record, step)))
+        Outcome::of(self.step(|live, record, step| live.on_sync(request, waiter, record, usize::MAX, step)))
     }
 
     fn heartbeat(&mut self, member: &str, generation: i32) -> Result<(), GroupError> {

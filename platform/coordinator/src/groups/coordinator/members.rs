@@ -46,8 +46,8 @@ impl GroupCoordinator {
         self.inner.step(&home, |lead, latest, step| {
             let waiter = self.inner.new_waiter();
             lead.waiting.insert(waiter, Waiting::Sync(tell));
-            let stored = latest.classic(&request.group);
-            ((), lead.live.on_sync(request, waiter, stored, step))
+            let (stored, room) = (latest.classic(&request.group), self.inner.room());
+            ((), lead.live.on_sync(request, waiter, stored, room, step))
         })?;
         told.await.unwrap_or(Err(GroupError::NotCoordinator))
     }

@@ -28,8 +28,8 @@ use crate::state_log::{Proposal, StateLog, StateRecord, Unavailable};
 pub use admin::{DescribedMember, GroupDescription, ListedGroup};
 pub use offsets::{CommitRequest, NewOffset};
 
-/// What members of all groups may take in memory.
-const MEMBER_BYTES_MAX: usize = 256 << 20;
+/// What groups that have members may take in memory. The records of what they settle on take about as much again.
+const MEMBER_BYTES_MAX: usize = 128 << 20;
 
 /// What operators set.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ pub struct GroupCoordinator {
 struct Inner {
     parts: GroupParts,
     homes: Mutex<BTreeMap<TopicPartition, Arc<Home>>>,
-    /// Bytes that the members of all groups take.
+    /// About what all groups that have members take.
     member_bytes: AtomicUsize,
     next_waiter: AtomicU64,
     is_stopped: AtomicBool,
