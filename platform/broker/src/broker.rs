@@ -9,10 +9,11 @@ use std::time::Duration;
 use millrace_base::{BrokerId, Clock, Monotonic, Random, TopicId};
 use millrace_config::BrokerConfig;
 use millrace_coordinator::{
-    ClassicSettings, CommittedOffsets, GroupCoordinator, GroupParts, GroupSettings, TopicIds,
+    ClassicSettings, CommittedOffsets, ConsumerSettings, GroupCoordinator, GroupParts, GroupSettings,
+    TopicIds, Topics,
 };
 use millrace_log::{Health, LogManager};
-use millrace_metadata::{Command, Metadata, SubmitError};
+use millrace_metadata::{Command, Image, Metadata, SubmitError};
 use millrace_protocol::ErrorCode;
 use millrace_protocol::plugins::PluginService;
 use parking_lot::Mutex;
@@ -189,6 +190,11 @@ fn groups(
                 initial_rebalance_delay: groups.initial_rebalance_delay,
                 members_max: groups.max_size as usize,
             },
+            consumer: ConsumerSettings {
+                session_timeout: groups.consumer_session_timeout,
+                heartbeat_interval: groups.consumer_heartbeat_interval,
+                members_max: groups.consumer_max_size as usize,
+            },
             offset_metadata_bytes_max: groups.offset_metadata_max_bytes as usize,
             offsets_retention: groups.offsets_retention,
             offsets_retention_check: groups.offsets_retention_check_interval,
@@ -206,6 +212,26 @@ struct NamedTopics(Metadata);
 impl TopicIds for NamedTopics {
     fn id_of(&self, topic: &str) -> Option<TopicId> {
         self.0.image().topic_by_name(topic).map(|topic| topic.id)
+    }
+
+    fn now(&self) -> Arc<dyn Topics> {
+        Arc::new(TopicsNow(self.0.image()))
+    }
+}
+
+struct TopicsNow(Arc<Image>);
+
+impl Topics for TopicsNow {
+    fn find(&self, name: &str) -> Option<(TopicId, i32)> {
+        self.0.topic_by_name(name).map(|topic| (topic.id, topic.partition_count()))
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.topics().map(|topic| topic.name.to_string()).collect()
+    }
+
+    fn version(&self) -> u64 {
+        self.0.applied_index()
     }
 }
 

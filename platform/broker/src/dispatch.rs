@@ -101,6 +101,8 @@ const ROUTES: &[Route] = &[
     answers!(IncrementalAlterConfigs, handlers::incremental_alter_configs::handle),
     answers!(OffsetDelete, groups::offset_delete::handle),
     answers!(DescribeCluster, handlers::describe_cluster::handle),
+    answers!(ConsumerGroupHeartbeat, groups::consumer::heartbeat),
+    answers!(ConsumerGroupDescribe, groups::consumer::describe),
     answers!(DescribeTopicPartitions, handlers::describe_topic_partitions::handle),
 ];
 

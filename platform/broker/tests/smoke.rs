@@ -58,6 +58,8 @@ async fn every_served_version_of_every_api_answers() {
     smoke::<IncrementalAlterConfigsRequest>(client, tried_ref, default).await;
     smoke::<OffsetDeleteRequest>(client, tried_ref, default).await;
     smoke::<DescribeClusterRequest>(client, tried_ref, default).await;
+    smoke::<ConsumerGroupHeartbeatRequest>(client, tried_ref, default).await;
+    smoke::<ConsumerGroupDescribeRequest>(client, tried_ref, default).await;
     smoke::<DescribeTopicPartitionsRequest>(client, tried_ref, default).await;
     assert_eq!(tried, SERVED.iter().map(|spec| spec.key).collect::<Vec<_>>(), "all that are served");
 }

@@ -154,6 +154,10 @@ pub struct GroupsConfig {
     pub initial_rebalance_delay: Duration,
     /// Members of a group.
     pub max_size: u32,
+    pub consumer_session_timeout: Duration,
+    pub consumer_heartbeat_interval: Duration,
+    /// Members of a group to which the coordinator assigns.
+    pub consumer_max_size: u32,
     pub offset_metadata_max_bytes: u32,
     pub offsets_retention: Duration,
     pub offsets_retention_check_interval: Duration,
@@ -298,6 +302,9 @@ impl BrokerConfig {
                 session_timeout_max: Duration::ZERO,
                 initial_rebalance_delay: Duration::ZERO,
                 max_size: 0,
+                consumer_session_timeout: Duration::ZERO,
+                consumer_heartbeat_interval: Duration::ZERO,
+                consumer_max_size: 0,
                 offset_metadata_max_bytes: 0,
                 offsets_retention: Duration::ZERO,
                 offsets_retention_check_interval: Duration::ZERO,

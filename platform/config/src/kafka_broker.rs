@@ -67,6 +67,24 @@ pub const KAFKA_BROKER_SETTINGS: &[KafkaBrokerSetting] = &[
         value: |c| c.limits.fetch_max_bytes.to_string(),
     },
     KafkaBrokerSetting {
+        name: "group.consumer.heartbeat.interval.ms",
+        kind: Kind::Int,
+        doc: "Longest time between heartbeats of a member to which the broker assigns.",
+        value: |c| millis(c.groups.consumer_heartbeat_interval),
+    },
+    KafkaBrokerSetting {
+        name: "group.consumer.max.size",
+        kind: Kind::Int,
+        doc: "Members of a group to which the broker assigns.",
+        value: |c| c.groups.consumer_max_size.to_string(),
+    },
+    KafkaBrokerSetting {
+        name: "group.consumer.session.timeout.ms",
+        kind: Kind::Int,
+        doc: "How long such a member is waited for that says nothing.",
+        value: |c| millis(c.groups.consumer_session_timeout),
+    },
+    KafkaBrokerSetting {
         name: "group.initial.rebalance.delay.ms",
         kind: Kind::Int,
         doc: "How long the first members of a group wait for others.",

@@ -408,9 +408,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: SOME_TIME,
         effect: Applied,
         doc: "Shortest session timeout that a member of a consumer group may ask for.",
-        assign: |c, v| {
-            c.groups.session_timeout_min = duration(v);
-        },
+        assign: |c, v| c.groups.session_timeout_min = duration(v),
     },
     Setting {
         name: "groups.session_timeout_max",
@@ -419,9 +417,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: SOME_TIME,
         effect: Applied,
         doc: "Longest session timeout that a member of a consumer group may ask for.",
-        assign: |c, v| {
-            c.groups.session_timeout_max = duration(v);
-        },
+        assign: |c, v| c.groups.session_timeout_max = duration(v),
     },
     Setting {
         name: "groups.initial_rebalance_delay",
@@ -430,9 +426,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Range(0, i64::MAX),
         effect: Applied,
         doc: "How long the first members of a group wait for others, so that one rebalance does for all.",
-        assign: |c, v| {
-            c.groups.initial_rebalance_delay = duration(v);
-        },
+        assign: |c, v| c.groups.initial_rebalance_delay = duration(v),
     },
     Setting {
         name: "groups.max_size",
@@ -441,9 +435,34 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Range(1, i32::MAX as i64),
         effect: Applied,
         doc: "Members of a consumer group; beyond it nobody joins.",
-        assign: |c, v| {
-            c.groups.max_size = v.small();
-        },
+        assign: |c, v| c.groups.max_size = v.small(),
+    },
+    Setting {
+        name: "groups.consumer_session_timeout",
+        kind: Kind::Duration,
+        default: "45s",
+        check: SOME_TIME,
+        effect: Applied,
+        doc: "How long a member is waited for that says nothing, of a group to which the broker assigns (KIP-848).",
+        assign: |c, v| c.groups.consumer_session_timeout = duration(v),
+    },
+    Setting {
+        name: "groups.consumer_heartbeat_interval",
+        kind: Kind::Duration,
+        default: "5s",
+        check: SOME_TIME,
+        effect: Applied,
+        doc: "Longest time between heartbeats that such a member is told; with few members it is told a shorter one, so that a rebalance is over sooner.",
+        assign: |c, v| c.groups.consumer_heartbeat_interval = duration(v),
+    },
+    Setting {
+        name: "groups.consumer_max_size",
+        kind: Kind::Int,
+        default: "2147483647",
+        check: Check::Range(1, i32::MAX as i64),
+        effect: Applied,
+        doc: "Members of a group to which the broker assigns; beyond it nobody joins.",
+        assign: |c, v| c.groups.consumer_max_size = v.small(),
     },
     Setting {
         name: "groups.offset_metadata_max_bytes",
@@ -452,9 +471,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Range(0, i16::MAX as i64),
         effect: Applied,
         doc: "Longest text that may be committed with an offset.",
-        assign: |c, v| {
-            c.groups.offset_metadata_max_bytes = v.small();
-        },
+        assign: |c, v| c.groups.offset_metadata_max_bytes = v.small(),
     },
     Setting {
         name: "groups.offsets_retention",
@@ -463,9 +480,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: SOME_TIME,
         effect: Applied,
         doc: "How long committed offsets are kept after the last member of their group has left, or, of who is in no group, after their commit.",
-        assign: |c, v| {
-            c.groups.offsets_retention = duration(v);
-        },
+        assign: |c, v| c.groups.offsets_retention = duration(v),
     },
     Setting {
         name: "groups.offsets_retention_check_interval",
@@ -474,8 +489,6 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: SOME_TIME,
         effect: Applied,
         doc: "Time between two looks for offsets to forget.",
-        assign: |c, v| {
-            c.groups.offsets_retention_check_interval = duration(v);
-        },
+        assign: |c, v| c.groups.offsets_retention_check_interval = duration(v),
     },
 ];

@@ -39,6 +39,18 @@ pub enum GroupError {
     SubscribedToTopic,
     #[error("the metadata of the offset are too long")]
     MetadataTooLarge,
+    #[error("{0}")]
+    InvalidRequest(String),
+    #[error("{0}")]
+    UnsupportedAssignor(String),
+    #[error("{0}")]
+    InvalidRegularExpression(String),
+    #[error("{0}")]
+    FencedMemberEpoch(String),
+    #[error("{0}")]
+    StaleMemberEpoch(String),
+    #[error("{0}")]
+    UnreleasedInstance(String),
     #[error("there is no such topic or partition")]
     UnknownTopicOrPartition,
 }

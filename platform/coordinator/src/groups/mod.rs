@@ -5,19 +5,25 @@
 //! the [`GroupCoordinator`] for clients, and [`CommittedOffsets`] for what runs on the broker itself. Both stand on the
 //! same [state](state), since there is one log.
 
+mod assignor;
 mod classic;
 mod committed;
+mod consumer;
 mod coordinator;
 mod error;
 mod format;
 mod state;
 mod subscription;
 
+pub use assignor::Assignment;
 pub use classic::{
     ClassicSettings, JoinAnswer, JoinRefused, JoinRequest, Joined, JoinedMember, MemberName, MemberProtocol,
     SyncAnswer, SyncRequest, Synced,
 };
 pub use committed::{CommittedOffsets, KnownOffsets, OFFSETS_TOPIC, OffsetsFailure};
+pub use consumer::{
+    ConsumerBeat, ConsumerDescription, ConsumerHeartbeat, ConsumerMember, ConsumerSettings, Topics,
+};
 pub use coordinator::{
     CommitRequest, DescribedMember, GroupCoordinator, GroupDescription, GroupParts, GroupSettings,
     ListedGroup, NewOffset, TopicIds,

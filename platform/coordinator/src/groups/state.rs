@@ -1,11 +1,13 @@
-//! What `__consumer_offsets` keeps, as a machine: of each group its settled generation, and of each group, topic and
-//! partition the last committed offset.
+//! What `__consumer_offsets` keeps, as a machine: of each group its settled generation, or what the coordinator assigns to
+//! it, and of each group, topic and partition the last committed offset.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::consumer::ConsumerGroup;
 use super::format::classic::{self, GroupRecord};
+use super::format::consumer::{self, Part, Subject};
 use super::format::offsets::{Committed, OffsetKey};
 use crate::state_log::{Machine, StateRecord};
 
@@ -14,6 +16,7 @@ use crate::state_log::{Machine, StateRecord};
 pub(super) struct GroupState {
     offsets: BTreeMap<OffsetKey, Committed>,
     classic: BTreeMap<String, Arc<GroupRecord>>,
+    consumer: BTreeMap<String, ConsumerGroup>,
 }
 
 /// A record, decoded. Without a value it is forgotten.
@@ -21,12 +24,14 @@ pub(super) struct GroupState {
 pub(super) enum Change {
     Offset(OffsetKey, Option<Committed>),
     Classic(String, Option<Arc<GroupRecord>>),
+    Consumer(String, Part),
 }
 
 /// The last record that was written of all state: groups first, then offsets.
 #[derive(Clone, Debug)]
 pub(super) enum Cursor {
     Classic(String),
+    Consumer(String, Subject),
     Offset(OffsetKey),
 }
 
@@ -54,13 +59,41 @@ impl GroupState {
         self.classic.iter()
     }
 
+    /// A group to which the coordinator assigns.
+    pub fn consumer(&self, group: &str) -> Option<&ConsumerGroup> {
+        self.consumer.get(group)
+    }
+
+    /// All of them.
+    pub fn all_consumer(&self) -> impl Iterator<Item = (&String, &ConsumerGroup)> {
+        self.consumer.iter()
+    }
+
     pub fn all_offsets(&self) -> impl ExactSizeIterator<Item = (&OffsetKey, &Committed)> {
         self.offsets.iter()
     }
 
     /// Whether anything is kept of the group.
     pub fn knows(&self, group: &str) -> bool {
-        self.classic.contains_key(group) || self.of_group(group).next().is_some()
+        self.classic.contains_key(group)
+            || self.consumer.contains_key(group)
+            || self.of_group(group).next().is_some()
+    }
+
+    fn next_consumer_part(&self, after: Option<&Cursor>) -> Option<(&String, Part)> {
+        let from = match after {
+            Some(Cursor::Consumer(group, subject)) => {
+                let same = self.consumer.get_key_value(group);
+                let part = same.and_then(|(group, state)| Some((group, state.next_part(Some(subject))?)));
+                if part.is_some() {
+                    return part;
+                }
+                Bound::Excluded(group.as_str())
+            }
+            _ => Bound::Unbounded,
+        };
+        let (group, state) = self.consumer.range::<str, _>((from, Bound::Unbounded)).next()?;
+        Some((group, state.next_part(None)?))
     }
 
     /// All groups that have committed anything, in their order.
@@ -83,6 +116,9 @@ impl Machine for GroupState {
             };
             return Some(Change::Classic(group, record));
         }
+        if let Some((group, subject)) = consumer::decode_key(key) {
+            return Some(Change::Consumer(group, Part::decode(subject, value)?));
+        }
         let key = OffsetKey::decode(key)?;
         match value {
             Some(value) => Some(Change::Offset(key, Some(Committed::decode(value)?))),
@@ -104,6 +140,13 @@ impl Machine for GroupState {
             Change::Classic(group, None) => {
                 self.classic.remove(group);
             }
+            Change::Consumer(id, part) => {
+                let group = self.consumer.entry(id.clone()).or_default();
+                group.apply(part);
+                if group.is_nothing() {
+                    self.consumer.remove(id);
+                }
+            }
         }
     }
 
@@ -111,13 +154,18 @@ impl Machine for GroupState {
         let group_after = match after {
             None => Some(Bound::Unbounded),
             Some(Cursor::Classic(group)) => Some(Bound::Excluded(group.as_str())),
-            Some(Cursor::Offset(_)) => None,
+            Some(Cursor::Consumer(..) | Cursor::Offset(_)) => None,
         };
         if let Some(from) = group_after
             && let Some((group, record)) = self.classic.range::<str, _>((from, Bound::Unbounded)).next()
         {
             let record = StateRecord { key: classic::encode_key(group), value: Some(record.encode()) };
             return Some((Cursor::Classic(group.clone()), record));
+        }
+        if !matches!(after, Some(Cursor::Offset(_)))
+            && let Some((group, part)) = self.next_consumer_part(after)
+        {
+            return Some((Cursor::Consumer(group.clone(), part.subject()), part.record(group)));
         }
         let from = match after {
             Some(Cursor::Offset(key)) => Bound::Excluded(key),
@@ -164,7 +212,29 @@ mod tests {
         });
         let classic = ("[ab]{0,2}", prop::option::of(record))
             .prop_map(|(group, record)| Change::Classic(group, record));
-        prop_oneof![3 => offset, 1 => classic]
+        let metadata = |name: String| {
+            Arc::new(consumer::MemberMetadata {
+                instance: None,
+                rack: None,
+                client_id: String::new(),
+                client_host: String::new(),
+                topics: vec![name],
+                pattern: String::new(),
+                rebalance_timeout_ms: 1,
+                assignor: None,
+            })
+        };
+        let epoch = |epoch| consumer::GroupEpoch { epoch, topics_hash: 7 };
+        let part = prop_oneof![
+            prop::option::of(any::<i32>().prop_map(epoch)).prop_map(Part::GroupEpoch),
+            prop::option::of(any::<i32>()).prop_map(Part::TargetEpoch),
+            ("[mn]", prop::option::of("[tu]".prop_map(metadata)))
+                .prop_map(|(member, said)| Part::Member(member, said)),
+            ("[mn]", prop::option::of(Just(Arc::default())))
+                .prop_map(|(member, target)| Part::Target(member, target)),
+        ];
+        let consumer = ("[ab]{0,2}", part).prop_map(|(group, part)| Change::Consumer(group, part));
+        prop_oneof![3 => offset, 1 => classic, 2 => consumer]
     }
 
     proptest! {

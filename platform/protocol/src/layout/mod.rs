@@ -5,6 +5,7 @@
 //! decoder will allocate and refuses a message beyond [`memory_budget`]. The walk copies nothing and
 //! consumes exactly what the decoder consumes, which tests and the fuzzer check.
 
+mod consumer_groups;
 mod groups;
 mod requests;
 mod responses;

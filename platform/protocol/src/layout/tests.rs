@@ -19,7 +19,8 @@ macro_rules! for_every_request {
             DescribeLogDirsRequest CreatePartitionsRequest IncrementalAlterConfigsRequest
             DescribeClusterRequest DescribeTopicPartitionsRequest JoinGroupRequest SyncGroupRequest
             HeartbeatRequest LeaveGroupRequest OffsetCommitRequest OffsetFetchRequest OffsetDeleteRequest
-            DescribeGroupsRequest ListGroupsRequest DeleteGroupsRequest)
+            DescribeGroupsRequest ListGroupsRequest DeleteGroupsRequest
+            ConsumerGroupHeartbeatRequest ConsumerGroupDescribeRequest)
     };
     (@ $check:ident $arguments:tt $($request:ident)*) => {
         [$($check::<$request> $arguments),*]

@@ -21,7 +21,9 @@ use crate::handlers::operations;
 /// From this version on a group that is not there is an error (KIP-1043); before it is dead.
 const NOT_FOUND_IS_AN_ERROR: i16 = 6;
 
+/// Kinds of groups, by Kafka's names.
 const CLASSIC: &str = "classic";
+const CONSUMER: &str = "consumer";
 
 pub(crate) async fn describe(call: &Call, request: DescribeGroupsRequest) -> DescribeGroupsResponse {
     let mut response = DescribeGroupsResponse::default();
@@ -76,16 +78,21 @@ pub(crate) async fn list(call: &Call, request: ListGroupsRequest) -> ListGroupsR
         names.is_empty() || names.iter().any(|asked| asked.eq_ignore_ascii_case(name))
     };
     let is_wanted = |group: &ListedGroup| {
-        named(&request.states_filter, group.state) && named(&request.types_filter, CLASSIC)
+        named(&request.states_filter, group.state) && named(&request.types_filter, kind(group))
     };
     let groups = listed.unwrap_or_default().into_iter().filter(is_wanted).map(|group| {
+        let kind = kind(&group);
         WireListedGroup::default()
             .with_group_id(GroupId(text(group.group)))
             .with_protocol_type(text(group.protocol_type))
             .with_group_state(StrBytes::from_static_str(group.state))
-            .with_group_type(StrBytes::from_static_str(CLASSIC))
+            .with_group_type(StrBytes::from_static_str(kind))
     });
     ListGroupsResponse::default().with_error_code(error_code).with_groups(groups.collect())
+}
+
+const fn kind(group: &ListedGroup) -> &'static str {
+    if group.is_consumer { CONSUMER } else { CLASSIC }
 }
 
 pub(crate) async fn delete(call: &Call, request: DeleteGroupsRequest) -> DeleteGroupsResponse {

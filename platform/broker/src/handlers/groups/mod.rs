@@ -1,6 +1,7 @@
 //! The APIs about groups of consumers: what they ask of the [`millrace_coordinator::GroupCoordinator`], and its answers on the wire.
 
 pub(crate) mod admin;
+pub(crate) mod consumer;
 pub(crate) mod members;
 pub(crate) mod offset_commit;
 pub(crate) mod offset_delete;
@@ -32,6 +33,12 @@ impl ToErrorCode for GroupError {
             Self::NonEmptyGroup => ErrorCode::NonEmptyGroup,
             Self::SubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
             Self::MetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+            Self::InvalidRequest(_) => ErrorCode::InvalidRequest,
+            Self::UnsupportedAssignor(_) => ErrorCode::UnsupportedAssignor,
+            Self::InvalidRegularExpression(_) => ErrorCode::InvalidRegularExpression,
+            Self::FencedMemberEpoch(_) => ErrorCode::FencedMemberEpoch,
+            Self::StaleMemberEpoch(_) => ErrorCode::StaleMemberEpoch,
+            Self::UnreleasedInstance(_) => ErrorCode::UnreleasedInstanceId,
             Self::UnknownTopicOrPartition => ErrorCode::UnknownTopicOrPartition,
         }
     }

@@ -42,7 +42,17 @@ pub(crate) async fn handle(call: &Call, request: OffsetFetchRequest) -> OffsetFe
         let wanted = group.topics.map(|topics| {
             topics.into_iter().map(|topic| (topic.name.to_string(), topic.partition_indexes)).collect()
         });
-        let found = find(call, &group.group_id, wanted).await;
+        // Of a member of a group to which the coordinator assigns (version 9 on), only while it has the epoch.
+        let checked = match &group.member_id {
+            Some(member) => {
+                call.state.groups.check_fetch(&group.group_id, Some(member), group.member_epoch).await
+            }
+            None => Ok(()),
+        };
+        let found = match checked {
+            Ok(()) => find(call, &group.group_id, wanted).await,
+            Err(error) => Err(error),
+        };
         // Not the request's buffer.
         let id = GroupId(StrBytes::from_string(group.group_id.to_string()));
         let answer =

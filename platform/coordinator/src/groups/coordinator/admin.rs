@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::classic::{Group, State};
+use super::super::consumer;
 use super::super::error::GroupError;
 use super::super::format::classic::{GroupRecord, encode_key};
 use super::super::state::GroupState;
+use super::super::subscription::CONSUMER_PROTOCOL;
 use super::{GroupCoordinator, Home, Inner};
 use crate::state_log::{Proposal, Replied, StateRecord};
 
@@ -17,6 +19,8 @@ pub struct ListedGroup {
     pub protocol_type: String,
     /// As Kafka calls it.
     pub state: &'static str,
+    /// The coordinator assigns (KIP-848), and not the members.
+    pub is_consumer: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,14 +53,12 @@ impl GroupCoordinator {
                 let mut groups = stored_groups(latest);
                 for (id, group) in lead.live.all() {
                     let protocol_type = group.protocol_type.clone().unwrap_or_default();
-                    groups.insert(id.to_string(), (protocol_type, group.state.name()));
+                    groups.insert(id.to_string(), (protocol_type, group.state.name(), false));
                 }
                 (groups, Vec::new())
             })?;
-            listed.extend(groups.into_iter().map(|(group, (protocol_type, state))| ListedGroup {
-                group,
-                protocol_type,
-                state,
+            listed.extend(groups.into_iter().map(|(group, (protocol_type, state, is_consumer))| {
+                ListedGroup { group, protocol_type, state, is_consumer }
             }));
         }
         Ok(listed)
@@ -65,6 +67,9 @@ impl GroupCoordinator {
     pub async fn describe(&self, group: &str) -> Result<GroupDescription, GroupError> {
         let home = self.inner.home(group).await?;
         self.inner.step(&home, |lead, latest, _| {
+            if latest.consumer(group).is_some() {
+                return (Err(GroupError::GroupIdNotFound), Vec::new());
+            }
             let described = match lead.live.find(group) {
                 Some(live) => Some(describe_live(live)),
                 None => latest.classic(group).map(|record| describe_stored(record)),
@@ -90,7 +95,10 @@ impl Inner {
         if !is_known && lead.live.find(group).is_none() {
             return Err(GroupError::GroupIdNotFound);
         }
-        if !lead.live.forget(group) {
+        let has_members = home
+            .log
+            .decide(|_, latest| latest.consumer(group).is_some_and(|known| !known.members().is_empty()))?;
+        if has_members || !lead.live.forget(group) {
             return Err(GroupError::NonEmptyGroup);
         }
         Ok(home.log.propose(|latest, _| Proposal { records: forget(latest, group), reply: () })?)
@@ -100,16 +108,20 @@ impl Inner {
 /// The records that forget a group.
 pub(super) fn forget(latest: &GroupState, group: &str) -> Vec<StateRecord> {
     let offsets = latest.of_group(group).map(|(key, _)| StateRecord { key: key.encode(), value: None });
-    let group = latest.classic(group).map(|_| StateRecord { key: encode_key(group), value: None });
-    offsets.chain(group).collect()
+    let classic = latest.classic(group).map(|_| StateRecord { key: encode_key(group), value: None });
+    let parts = latest.consumer(group).map(consumer::forget).unwrap_or_default();
+    offsets.chain(classic).chain(super::consumer::records(group, parts)).collect()
 }
 
-fn stored_groups(latest: &GroupState) -> BTreeMap<String, (String, &'static str)> {
+fn stored_groups(latest: &GroupState) -> BTreeMap<String, (String, &'static str, bool)> {
     let committers = latest.committers().into_iter();
     let mut groups: BTreeMap<_, _> =
-        committers.map(|group| (group, (String::new(), State::Empty.name()))).collect();
+        committers.map(|group| (group, (String::new(), State::Empty.name(), false))).collect();
     for (group, record) in latest.all_classic() {
-        groups.insert(group.clone(), (record.protocol_type.clone(), State::Empty.name()));
+        groups.insert(group.clone(), (record.protocol_type.clone(), State::Empty.name(), false));
+    }
+    for (id, group) in latest.all_consumer() {
+        groups.insert(id.clone(), (CONSUMER_PROTOCOL.to_owned(), group.state(), true));
     }
     groups
 }

@@ -29,13 +29,17 @@ impl GroupCoordinator {
 
     async fn start_join(&self, request: JoinRequest) -> Result<oneshot::Receiver<JoinAnswer>, GroupError> {
         let home = self.member_home(&request.group).await?;
+        self.inner.make_way(&home, &request.group)?;
         let (tell, told) = oneshot::channel();
         self.inner.step(&home, |lead, latest, step| {
+            if latest.consumer(&request.group).is_some() {
+                return (Err(GroupError::InconsistentProtocol), Vec::new());
+            }
             let waiter = self.inner.new_waiter();
             lead.waiting.insert(waiter, Waiting::Join(tell));
             let (stored, room) = (latest.classic(&request.group), self.inner.room());
-            ((), lead.live.on_join(&request, waiter, stored, room, step))
-        })?;
+            (Ok(()), lead.live.on_join(&request, waiter, stored, room, step))
+        })??;
         Ok(told)
     }
 

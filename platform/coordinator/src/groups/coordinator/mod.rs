@@ -6,6 +6,7 @@
 //! of the groups, and theirs by [`MEMBER_BYTES_MAX`].
 
 mod admin;
+mod consumer;
 mod members;
 mod offsets;
 mod time;
@@ -21,6 +22,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::classic::{ClassicSettings, Command, JoinAnswer, Live, Now, Purpose, Step, SyncAnswer, Waiter};
 use super::committed::CommittedOffsets;
+use super::consumer::{ConsumerSettings, Sessions, Topics};
 use super::error::GroupError;
 use super::format::classic::encode_key;
 use super::state::GroupState;
@@ -35,6 +37,7 @@ const MEMBER_BYTES_MAX: usize = 128 << 20;
 #[derive(Clone, Debug)]
 pub struct GroupSettings {
     pub classic: ClassicSettings,
+    pub consumer: ConsumerSettings,
     /// The longest metadata of an offset.
     pub offset_metadata_bytes_max: usize,
     /// How long the offsets are kept of who has gone.
@@ -45,6 +48,9 @@ pub struct GroupSettings {
 /// The ids of topics by their names.
 pub trait TopicIds: Send + Sync + 'static {
     fn id_of(&self, topic: &str) -> Option<TopicId>;
+
+    /// All topics as they are now.
+    fn now(&self) -> Arc<dyn Topics>;
 }
 
 /// What a coordinator is made of.
@@ -86,12 +92,20 @@ struct Home {
 struct Lead {
     epoch: Option<LeaderEpoch>,
     live: Live,
+    sessions: Sessions,
     waiting: HashMap<Waiter, Waiting>,
 }
 
 enum Waiting {
     Join(oneshot::Sender<JoinAnswer>),
     Sync(oneshot::Sender<SyncAnswer>),
+}
+
+impl Lead {
+    /// When time is to be looked at.
+    fn next_deadline(&self) -> Option<Instant> {
+        [self.live.next_deadline(), self.sessions.next_deadline()].into_iter().flatten().min()
+    }
 }
 
 impl Drop for GroupCoordinator {
@@ -184,7 +198,7 @@ impl Inner {
         let (done, commands) = decided.map_err(|error| self.unavailable(&mut lead, error))?;
         self.execute(home, &mut lead, commands);
         self.account(before, lead.live.bytes());
-        Ok((done, lead.live.next_deadline()))
+        Ok((done, lead.next_deadline()))
     }
 
     /// Sees to it that the core has what the log had when this epoch of the leadership began.
@@ -199,6 +213,11 @@ impl Inner {
             self.account(0, live.bytes());
             lead.epoch = Some(epoch);
             lead.live = live;
+            let topics = self.parts.topics.now();
+            let consumer_step = self.session_step(&*topics);
+            home.log
+                .decide(|_, latest| consumer::restore(lead, latest, &consumer_step))
+                .map_err(GroupError::from)?;
             let (ended, weak, home) = (home.log.ended(epoch), Arc::downgrade(self), Arc::downgrade(home));
             tokio::spawn(async move {
                 ended.await;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use millrace_base::{Offset, TopicId};
 
 use super::super::classic::MemberName;
+use super::super::consumer::check_commit;
 use super::super::error::GroupError;
 use super::super::format::offsets::{Committed, OffsetKey};
 use super::super::subscription;
@@ -111,9 +112,10 @@ impl Inner {
         let mut lead = home.lead.lock();
         self.catch_up(home, &mut lead)?;
         let step = self.moment();
-        let checked = home
-            .log
-            .decide(|_, latest| lead.live.on_commit(group, member, generation, latest.classic(group), step));
+        let checked = home.log.decide(|_, latest| match latest.consumer(group) {
+            Some(known) => check_commit(known, &member.id, generation),
+            None => lead.live.on_commit(group, member, generation, latest.classic(group), step),
+        });
         checked??;
         let records = move |now_ms: i64| {
             let encode = |offset: NewOffset| {
@@ -139,7 +141,14 @@ impl Inner {
     ) -> Result<(Outcomes, Replied<()>), GroupError> {
         let mut lead = home.lead.lock();
         self.catch_up(home, &mut lead)?;
-        let is_subscribed = subscriptions(&lead, group)?;
+        let reads = subscriptions(&lead, group)?;
+        let mut read: BTreeSet<&str> = BTreeSet::new();
+        home.log.decide(|_, latest| {
+            let known = latest.consumer(group);
+            let is_read = |topic: &str| reads(topic) || known.is_some_and(|known| known.is_subscribed(topic));
+            read.extend(partitions.iter().map(|(topic, _)| topic.as_str()).filter(|topic| is_read(topic)));
+        })?;
+        let is_subscribed = |topic: &str| read.contains(topic);
         let is_known = home.log.decide(|_, latest| latest.knows(group))?;
         if !is_known && lead.live.find(group).is_none() {
             return Err(GroupError::GroupIdNotFound);

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use super::super::consumer;
 use super::super::format::classic::encode_key;
 use super::super::format::offsets::{Committed, OffsetKey};
 use super::super::state::GroupState;
@@ -47,7 +48,11 @@ impl Inner {
         for home in homes {
             // A home that is led elsewhere has nobody to answer.
             let looked = self.step_now(&home, |lead, _, step| ((), lead.live.on_time(step)));
-            let later = looked.ok().and_then(|((), later)| later);
+            if looked.is_err() {
+                continue;
+            }
+            self.consumers_on_time(&home);
+            let later = home.lead.lock().next_deadline();
             next = [next, later].into_iter().flatten().min();
         }
         *self.armed.lock() = next;
@@ -94,6 +99,11 @@ fn expired(latest: &GroupState, lead: &Lead, before_ms: i64) -> Vec<StateRecord>
             records.push(StateRecord { key: encode_key(group), value: None });
         }
     }
+    for (id, group) in latest.all_consumer() {
+        if !left.contains(id.as_str()) && group.members().is_empty() {
+            records.extend(super::consumer::records(id, consumer::forget(group)));
+        }
+    }
     records
 }
 
@@ -110,6 +120,9 @@ fn is_expired(
         let mut protocols = group.members.values().flat_map(|member| &member.protocols);
         let is_read = !is_consumer || protocols.any(|protocol| reads(&protocol.metadata));
         return !group.members.is_empty() && !is_read && committed.timestamp_ms <= before_ms;
+    }
+    if latest.consumer(&key.group).is_some_and(|group| group.is_subscribed(&key.topic)) {
+        return false;
     }
     let since = latest.classic(&key.group).map_or(committed.timestamp_ms, |record| record.state_since_ms);
     since.max(committed.timestamp_ms) <= before_ms

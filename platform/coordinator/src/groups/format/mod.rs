@@ -1,6 +1,7 @@
 //! The records of `__consumer_offsets` in Kafka's form, one file a kind of them.
 
 pub(super) mod classic;
+pub(super) mod consumer;
 pub(super) mod offsets;
 
 use bytes::{Buf, BufMut};
