@@ -38,7 +38,12 @@ const FLEXIBLE: i16 = 9;
 /// In these versions the answer tells what may be done with the cluster.
 const TELLS_CLUSTER_OPERATIONS: std::ops::RangeInclusive<i16> = 8..=10;
 
-pub(crate) async fn handle(call: &Call, request: MetadataRequest) -> MetadataResponse {
+pub(crate) async fn handle(call: &Call, mut request: MetadataRequest) -> MetadataResponse {
+    if call.version >= NAMES_TOPICS_BY_ID {
+        // Kafka's client says an empty name beside the id, and Kafka does not read it.
+        let by_id = request.topics.iter_mut().flatten().filter(|topic| !topic.topic_id.is_nil());
+        by_id.for_each(|topic| topic.name = None);
+    }
     let topics = match &request.topics {
         None => None,
         Some(topics) if topics.is_empty() && call.version <= EMPTY_MEANS_ALL => None,
