@@ -1,7 +1,7 @@
 //! The checkpoint: from where on a restart has to read the segments and the write-ahead log again.
 //!
 //! One file, `checkpoint`, for the whole data directory, [replaced](millrace_disk::replace) as one. It is written
-//! only after everything it vouches for is durable. Little-endian, version 4:
+//! only after everything it vouches for is durable. Little-endian, version 5:
 //!
 //! | bytes | what |
 //! |---|---|
@@ -13,10 +13,10 @@
 //! | 16..24 | sequence u64 from which on files of the write-ahead log are needed |
 //! | 24..32 | number u64 of the next group, a lower bound |
 //! | 32..48 | salt u128 of the write-ahead log's groups |
-//! | then each | topic id 16, partition i32, log start i64, high watermark i64, offset i64, segment i64, position u32, largest timestamp of that segment i64, index entry count u32, index CRC u32, first group u64, [epochs](crate::epochs), [producers](crate::producer) |
+//! | then each | topic id 16, partition i32, log start i64, high watermark i64, offset i64, segment i64, position u32, largest timestamp of that segment i64, index entry count u32, index CRC u32, first group u64, [epochs](crate::epochs), [producers](crate::producer), [aborted transactions](crate::transactions) |
 //!
 //! All of a partition's records below `offset` are in its segments, of which `segment` is the last and
-//! reaches to `position`; epochs and producers are those of that offset. What the write-ahead log holds of the
+//! reaches to `position`; the rest is the [history](crate::history) of that offset. What the write-ahead log holds of the
 //! partition in groups of lower numbers than `first group` was taken back: it is not replayed.
 
 use std::collections::BTreeMap;
@@ -29,15 +29,14 @@ use millrace_base::{Offset, TopicPartition};
 use millrace_disk::{Disk, OpenMode, replace};
 
 use crate::checksum;
-use crate::epochs::Epochs;
 use crate::error::OpenError;
 use crate::history::History;
 use crate::index::IndexMark;
-use crate::producer::Producers;
+use crate::transactions;
 use crate::wal::format::uuid_from;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"MRCK");
-const VERSION: u16 = 4;
+const VERSION: u16 = 5;
 const HEADER_LEN: usize = 48;
 const CLEAN: u16 = 1;
 
@@ -95,6 +94,9 @@ impl PartitionCheckpoint {
         if !self.history.producers.are_sound(self.offset) {
             return Err("producers whose batches are outside its log");
         }
+        if !transactions::are_sound(&self.history.aborted, self.offset) {
+            return Err("aborted transactions that are outside its log");
+        }
         Ok(())
     }
 }
@@ -132,8 +134,7 @@ impl Checkpoint {
             out.put_u32_le(partition.index.count);
             out.put_u32_le(partition.index.crc);
             out.put_u64_le(partition.first_group);
-            partition.history.epochs.encode(&mut out);
-            partition.history.producers.encode(&mut out);
+            partition.history.encode_body(&mut out);
         }
         let crc = checksum_of(&out);
         out[8..12].copy_from_slice(&crc.to_le_bytes());
@@ -181,10 +182,7 @@ impl Checkpoint {
                 max_timestamp_ms: rest.try_get_i64_le()?,
                 index: IndexMark { count: rest.try_get_u32_le()?, crc: rest.try_get_u32_le()? },
                 first_group: rest.try_get_u64_le()?,
-                history: History {
-                    epochs: Epochs::decode(&mut rest)?,
-                    producers: Producers::decode(&mut rest)?,
-                },
+                history: History::decode_body(&mut rest)?,
             };
             partition.check().map_err(|what| DecodeError::Damaged(format!("it gives {tp} {what}")))?;
             checkpoint.partitions.insert(tp, Arc::new(partition));

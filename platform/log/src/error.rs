@@ -64,6 +64,11 @@ pub enum AppendError {
     OutOfOrderSequence { producer_id: ProducerId, sequence: i32, expected: i32 },
     #[error("producer {producer_id} has epoch {current}; epoch {epoch} is fenced")]
     InvalidProducerEpoch { producer_id: ProducerId, epoch: i16, current: i16 },
+    #[error("the coordinator's epoch {epoch} is older than {current}, in which the last marker was written")]
+    CoordinatorFenced { epoch: i32, current: i32 },
+    /// A transaction of the producer's has ended meanwhile; whether this batch is of the next one is to be asked again.
+    #[error("producer {0} begins a transaction that its coordinator was not asked about")]
+    Unverified(ProducerId),
     #[error("a batch of {bytes} bytes is over the topic's max.message.bytes of {max}")]
     RecordTooLarge { bytes: usize, max: usize },
     #[error("{bytes} bytes of batches do not fit into the topic's segment.bytes of {max}")]

@@ -2,7 +2,7 @@
 //!
 //! Beside each segment but a log's first lies the history of its base offset, written when the segment before it is
 //! closed, so that truncation need not read the log from its beginning. `<base offset>.snapshot`, little-endian,
-//! version 1:
+//! version 2:
 //!
 //! | bytes | what |
 //! |---|---|
@@ -11,7 +11,9 @@
 //! | 6..8 | zero |
 //! | 8..16 | base offset i64 |
 //! | 16..20 | CRC-32C of all before and after it |
-//! | 20.. | [epochs](crate::epochs), [producers](crate::producer) |
+//! | 20.. | [epochs](crate::epochs), [producers](crate::producer), [aborted transactions](crate::transactions) |
+//!
+//! The aborted transactions are those that end in the segment before: it is their index.
 //!
 //! It is a cache of what the records say. One that is missing, damaged or of another version is done without: the
 //! records are gone through from an earlier one on.
@@ -20,24 +22,27 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut};
 use millrace_base::{LeaderEpoch, Offset};
-use millrace_protocol::batch::BatchHeader;
+use millrace_protocol::batch::{BatchHeader, TransactionMarker};
 
 use crate::checksum;
 use crate::epochs::Epochs;
 use crate::producer::Producers;
 use crate::segment::{INDEX_INTERVAL_BYTES_MIN, IndexBuilder, SegmentFile};
+use crate::transactions::{self, Aborted, Ended};
 use crate::walk::{Walk, WalkError};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"MRSN");
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const CRC_AT: usize = 16;
 const BODY_AT: usize = 20;
 
-/// Producers and epochs of the records below an offset.
+/// Producers and epochs of the records below an offset, and the transactions that are aborted in its last segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct History {
     pub epochs: Epochs,
     pub producers: Producers,
+    /// Whose markers are in the same segment as the last batch, ordered by them.
+    pub aborted: Vec<Aborted>,
 }
 
 /// Where a log is cut, what its last segment's index is then, and what is known below.
@@ -59,14 +64,58 @@ impl History {
         history
     }
 
-    pub fn record(&mut self, header: &BatchHeader, now_ms: i64) {
+    /// Notes a batch at `position` of its segment, and what marker it is. Tells what transaction it ends.
+    pub fn record(
+        &mut self,
+        header: &BatchHeader,
+        marker: Option<&TransactionMarker>,
+        position: u32,
+        now_ms: i64,
+    ) -> Option<Ended> {
+        if position == 0 {
+            self.aborted.clear();
+        }
         self.epochs.record(LeaderEpoch(header.partition_leader_epoch), header.base_offset);
-        self.producers.record(header, now_ms);
+        let ended = self.producers.record(header, marker, now_ms);
+        self.aborted.extend(ended.filter(|ended| ended.is_aborted).map(|ended| ended.transaction));
+        ended
+    }
+
+    /// Notes the batches that `walk` has still to come to.
+    fn record_all(&mut self, walk: &mut Walk<'_>, now_ms: i64) -> Result<(), WalkError> {
+        while let Some((position, header)) = walk.next_header()? {
+            let marker = walk.marker(position, &header)?;
+            self.record(&header, marker.as_ref(), position, now_ms);
+        }
+        Ok(())
+    }
+
+    pub fn encode_body(&self, out: &mut Vec<u8>) {
+        self.epochs.encode(out);
+        self.producers.encode(out);
+        transactions::encode(&self.aborted, out);
+    }
+
+    pub fn decode_body(from: &mut &[u8]) -> Result<Self, bytes::TryGetError> {
+        Ok(Self {
+            epochs: Epochs::decode(from)?,
+            producers: Producers::decode(from)?,
+            aborted: transactions::decode(from)?,
+        })
     }
 
     /// The snapshot's bytes for the segment at `base`.
     pub fn encode(&self, base: Offset) -> Vec<u8> {
-        encode(&self.epochs, &self.producers, base)
+        let mut out = Vec::with_capacity(256);
+        out.put_u32_le(MAGIC);
+        out.put_u16_le(VERSION);
+        out.put_u16_le(0);
+        out.put_i64_le(base);
+        out.put_u32_le(0);
+        self.encode_body(&mut out);
+        let crc = checksum_of(&out);
+        out[CRC_AT..BODY_AT].copy_from_slice(&crc.to_le_bytes());
+        out
     }
 
     /// `None`: not the whole, undamaged snapshot of the segment at `base`.
@@ -78,9 +127,10 @@ impl History {
         if !is_ours || !of_base || !checksum::holds(crc, checksum_of(bytes)) {
             return None;
         }
-        let history =
-            Self { epochs: Epochs::decode(&mut rest).ok()?, producers: Producers::decode(&mut rest).ok()? };
-        let sound = history.epochs.are_sound(base) && history.producers.are_sound(base);
+        let history = Self::decode_body(&mut rest).ok()?;
+        let sound = history.epochs.are_sound(base)
+            && history.producers.are_sound(base)
+            && transactions::are_sound(&history.aborted, base);
         (rest.is_empty() && sound).then_some(history)
     }
 
@@ -108,10 +158,7 @@ pub(crate) fn cut_at(
     let (first, mut history) = known.unwrap_or_else(|| (0, History::below_first(&segments[0].0)));
     for (file, len) in before.get(first..).unwrap_or_default() {
         let log = file.log()?;
-        let mut walk = Walk::new(&*log, 0, *len);
-        while let Some((_, header)) = walk.next_header()? {
-            history.record(&header, now_ms);
-        }
+        history.record_all(&mut Walk::new(&*log, 0, *len), now_ms)?;
     }
     let (file, len) = last;
     let base = file.base_offset();
@@ -128,28 +175,14 @@ pub(crate) fn cut_at(
             if header.base_offset >= to || header.next_offset() > to {
                 break;
             }
-            cut.history.record(&header, now_ms);
+            let marker = walk.marker(position, &header)?;
+            cut.history.record(&header, marker.as_ref(), position, now_ms);
             cut.index.add(&header, position);
             cut.position = position + header.total_len() as u32;
             cut.end = header.next_offset();
         }
     }
     Ok(cut)
-}
-
-/// The bytes of the snapshot for the segment at `base`.
-pub(crate) fn encode(epochs: &Epochs, producers: &Producers, base: Offset) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
-    out.put_u32_le(MAGIC);
-    out.put_u16_le(VERSION);
-    out.put_u16_le(0);
-    out.put_i64_le(base);
-    out.put_u32_le(0);
-    epochs.encode(&mut out);
-    producers.encode(&mut out);
-    let crc = checksum_of(&out);
-    out[CRC_AT..BODY_AT].copy_from_slice(&crc.to_le_bytes());
-    out
 }
 
 /// Of everything but the checksum itself.

@@ -34,6 +34,7 @@ mod producer;
 mod recovery;
 mod segment;
 mod tail;
+mod transactions;
 mod wal;
 mod walk;
 
@@ -45,3 +46,4 @@ pub use partition::{
     AppendOrigin, Appended, DurableListener, PartitionLog, ProducerSummary, Read, TimestampOffset,
 };
 pub use recovery::RecoveryReport;
+pub use transactions::Aborted;

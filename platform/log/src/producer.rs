@@ -10,17 +10,19 @@
 //! The state follows from the log: recovery rebuilds it from a checkpoint and the batches after it.
 //!
 //! As stored in a checkpoint, little-endian: highest forgotten id i64, producer count u32, then each
-//! `id i64 | epoch i16 | last timestamp i64 | transaction start i64 | batch count u8 | batches`, the start being -1
-//! where no transaction is open and a batch
+//! `id i64 | epoch i16 | last timestamp i64 | transaction start i64 | last marker i64 | coordinator epoch i32 |
+//! batch count u8 | batches`, the start being -1 where no transaction is open, the marker and its coordinator's epoch -1
+//! where there was none, and a batch
 //! `base offset i64 | last offset delta i32 | last sequence i32 | timestamp i64`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::{Buf, BufMut};
 use millrace_base::{Offset, ProducerId};
-use millrace_protocol::batch::{Batch, BatchHeader};
+use millrace_protocol::batch::{Batch, BatchHeader, TransactionMarker, TransactionResult};
 
 use crate::error::AppendError;
+use crate::transactions::{Aborted, Ended};
 
 /// Batches remembered a producer: as many as Kafka's producers may have in flight.
 const BATCHES_MAX: usize = 5;
@@ -30,6 +32,10 @@ const NO_ID: i64 = -1;
 
 /// The start of a transaction that is not open.
 const NO_TRANSACTION: Offset = -1;
+
+/// The last marker of a producer that has had none, and its coordinator's epoch.
+pub(crate) const NO_MARKER: Offset = -1;
+const NO_COORDINATOR: i32 = -1;
 
 /// That of a producer without epochs, and the lowest there is.
 const NO_EPOCH: i16 = -1;
@@ -60,6 +66,10 @@ pub(crate) struct Producer {
     pub batches: VecDeque<SentBatch>,
     /// Where the first record of its open transaction is; `None`: no transaction is open.
     pub transaction_start: Option<Offset>,
+    /// Where its last transaction's marker is, or [`NO_MARKER`].
+    pub last_marker: Offset,
+    /// Of the coordinator that has written the marker, or -1.
+    pub coordinator_epoch: i32,
     /// When the partition last heard of it, by the broker's clock.
     pub last_timestamp_ms: i64,
 }
@@ -75,13 +85,15 @@ pub(crate) enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Producers {
     known: BTreeMap<i64, Producer>,
+    /// First offset and producer of each open transaction.
+    open: BTreeSet<(Offset, i64)>,
     /// Producers with an id above it were never forgotten.
     forgotten: i64,
 }
 
 impl Default for Producers {
     fn default() -> Self {
-        Self { known: BTreeMap::new(), forgotten: NO_ID }
+        Self { known: BTreeMap::new(), open: BTreeSet::new(), forgotten: NO_ID }
     }
 }
 
@@ -109,7 +121,7 @@ impl Producers {
                     if let Some(known) = known.cloned() {
                         after.known.insert(header.producer_id, known);
                     }
-                    after.record(header, -1);
+                    after.record(header, None, -1);
                 }
             }
         }
@@ -150,15 +162,55 @@ impl Producers {
         }
     }
 
-    /// Remembers an appended batch; `header` carries its final offsets.
-    pub fn record(&mut self, header: &BatchHeader, now_ms: i64) {
+    /// Whether a coordinator may end its producer's transaction (KIP-98, KIP-360).
+    pub fn check_marker(&self, marker: &TransactionMarker) -> Result<(), AppendError> {
+        let Some(producer) = self.known.get(&marker.producer_id) else { return Ok(()) };
+        if marker.producer_epoch < producer.epoch {
+            return Err(AppendError::InvalidProducerEpoch {
+                producer_id: ProducerId(marker.producer_id),
+                epoch: marker.producer_epoch,
+                current: producer.epoch,
+            });
+        }
+        if marker.coordinator_epoch < producer.coordinator_epoch {
+            return Err(AppendError::CoordinatorFenced {
+                epoch: marker.coordinator_epoch,
+                current: producer.coordinator_epoch,
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether the batch goes on with a transaction, or begins one after nothing but the marker at `last_marker`.
+    pub fn is_verified(&self, header: &BatchHeader, last_marker: Offset) -> bool {
+        let known = self.known.get(&header.producer_id);
+        !header.attributes.is_transactional()
+            || known.is_some_and(|producer| producer.transaction_start.is_some())
+            || known.map_or(NO_MARKER, |producer| producer.last_marker) == last_marker
+    }
+
+    /// Where the producer's last marker is, or [`NO_MARKER`].
+    pub fn last_marker(&self, producer_id: i64) -> Offset {
+        self.known.get(&producer_id).map_or(NO_MARKER, |producer| producer.last_marker)
+    }
+
+    /// Remembers an appended batch; `header` carries its final offsets, and `marker` is what it says if it is a known
+    /// one. Tells what transaction it ends.
+    pub fn record(
+        &mut self,
+        header: &BatchHeader,
+        marker: Option<&TransactionMarker>,
+        now_ms: i64,
+    ) -> Option<Ended> {
         if !header.has_producer_id() {
-            return;
+            return None;
         }
         let producer = self.known.entry(header.producer_id).or_insert_with(|| Producer {
             epoch: header.producer_epoch,
             batches: VecDeque::new(),
             transaction_start: None,
+            last_marker: NO_MARKER,
+            coordinator_epoch: NO_COORDINATOR,
             last_timestamp_ms: now_ms,
         });
         if producer.epoch != header.producer_epoch {
@@ -167,14 +219,26 @@ impl Producers {
         }
         producer.last_timestamp_ms = producer.last_timestamp_ms.max(now_ms);
         // A marker ends what its producer has open, also under the new epoch of one that was fenced (KIP-360).
+        let mut ended = None;
         if header.attributes.is_control() {
-            producer.transaction_start = None;
-        } else if header.attributes.is_transactional() {
-            producer.transaction_start.get_or_insert(header.base_offset);
+            producer.last_marker = header.base_offset;
+            if let Some(marker) = marker {
+                producer.coordinator_epoch = producer.coordinator_epoch.max(marker.coordinator_epoch);
+            }
+            if let Some(first_offset) = producer.transaction_start.take() {
+                self.open.remove(&(first_offset, header.producer_id));
+                let producer_id = header.producer_id;
+                let transaction = Aborted { producer_id, first_offset, last_offset: header.base_offset };
+                let is_aborted = marker.is_some_and(|marker| marker.result == TransactionResult::Abort);
+                ended = Some(Ended { transaction, is_aborted });
+            }
+        } else if header.attributes.is_transactional() && producer.transaction_start.is_none() {
+            producer.transaction_start = Some(header.base_offset);
+            self.open.insert((header.base_offset, header.producer_id));
         }
         // A transaction marker has an epoch but no sequence.
         if header.base_sequence < 0 {
-            return;
+            return ended;
         }
         if producer.batches.len() == BATCHES_MAX {
             producer.batches.pop_front();
@@ -185,6 +249,7 @@ impl Producers {
             last_sequence: header.last_sequence(),
             timestamp_ms: header.max_timestamp,
         });
+        ended
     }
 
     /// Forgets producers not heard of for `expiration_ms`.
@@ -213,7 +278,7 @@ impl Producers {
 
     /// Where the first record of the oldest open transaction is.
     pub fn first_open_transaction(&self) -> Option<Offset> {
-        self.known.values().filter_map(|producer| producer.transaction_start).min()
+        self.open.first().map(|(start, _)| *start)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (ProducerId, &Producer)> {
@@ -234,6 +299,7 @@ impl Producers {
             producer.batches.len() <= BATCHES_MAX
                 && producer.batches.iter().all(sent_here)
                 && producer.transaction_start.is_none_or(begun_here)
+                && producer.last_marker < log_end
         })
     }
 
@@ -245,6 +311,8 @@ impl Producers {
             out.put_i16_le(producer.epoch);
             out.put_i64_le(producer.last_timestamp_ms);
             out.put_i64_le(producer.transaction_start.unwrap_or(NO_TRANSACTION));
+            out.put_i64_le(producer.last_marker);
+            out.put_i32_le(producer.coordinator_epoch);
             out.put_u8(u8::try_from(producer.batches.len()).expect("five batches at most"));
             for batch in &producer.batches {
                 out.put_i64_le(batch.base_offset);
@@ -262,6 +330,11 @@ impl Producers {
             let epoch = from.try_get_i16_le()?;
             let last_timestamp_ms = from.try_get_i64_le()?;
             let transaction_start = Some(from.try_get_i64_le()?).filter(|start| *start != NO_TRANSACTION);
+            let last_marker = from.try_get_i64_le()?;
+            let coordinator_epoch = from.try_get_i32_le()?;
+            if let Some(start) = transaction_start {
+                producers.open.insert((start, id));
+            }
             let mut batches = VecDeque::new();
             for _ in 0..from.try_get_u8()? {
                 batches.push_back(SentBatch {
@@ -271,7 +344,15 @@ impl Producers {
                     timestamp_ms: from.try_get_i64_le()?,
                 });
             }
-            producers.known.insert(id, Producer { epoch, batches, transaction_start, last_timestamp_ms });
+            let producer = Producer {
+                epoch,
+                batches,
+                transaction_start,
+                last_marker,
+                coordinator_epoch,
+                last_timestamp_ms,
+            };
+            producers.known.insert(id, producer);
         }
         Ok(producers)
     }
@@ -323,7 +404,7 @@ mod tests {
         let mut producers = Producers::default();
         let mut offset = 0;
         for (epoch, sequence, records) in sent {
-            producers.record(&batch(1, *epoch, *sequence, *records, offset).header, 100);
+            producers.record(&batch(1, *epoch, *sequence, *records, offset).header, None, 100);
             offset += i64::from(*records);
         }
         producers
@@ -427,7 +508,7 @@ mod tests {
     fn a_transaction_is_open_from_its_first_record_to_its_marker_and_is_not_forgotten_before() {
         let mut producers = Producers::default();
         let mut open_after = |producer_id, base_offset, is_marker| {
-            producers.record(&transactional(producer_id, base_offset, is_marker), 0);
+            producers.record(&transactional(producer_id, base_offset, is_marker), None, 0);
             producers.first_open_transaction()
         };
         assert_eq!(open_after(7, 3, false), Some(3));
@@ -448,7 +529,7 @@ mod tests {
         fn what_was_encoded_decodes_to_the_same(sent in prop::collection::vec((0..3i64, 0..2i16, 0..99i32), 0..20)) {
             let mut producers = Producers::default();
             for (id, epoch, sequence) in sent {
-                producers.record(&batch(id, epoch, sequence, 2, 5).header, 9);
+                producers.record(&batch(id, epoch, sequence, 2, 5).header, None, 9);
             }
             let mut bytes = Vec::new();
             producers.encode(&mut bytes);

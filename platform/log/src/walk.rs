@@ -6,7 +6,7 @@ use std::io;
 use millrace_base::Offset;
 use millrace_base::limits::{BATCH_BYTES_MAX, KIB, MIB};
 use millrace_disk::DiskFile;
-use millrace_protocol::batch::{BatchHeader, HEADER_LEN};
+use millrace_protocol::batch::{BatchHeader, HEADER_LEN, TransactionMarker};
 
 use crate::checksum;
 
@@ -34,6 +34,9 @@ pub(crate) struct Walk<'a> {
     window: Vec<u8>,
     window_start: u32,
 }
+
+/// What is looked at of a marker: one of today has 78 bytes.
+const MARKER_BYTES_MAX: usize = KIB;
 
 /// Bytes read at once: many headers of small batches, little waste for large ones.
 const WINDOW_BYTES: usize = 16 * KIB;
@@ -73,6 +76,28 @@ impl<'a> Walk<'a> {
         self.position = next as u32;
         Ok(Some((position, header)))
     }
+
+    /// What marker the batch is, of which the header at `position` was the last to be told.
+    pub fn marker(
+        &self,
+        position: u32,
+        header: &BatchHeader,
+    ) -> Result<Option<TransactionMarker>, WalkError> {
+        if !header.attributes.is_control() {
+            return Ok(None);
+        }
+        let len = header.total_len().min(MARKER_BYTES_MAX);
+        let start = (position - self.window_start) as usize;
+        let read = match self.window.get(start..start + len) {
+            Some(bytes) => return Ok(TransactionMarker::parse(header, &bytes[HEADER_LEN..])),
+            None => {
+                let mut bytes = vec![0; len];
+                self.file.read_exact_at(&mut bytes, u64::from(position))?;
+                bytes
+            }
+        };
+        Ok(TransactionMarker::parse(header, &read[HEADER_LEN..]))
+    }
 }
 
 /// Reads whole batches from `position` on, checking each; stops at the first that is not as it was written,
@@ -82,7 +107,7 @@ pub(crate) fn scan_verified(
     file: &dyn DiskFile,
     mut position: u32,
     mut offset: Offset,
-    mut visit: impl FnMut(u32, &BatchHeader),
+    mut visit: impl FnMut(u32, &BatchHeader, Option<&TransactionMarker>),
 ) -> io::Result<(u32, Offset)> {
     let len = file.len()?;
     let mut buffer: Vec<u8> = Vec::new();
@@ -120,7 +145,8 @@ pub(crate) fn scan_verified(
         if !intact || header.last_offset_delta < 0 {
             return Ok((position, offset));
         }
-        visit(position, &header);
+        let marker = TransactionMarker::parse(&header, &buffer[at + HEADER_LEN..at + total]);
+        visit(position, &header, marker.as_ref());
         at += total;
         position += total as u32;
         offset = header.next_offset();

@@ -15,8 +15,9 @@ use millrace_base::limits::BATCH_BYTES_MAX;
 use millrace_protocol::batch::{Batch, BatchError, Records};
 
 use super::offset_map::OffsetMap;
-use super::transactions::{Aborted, Marker, Transactions};
+use super::transactions::{Marker, Transactions};
 use crate::producer::Producers;
+use crate::transactions::Aborted;
 
 /// Whether a batch is needed for where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -297,7 +298,7 @@ mod tests {
     fn the_last_batch_of_a_producer_and_one_that_holds_a_place_stay_without_records() {
         let mut producers = Producers::default();
         let log = [sent(0, &["a=1"], producer(7, 0, false)), sent(1, &["a=2"], producer(7, 1, false))];
-        log.iter().for_each(|batch| producers.record(&batch.header, 0));
+        log.iter().for_each(|batch| _ = producers.record(&batch.header, None, 0));
         let last = LastBatches::of(&producers);
         let map = map(&[("a", 9)], 10);
         let left = compacted(&log, &map, &[], &last, NOW_MS);
@@ -338,7 +339,7 @@ mod tests {
     fn the_last_marker_of_a_producer_without_records_stays_empty() {
         let mut producers = Producers::default();
         let marker = ends(3, 5, 1);
-        producers.record(&marker.header, 0);
+        producers.record(&marker.header, None, 0);
         let (map, last) = (map(&[], 4), LastBatches::of(&producers));
         let first = compacted(&[marker], &map, &[], &last, NOW_MS);
         let second = compacted(&first, &map, &[], &last, NOW_MS + RETENTION_MS);

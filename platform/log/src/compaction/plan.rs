@@ -6,8 +6,8 @@ use std::sync::Arc;
 use millrace_base::Offset;
 
 use super::filter::LastBatches;
-use super::transactions::Aborted;
 use crate::segment::SegmentFile;
+use crate::transactions::Aborted;
 use crate::walk::GAP_OFFSETS_MAX;
 
 /// Of a segment, all was compacted together with all that is below; otherwise so many offsets from its base on.

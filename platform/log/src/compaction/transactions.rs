@@ -6,14 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use millrace_base::Offset;
 use millrace_protocol::batch::BatchHeader;
 
-/// A transaction that was aborted: its records are those of the producer between the offsets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Aborted {
-    pub producer_id: i64,
-    pub first_offset: Offset,
-    /// Of its marker.
-    pub last_offset: Offset,
-}
+use crate::transactions::Aborted;
 
 /// What the record of a transaction marker says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

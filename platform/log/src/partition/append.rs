@@ -6,18 +6,20 @@ use std::sync::atomic::Ordering;
 use millrace_base::limits::IO_ALIGNMENT;
 use millrace_base::{LeaderEpoch, Offset, ProducerId, TopicPartition};
 use millrace_config::{TimestampType, TopicConfig};
-use millrace_protocol::batch::{Attributes, Batch, BatchHeader, HEADER_LEN};
+use millrace_protocol::batch::{Attributes, Batch, BatchHeader, HEADER_LEN, TransactionMarker};
 
 use super::state::{LogPosition, Segment};
+use super::transactions::EndedIn;
 use super::{AppendOrigin, Appended, PartitionLog};
 use crate::checksum;
 use crate::error::AppendError;
 use crate::history::History;
 use crate::index::IndexMark;
 use crate::metrics::count;
-use crate::producer::{Producer, SentBatch, Verdict};
+use crate::producer::{Producer, Producers, SentBatch, Verdict};
 use crate::segment::{CLEAN_NOTHING, INDEX_INTERVAL_BYTES_MIN, IndexBuilder, SegmentFile, follows_on};
 use crate::tail::{BatchRef, CHUNK_BYTES_MAX, ChunkWriter, PlacedChunk, SegmentTail};
+use crate::transactions::ABORTED_MAX;
 use crate::walk::{CRC_START, GAP_OFFSETS_MAX};
 
 /// What only appends change.
@@ -73,12 +75,14 @@ impl PartitionLog {
             return Err(AppendError::Fenced { epoch: leader_epoch, current });
         }
         match origin {
-            AppendOrigin::Producer => {
+            AppendOrigin::Producer | AppendOrigin::Verified(_) => {
                 check_sizes(batches, &appender.config)?;
+                check_verified(batches, &appender.history.producers, origin)?;
                 if let Verdict::Duplicate(sent) = appender.history.producers.check(batches)? {
                     return Ok(self.duplicate(&appender, sent));
                 }
             }
+            AppendOrigin::Coordinator(marker) => appender.history.producers.check_marker(&marker)?,
             AppendOrigin::Replica => check_offsets(batches, appender.end.offset)?,
         }
         if self.state.lock().takes_nothing() {
@@ -86,14 +90,14 @@ impl PartitionLog {
         }
         self.set_leader_epoch(leader_epoch);
         let base_offset = match origin {
-            AppendOrigin::Producer => appender.end.offset,
             AppendOrigin::Replica => batches[0].header.base_offset,
+            _ => appender.end.offset,
         };
         let log_append_time = appender.config.message_timestamp_type == TimestampType::LogAppendTime
-            && origin == AppendOrigin::Producer;
+            && origin != AppendOrigin::Replica;
         for batch in batches {
             let mut header = batch.header;
-            if origin == AppendOrigin::Producer {
+            if origin != AppendOrigin::Replica {
                 header.base_offset = appender.end.offset;
                 header.partition_leader_epoch = leader_epoch.0;
             }
@@ -160,7 +164,9 @@ impl PartitionLog {
                 segment_ms - jitter_ms(self.tp, active.base, config.segment_jitter_ms.min(segment_ms));
             let old = now_ms.saturating_sub(active.created_ms) > segment_ms;
             let index_len = active.index.as_ref().map_or(0, |index| index.index.len()) * 16;
-            far || position > 0 && (full || old || index_len as u64 >= u64::from(config.segment_index_bytes))
+            let indexed = index_len as u64 >= u64::from(config.segment_index_bytes)
+                || appender.history.aborted.len() >= ABORTED_MAX;
+            far || position > 0 && (full || old || indexed)
         };
         if due {
             self.roll(appender, base, now_ms);
@@ -171,11 +177,13 @@ impl PartitionLog {
     pub(crate) fn roll(&self, appender: &mut Appender, base: Offset, now_ms: i64) {
         debug_assert!(follows_on(appender.end.offset, base));
         appender.writer = None;
+        let ended = EndedIn::of(&appender.history);
         appender.end.offset = base;
         appender.end.segment = base;
         appender.end.position = 0;
         let segment = self.new_segment(appender, now_ms);
         let mut state = self.state.lock();
+        state.active().ended = Some(ended);
         state.segments.push_back(segment);
         state.end = appender.end;
         state.version += 1;
@@ -193,6 +201,7 @@ impl PartitionLog {
             index: Some(IndexBuilder::new(base, interval)),
             index_mark: IndexMark::default(),
             clean: CLEAN_NOTHING,
+            ended: None,
             snapshot: Some(appender.history.encode(base)),
             tail: SegmentTail::default(),
             created_ms: now_ms,
@@ -214,7 +223,11 @@ impl PartitionLog {
         self.copy(appender, &head, head.len() + rest.len(), &mut chunks);
         self.copy(appender, rest, rest.len(), &mut chunks);
 
-        appender.history.record(header, now_ms);
+        let marker = TransactionMarker::parse(header, rest);
+        let ended = appender.history.record(header, marker.as_ref(), position, now_ms);
+        if header.attributes.is_transactional() {
+            self.note_transaction(&appender.history.producers, ended);
+        }
         appender.end.offset = header.next_offset();
         appender.end.total += (HEADER_LEN + rest.len()) as u64;
 
@@ -288,6 +301,15 @@ fn check_sizes(batches: &[Batch], config: &TopicConfig) -> Result<(), AppendErro
         }
     }
     Ok(())
+}
+
+/// Who was verified begins a transaction only where none has ended since.
+fn check_verified(batches: &[Batch], producers: &Producers, origin: AppendOrigin) -> Result<(), AppendError> {
+    let AppendOrigin::Verified(last_marker) = origin else { return Ok(()) };
+    match batches.iter().find(|batch| !producers.is_verified(&batch.header, last_marker)) {
+        None => Ok(()),
+        Some(batch) => Err(AppendError::Unverified(ProducerId(batch.header.producer_id))),
+    }
 }
 
 /// A replica's batches follow the end of the log and each other; offsets may be missing between them.

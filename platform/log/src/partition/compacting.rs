@@ -61,12 +61,9 @@ impl PartitionLog {
     /// What may be compacted now.
     pub(crate) fn cleanable(&self, config: &TopicConfig, now_ms: i64) -> Result<Cleanable, ReadError> {
         self.load_closed_indexes()?;
-        let (bound, aborted, last_batches) = {
-            let appender = self.appender.lock();
-            let producers = &appender.history.producers;
-            let open = producers.first_open_transaction().unwrap_or(Offset::MAX);
-            (open.min(self.high_watermark()), Vec::new(), LastBatches::of(producers))
-        };
+        let bound = self.last_stable_offset();
+        let aborted = self.all_aborted()?;
+        let last_batches = LastBatches::of(&self.appender.lock().history.producers);
         let state = self.state.lock();
         let bound = bound.min(state.committed.offset);
         let newest_allowed_ms = match config.min_compaction_lag_ms {
@@ -217,6 +214,7 @@ impl PartitionLog {
             index: Some(cleaned.index.clone()),
             index_mark: IndexMark::default(),
             clean: place.clean,
+            ended: None,
             snapshot: state.segments[number].snapshot.take(),
             tail: SegmentTail::default(),
             created_ms: state.segments[number].created_ms,

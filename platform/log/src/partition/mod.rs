@@ -7,7 +7,7 @@
 //! - [`read`], [`lookup`]: under the state's lock, briefly, for the places; bytes are read without it.
 //!
 //! Locks are taken in the order: the engine's checkpoint, `segment_io`, `appender`, the engine's write-ahead log,
-//! `listener`, `state`; the engine's queues come last.
+//! `listener`, `state`, `unstable`; the engine's queues come last.
 
 mod append;
 mod cache;
@@ -21,6 +21,7 @@ mod retention;
 mod segment_io;
 mod state;
 mod take_back;
+mod transactions;
 mod validate;
 
 use std::path::PathBuf;
@@ -29,11 +30,13 @@ use std::sync::{Arc, Weak};
 
 use millrace_base::{LeaderEpoch, Offset, Payload, ProducerId, TopicPartition};
 use millrace_config::TopicConfig;
+use millrace_protocol::batch::TransactionMarker;
 use parking_lot::{Mutex, RwLock};
 
 use crate::commit::Engine;
 use crate::error::LogError;
 use crate::producer::Producer;
+use crate::transactions::Unstable;
 pub(crate) use append::Appender;
 pub(crate) use commit::Fill;
 pub(crate) use compacting::SwapPlace;
@@ -49,6 +52,11 @@ pub(crate) use take_back::{Back, Failure, Outcome};
 pub enum AppendOrigin {
     /// A producer: offsets are assigned, idempotence and timestamps checked.
     Producer,
+    /// A producer whose transactions its coordinator knows, as it said when the producer's last marker was at this
+    /// offset (see [`PartitionLog::last_marker`]): one that has ended since is not begun again.
+    Verified(Offset),
+    /// The coordinator that ends a transaction: the one batch is this marker.
+    Coordinator(TransactionMarker),
     /// The partition's leader: offsets and epochs stand in the batches already, and the leader has checked them.
     /// Offsets may be missing between batches, where the leader's log was compacted.
     Replica,
@@ -117,6 +125,9 @@ pub struct PartitionLog {
     durable_end: AtomicI64,
     log_end: AtomicI64,
     high_watermark: AtomicI64,
+    unstable: Mutex<Unstable>,
+    /// What `unstable` begins with, so that readers take no lock.
+    first_unstable: AtomicI64,
     leader_epoch: AtomicI32,
     /// [`State::version`] of the last checkpoint.
     checkpointed_version: AtomicU64,
@@ -192,12 +203,7 @@ impl PartitionLog {
     /// past the log's end.
     pub fn set_high_watermark(&self, offset: Offset) {
         self.high_watermark.fetch_max(offset.min(self.log_end_offset()), Ordering::AcqRel);
-    }
-
-    /// Below it no transaction is open: the high watermark, or the first record of the oldest open transaction.
-    pub fn last_stable_offset(&self) -> Offset {
-        let open = self.appender.lock().history.producers.first_open_transaction();
-        open.map_or(self.high_watermark(), |start| start.min(self.high_watermark()))
+        self.stabilize();
     }
 
     /// KIP-101: the largest epoch at or below `epoch`, and where it ends. `None`: `epoch` is newer than all,
@@ -288,7 +294,7 @@ fn summary(producer_id: ProducerId, producer: &Producer) -> ProducerSummary {
         producer_epoch: producer.epoch,
         last_sequence: producer.batches.back().map_or(-1, |sent| sent.last_sequence),
         last_timestamp_ms: producer.last_timestamp_ms,
-        coordinator_epoch: -1,
+        coordinator_epoch: producer.coordinator_epoch,
         current_transaction_start_offset: producer.transaction_start.unwrap_or(-1),
     }
 }

@@ -19,6 +19,7 @@ use crate::history::History;
 use crate::index::{IndexMark, SparseIndex};
 use crate::segment::{CLEAN_NOTHING, IndexBuilder, SegmentFile, follows_on};
 use crate::tail::{CHUNK_BYTES_MIN, PlacedChunk, SegmentTail};
+use crate::transactions::Unstable;
 use crate::wal::format::EntryHeader;
 
 /// A segment that recovery found.
@@ -116,6 +117,7 @@ impl PartitionLog {
                 first_group: recovered.first_group,
             };
             let latest = recovered.history.epochs.latest().unwrap_or(LeaderEpoch::UNKNOWN);
+            let unstable = Unstable::of(recovered.history.producers.first_open_transaction());
             let appender = Appender {
                 config: Arc::new(TopicConfig::default()),
                 history: recovered.history,
@@ -140,6 +142,8 @@ impl PartitionLog {
                 durable_end: AtomicI64::new(recovered.end),
                 log_end: AtomicI64::new(recovered.end),
                 high_watermark: AtomicI64::new(high_watermark),
+                first_unstable: AtomicI64::new(unstable.first()),
+                unstable: Mutex::new(unstable),
                 leader_epoch: AtomicI32::new(latest.0),
                 checkpointed_version: AtomicU64::new(0),
                 checkpointed_high_watermark: AtomicI64::new(-1),
@@ -219,6 +223,7 @@ fn segment(recovered: RecoveredSegment, now_ms: i64) -> Segment {
         index: recovered.index,
         index_mark: recovered.index_mark,
         clean: CLEAN_NOTHING,
+        ended: None,
         snapshot: recovered.snapshot,
         tail: SegmentTail::default(),
         // The first append is not known; counting from the restart delays a roll by time.

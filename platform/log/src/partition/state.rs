@@ -7,6 +7,7 @@ use std::sync::Arc;
 use millrace_base::Offset;
 use millrace_base::limits::IO_ALIGNMENT;
 
+use super::transactions::EndedIn;
 use crate::commit::{Heat, Route};
 use crate::index::IndexMark;
 use crate::segment::{IndexBuilder, SegmentFile};
@@ -39,6 +40,8 @@ pub(crate) struct Segment {
     pub index_mark: IndexMark,
     /// What its index says of that is clean, once it is loaded.
     pub clean: u32,
+    /// The transactions that ended in it; `None`: it is active, or they are to be loaded.
+    pub ended: Option<Arc<EndedIn>>,
     /// The snapshot of its base offset, until it is written: when the segment before is closed.
     pub snapshot: Option<Vec<u8>>,
     pub tail: SegmentTail,

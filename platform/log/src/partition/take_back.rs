@@ -183,7 +183,7 @@ impl PartitionLog {
         producers.forget_as(&appender.history.producers);
         let mut epochs = appender.history.epochs.clone();
         epochs.trim_end(end);
-        let history = History { epochs, producers };
+        let history = History { epochs, producers, aborted: history.aborted };
         Ok(Place { kind: EntryKind::Truncate, segment: file.base_offset(), position, end, index, history })
     }
 
@@ -192,6 +192,7 @@ impl PartitionLog {
     fn cut_back(&self, appender: &mut Appender, place: Place, header: &EntryHeader, group: u64) -> Leftovers {
         let end = place.end;
         appender.history = place.history;
+        self.reset_unstable(&appender.history.producers);
         appender.writer = None;
         let mut state = self.state.lock();
         let (total, cuts) = (state.end.total, state.end.cuts + 1);
@@ -209,6 +210,7 @@ impl PartitionLog {
             segment.index = Some(place.index.clone());
             segment.index_mark = IndexMark::default();
             segment.clean = CLEAN_NOTHING;
+            segment.ended = None;
             segment.tail = SegmentTail::default();
             CutSegment { file: Arc::clone(&segment.file), len: place.position, index: place.index }
         });

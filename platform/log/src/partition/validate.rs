@@ -4,6 +4,7 @@ use super::PartitionLog;
 use super::state::State;
 use crate::error::Disorder;
 use crate::segment::follows_on;
+use crate::transactions::are_sound;
 
 impl PartitionLog {
     /// Checks the order of the log's positions that the crate's page names, and that all that is kept of it agrees
@@ -29,6 +30,8 @@ impl PartitionLog {
             (batches_are_sound(&state), "the batches in memory do not follow each other"),
             (appender.history.epochs.are_sound(end), "leader epochs are outside its records"),
             (appender.history.producers.are_sound(end), "producers' batches are outside its records"),
+            (are_sound(&appender.history.aborted, end), "aborted transactions are outside its records"),
+            (start <= self.last_stable_offset(), "the last stable offset is below its start"),
         ];
         match checks.into_iter().find(|(holds, _)| !holds) {
             None => Ok(()),

@@ -222,9 +222,9 @@ impl PartitionRecovery<'_> {
         // Its snapshot may not have come to disk: it is written when the segment before is closed.
         let history = &mut recovered.history;
         let snapshot = (from == 0 && base > 0).then(|| history.encode(base));
-        let (end, end_offset) = scan_verified(&*log, from, recovered.end, |position, header| {
+        let (end, end_offset) = scan_verified(&*log, from, recovered.end, |position, header, marker| {
             index.add(header, position);
-            history.record(header, now_ms);
+            history.record(header, marker, position, now_ms);
         })
         .map_err(OpenError::io("read", &file.log_path))?;
         self.report.scanned_bytes += u64::from(end - from);

@@ -38,6 +38,14 @@ fn compacts(seed: u64) -> World {
     World::new(seed).compacting()
 }
 
+fn transacts(seed: u64) -> World {
+    World::new(seed).transacting()
+}
+
+fn transacts_and_takes_back(seed: u64) -> World {
+    World::new(seed).transacting().taking_back()
+}
+
 fn compacts_and_takes_back(seed: u64) -> World {
     World::new(seed).compacting().taking_back()
 }
@@ -113,6 +121,17 @@ fn what_is_taken_back_is_so_in_whole_or_not_at_all_second_seeds() {
     crash_at_every_operation(100..103, takes_back);
 }
 
+/// Which transactions were aborted, and which are open, is known whenever the power goes.
+#[test]
+fn transactions_are_what_their_markers_say_first_seeds() {
+    crash_at_every_operation(0..3, transacts);
+}
+
+#[test]
+fn transactions_are_what_their_markers_say_second_seeds() {
+    crash_at_every_operation(100..103, transacts_and_takes_back);
+}
+
 /// What compaction leaves out has a newer record of its key, whatever is swapped in when the power goes.
 #[test]
 fn compaction_leaves_the_newest_of_each_key_first_seeds() {
@@ -158,6 +177,8 @@ fn nothing_acknowledged_is_lost_many_seeds() {
     let seeds = first.parse().unwrap()..end.parse().unwrap();
     crash_at_every_operation(seeds.clone(), World::new);
     crash_at_every_operation(seeds.clone(), takes_back);
+    crash_at_every_operation(seeds.clone(), transacts);
+    crash_at_every_operation(seeds.clone(), transacts_and_takes_back);
     crash_at_every_operation(seeds.clone(), compacts);
     crash_at_every_operation(seeds, compacts_and_takes_back);
 }

@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use millrace_protocol::batch::Batch;
+use millrace_protocol::batch::{Batch, ProducerState, TransactionMarker, TransactionResult};
 use millrace_protocol::compression::Codec;
 
 use crate::support::*;
+
+const COORDINATOR_EPOCH: i32 = 5;
+/// The value of a marker's record.
+pub const MARKER_VALUE: [u8; 6] = [0, 0, 0, 0, 0, COORDINATOR_EPOCH as u8];
 
 /// Keys that there are.
 const KEYS: u8 = 7;
@@ -18,6 +22,10 @@ pub struct Sent {
     pub base_offset: i64,
     pub values: Vec<Vec<u8>>,
     pub sequence: i32,
+    /// It belongs to a transaction.
+    pub is_transactional: bool,
+    /// It ends one.
+    pub marker: Option<TransactionResult>,
 }
 
 impl Sent {
@@ -45,8 +53,23 @@ impl Sent {
     }
 
     pub fn batch(&self, producer_id: i64) -> Batch {
+        if let Some(marker) = self.marker(producer_id) {
+            return marker.batch(NOW_MS).unwrap();
+        }
         let values: Vec<&[u8]> = self.values.iter().map(Vec::as_slice).collect();
-        batch_of(&values, NOW_MS, producer(producer_id, 0, self.sequence))
+        let transactional = self.is_transactional;
+        let producer = ProducerState { transactional, ..producer(producer_id, 0, self.sequence) };
+        batch_of(&values, NOW_MS, producer)
+    }
+
+    pub fn marker(&self, producer_id: i64) -> Option<TransactionMarker> {
+        let result = self.marker?;
+        Some(TransactionMarker {
+            producer_id,
+            producer_epoch: 0,
+            coordinator_epoch: COORDINATOR_EPOCH,
+            result,
+        })
     }
 }
 
@@ -135,6 +158,23 @@ impl Model {
         (self.start_durable, self.start_wanted) = (start, start);
         self.acknowledged.store(end, Ordering::SeqCst);
         self.was_cut = true;
+    }
+
+    /// First and last offset of each transaction that was aborted, and where the open one begins.
+    pub fn transactions(&self) -> (Vec<(i64, i64)>, Option<i64>) {
+        let (mut aborted, mut open) = (Vec::new(), None);
+        for sent in &self.sent {
+            match (sent.marker, open) {
+                (Some(result), first) => {
+                    let ended = first.filter(|_| result == TransactionResult::Abort);
+                    aborted.extend(ended.map(|first| (first, sent.base_offset)));
+                    open = None;
+                }
+                (None, None) if sent.is_transactional => open = Some(sent.base_offset),
+                _ => {}
+            }
+        }
+        (aborted, open)
     }
 
     pub fn next_sequence(&self) -> i32 {

@@ -5,15 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::model::{Back, Model, Sent};
+use crate::model::{Back, MARKER_VALUE, Model, Sent};
 use crate::support::*;
-use millrace_base::ManualClock;
+use millrace_base::{LeaderEpoch, ManualClock};
 use millrace_disk::sim::{Shortage, SimDisk};
 use millrace_disk::{Disk, Reserve};
 use millrace_log::{
     AppendError, Appended, EngineStep, Health, LogManager, LogOptions, OpenError, PartitionLog, Threading,
 };
-use millrace_protocol::batch::Batch;
+use millrace_protocol::batch::{Batch, TransactionResult};
 
 pub const PARTITIONS: usize = 4;
 
@@ -44,6 +44,8 @@ pub struct World {
     takes_back: bool,
     /// Records have keys, and logs are compacted.
     compacts: bool,
+    /// Records are written in transactions.
+    transacts: bool,
     /// The disk runs short of something for a while: what is asked for then may be refused.
     runs_short: Option<Shortage>,
     /// The directory was opened before.
@@ -64,6 +66,7 @@ impl World {
             reserve_bytes: 0,
             takes_back: false,
             compacts: false,
+            transacts: false,
             runs_short: None,
             was_open: false,
             is_checked: false,
@@ -83,6 +86,11 @@ impl World {
     /// Has records with keys, of which only the newest stay.
     pub fn compacting(self) -> Self {
         Self { compacts: true, ..self }
+    }
+
+    /// Has records written in transactions, half of which are aborted.
+    pub fn transacting(self) -> Self {
+        Self { transacts: true, ..self }
     }
 
     /// Has operations (or openings) of these numbers find too little of something.
@@ -247,7 +255,9 @@ impl World {
             expected.retain(|record| !(superseded.contains(&record.0) && is_gone(record)));
         }
         assert!(found == expected, "partition {number} holds other records than were sent");
-        let is_known = |last: &&Sent| !model.was_cut || last.end() > start;
+        check_transactions(&self.models[number], &log);
+        let model = &self.models[number];
+        let is_known = |last: &&Sent| last.marker.is_none() && (!model.was_cut || last.end() > start);
         if let Some(last) = model.sent.last().filter(is_known).cloned() {
             match append(&log, self.batch(number, &last)) {
                 Ok(again) => assert!(again.duplicate && again.base_offset == last.base_offset),
@@ -270,12 +280,26 @@ impl World {
         let fill = dice.below(200) as u8;
         let values = (0..records).map(|record| vec![fill + record as u8; bytes as usize]).collect();
         let gap = if number == FOLLOWER { dice.below(4) as i64 } else { 0 };
-        let sent = Sent { base_offset: model.end() + gap, values, sequence: model.next_sequence() };
+        let mut sent = Sent {
+            base_offset: model.end() + gap,
+            values,
+            sequence: model.next_sequence(),
+            is_transactional: self.transacts,
+            marker: None,
+        };
+        if self.transacts && dice.below(3) == 0 {
+            let results = [TransactionResult::Abort, TransactionResult::Commit];
+            sent.marker = Some(results[dice.below(2) as usize]);
+            (sent.values, sent.sequence) = (vec![MARKER_VALUE.to_vec()], sent.sequence - 1);
+        }
         let Some(log) = self.partition(number) else { return };
         let batch = self.batch(number, &sent);
         let outcome = match number {
             FOLLOWER => follow(&log, &[placed(batch, sent.base_offset, 0)], 0),
-            _ => append(&log, batch),
+            _ => match sent.marker(producer_id(number)) {
+                Some(marker) => log.append_marker(marker, LeaderEpoch(0)),
+                None => append(&log, batch),
+            },
         };
         let appended = match outcome {
             Ok(appended) => appended,
@@ -287,7 +311,7 @@ impl World {
     }
 
     fn batch(&self, number: usize, sent: &Sent) -> Batch {
-        let producer_id = 100 + number as i64;
+        let producer_id = producer_id(number);
         if self.compacts { sent.keyed_batch(producer_id) } else { sent.batch(producer_id) }
     }
 
@@ -502,5 +526,24 @@ impl World {
     pub fn restart(&mut self) {
         self.manager = None;
         self.disk.restart();
+    }
+}
+
+fn producer_id(number: usize) -> i64 {
+    100 + number as i64
+}
+
+/// What was aborted is known, and what is open bounds readers of committed records; as far as the log goes back.
+fn check_transactions(model: &Model, log: &PartitionLog) {
+    let (start, end) = (log.log_start_offset(), log.log_end_offset());
+    let (mut expected, open) = model.transactions();
+    expected.retain(|(first, _)| *first >= start);
+    let found = log.aborted_transactions(start, end).unwrap();
+    let found = found.iter().map(|aborted| (aborted.first_offset, aborted.last_offset));
+    let found: Vec<_> = found.filter(|(first, _)| *first >= start).collect();
+    assert_eq!(found, expected, "other transactions were aborted");
+    match open {
+        Some(first) if first < start => {}
+        open => assert_eq!(log.last_stable_offset(), open.unwrap_or(end)),
     }
 }

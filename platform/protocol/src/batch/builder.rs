@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::header::CRC_FROM;
-use super::{Attributes, BatchHeader, HEADER_LEN, Header, MAGIC};
+use super::{Attributes, Batch, BatchHeader, HEADER_LEN, Header, MAGIC};
 use crate::compression::{Codec, CompressError, compress};
 use crate::{crc, varint};
 
@@ -137,6 +137,21 @@ impl BatchBuilder {
 
     /// The batch with base offset 0, compressed and with its checksum.
     pub fn finish(self, codec: Codec, producer: ProducerState) -> Result<Bytes, BuildError> {
+        self.finish_as(codec, producer, 0).map(|(_, bytes)| bytes)
+    }
+
+    /// The same as a control batch, which only brokers write.
+    pub(super) fn finish_control(self, producer: ProducerState) -> Result<Batch, BuildError> {
+        let (header, bytes) = self.finish_as(Codec::None, producer, Attributes::CONTROL)?;
+        Ok(Batch { header, bytes })
+    }
+
+    fn finish_as(
+        self,
+        codec: Codec,
+        producer: ProducerState,
+        more: i16,
+    ) -> Result<(BatchHeader, Bytes), BuildError> {
         let mut batch = match codec {
             Codec::None => self.buffer,
             _ => {
@@ -155,7 +170,7 @@ impl BatchBuilder {
             magic: MAGIC,
             crc: 0,
             attributes: Attributes(
-                codec as i16 | if producer.transactional { Attributes::TRANSACTIONAL } else { 0 },
+                codec as i16 | more | if producer.transactional { Attributes::TRANSACTIONAL } else { 0 },
             ),
             last_offset_delta: self.record_count - 1,
             base_timestamp: self.base_timestamp,
@@ -168,7 +183,7 @@ impl BatchBuilder {
         header.write(&mut batch);
         header.crc = crc::crc32c(&batch[CRC_FROM..]);
         header.write(&mut batch);
-        Ok(batch.into())
+        Ok((header, batch.into()))
     }
 }
 

@@ -6,6 +6,7 @@
 //! where some of its records go ([`Batch::retain`]).
 
 mod builder;
+mod control;
 mod error;
 mod examine;
 mod header;
@@ -17,6 +18,7 @@ mod split;
 mod walk;
 
 pub use builder::{BatchBuilder, BuildError, ProducerState};
+pub use control::{TransactionMarker, TransactionResult};
 pub use error::BatchError;
 pub use examine::{Demands, Examined, RecordFault};
 pub use header::{
