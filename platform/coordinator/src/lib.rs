@@ -6,7 +6,7 @@
 //! A [`StateLog`] keeps a [`Machine`]'s state in a partition: whoever leads the partition has the state.
 //!
 //! The groups of consumers are the first machine: a [`GroupCoordinator`] for clients, [`CommittedOffsets`] for what runs
-//! on the broker.
+//! on the broker. Transactions are the second, of the [`TransactionCoordinator`].
 //!
 //! It never knows the metadata, the log engine or the wire.
 
@@ -14,6 +14,7 @@ mod groups;
 mod partitions;
 mod state_log;
 mod state_topic;
+mod transactions;
 
 pub use groups::*;
 pub use partitions::{
@@ -23,3 +24,8 @@ pub use state_log::{
     Machine, Proposal, Replied, SNAPSHOT_BYTES_MIN, StateLog, StateLogParts, StateRecord, Unavailable,
 };
 pub use state_topic::partition_of;
+pub use transactions::{
+    ListedTransaction, MarkerFailure, Markers, NO_PRODUCER_ID, ProducerEpoch, TRANSACTION_TOPIC, Transaction,
+    TransactionCoordinator, TransactionError, TransactionPartitions, TransactionParts, TransactionSettings,
+    TransactionState,
+};

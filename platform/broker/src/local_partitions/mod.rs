@@ -32,6 +32,25 @@ const INTERNAL_PREFIX: &str = "__";
 #[derive(Clone)]
 pub struct LocalPartitions {
     state: Weak<State>,
+    isolation: Isolation,
+}
+
+/// What a reader is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Isolation {
+    /// Records below the first open transaction; those of aborted ones are left out of their batches.
+    Committed,
+    /// All that is replicated: a coordinator's own state, of which it knows what counts.
+    Replicated,
+}
+
+impl Isolation {
+    fn end_of(self, partition: &Partition) -> Offset {
+        match self {
+            Self::Committed => partition.last_stable_offset(),
+            Self::Replicated => partition.high_watermark(),
+        }
+    }
 }
 
 impl LocalPartitions {
@@ -92,10 +111,10 @@ impl LocalPartitions {
     }
 }
 
-fn bounds_of(partition: &Partition) -> Bounds {
+fn bounds_of(partition: &Partition, isolation: Isolation) -> Bounds {
     // In this order, so that the start is not beyond the end.
     let start = partition.log().log_start_offset();
-    Bounds { start, end: partition.last_stable_offset() }
+    Bounds { start, end: isolation.end_of(partition) }
 }
 
 impl Partitions for LocalPartitions {
@@ -112,7 +131,7 @@ impl Partitions for LocalPartitions {
     }
 
     fn bounds(&self, partition: TopicPartition) -> Option<Bounds> {
-        self.find(partition).map(|partition| bounds_of(&partition))
+        self.find(partition).map(|partition| bounds_of(&partition, self.isolation))
     }
 
     fn log_end(&self, partition: TopicPartition) -> Option<Offset> {
@@ -127,7 +146,8 @@ impl Partitions for LocalPartitions {
         max_bytes: usize,
     ) -> BoxFuture<'_, Result<Vec<Batch>, ReadFailure>> {
         let found = self.find(partition).ok_or(ReadFailure::NotHere);
-        async move { read::read(found?, from, max_bytes).await }.boxed()
+        let isolation = self.isolation;
+        async move { read::read(found?, isolation, from, max_bytes).await }.boxed()
     }
 
     fn wait_for(&self, partition: TopicPartition, offset: Offset) -> BoxFuture<'static, ()> {
@@ -136,7 +156,8 @@ impl Partitions for LocalPartitions {
                 let state = self.state.clone();
                 let is_draining =
                     move || state.upgrade().is_none_or(|state| state.draining.load(Ordering::Acquire));
-                wait::wait_for(partition, offset, is_draining).boxed()
+                let isolation = self.isolation;
+                wait::wait_for(partition, isolation, offset, is_draining).boxed()
             }
             None => async {}.boxed(),
         }
@@ -148,7 +169,8 @@ impl Partitions for LocalPartitions {
         timestamp_ms: i64,
     ) -> BoxFuture<'_, Result<Offset, ReadFailure>> {
         let found = self.find(partition).ok_or(ReadFailure::NotHere);
-        async move { read::offset_for_time(found?, timestamp_ms).await }.boxed()
+        let isolation = self.isolation;
+        async move { read::offset_for_time(found?, isolation, timestamp_ms).await }.boxed()
     }
 
     fn admit(&self, bytes: usize) -> BoxFuture<'_, ()> {

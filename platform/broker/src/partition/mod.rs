@@ -160,9 +160,9 @@ impl Partition {
         self.high_watermark.load(Ordering::Acquire)
     }
 
-    /// Where a reader of committed records must stop. Without transactions, the high watermark.
+    /// Where a reader of committed records must stop: below it no transaction is open.
     pub(crate) fn last_stable_offset(&self) -> Offset {
-        self.high_watermark()
+        self.log.last_stable_offset().min(self.high_watermark())
     }
 
     /// Takes over what the metadata say now, and the topic's settings.

@@ -1,7 +1,7 @@
 //! Reading a partition's records, out of memory if they are there.
 
-use millrace_base::{Offset, Payload};
-use millrace_log::ReadError;
+use millrace_base::Offset;
+use millrace_log::{Aborted, Read, ReadError};
 
 use super::Partition;
 
@@ -32,14 +32,26 @@ impl Partition {
         up_to: Offset,
         room: Room,
         source: Source,
-    ) -> Result<Option<Payload>, ReadError> {
+    ) -> Result<Option<Read>, ReadError> {
         let tail = self.log.read_tail(from, up_to, room.bytes, room.at_least_one_batch)?;
         match (tail, source) {
-            (Some(read), _) => Ok(Some(read.payload)),
+            (Some(read), _) => Ok(Some(read)),
             (None, Source::Memory) => Ok(None),
-            (None, Source::Disk) => {
-                self.log.read(from, up_to, room.bytes, room.at_least_one_batch).map(|read| Some(read.payload))
-            }
+            (None, Source::Disk) => self.log.read(from, up_to, room.bytes, room.at_least_one_batch).map(Some),
+        }
+    }
+
+    /// The aborted transactions that a reader meets at offsets from `from` to below `up_to`. `None`: they are not in
+    /// memory, and the disk was not asked.
+    pub(crate) fn aborted_transactions(
+        &self,
+        from: Offset,
+        up_to: Offset,
+        source: Source,
+    ) -> Result<Option<Vec<Aborted>>, ReadError> {
+        match (self.log.aborted_in_memory(from, up_to), source) {
+            (None, Source::Disk) => self.log.aborted_transactions(from, up_to).map(Some),
+            (found, _) => Ok(found),
         }
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Found {
     /// The largest epoch at or below the fetcher's, and its end, where the logs differ (KIP-595).
     pub(super) diverging_epoch: Option<Divergence>,
     pub(super) records: Payload,
+    /// Producer id and first offset of each aborted transaction that the records meet, for who asks for committed ones.
+    pub(super) aborted: Vec<(i64, Offset)>,
 }
 
 /// One partition of a fetch.
@@ -208,9 +210,18 @@ fn read_partition(
     if from >= up_to || (room.bytes == 0 && !room.at_least_one_batch) {
         return Ok(Ok(found));
     }
-    match partition.read_records(from, up_to, room, source) {
-        Ok(Some(records)) => {
+    let read = partition.read_records(from, up_to, room, source).and_then(|read| {
+        let Some(read) = read else { return Ok(None) };
+        let aborted = match limits.read_committed && !read.payload.is_empty() {
+            true => partition.aborted_transactions(from, read.next_offset, source)?,
+            false => Some(Vec::new()),
+        };
+        Ok(aborted.map(|aborted| (read.payload, aborted)))
+    });
+    match read {
+        Ok(Some((records, aborted))) => {
             found.records = records;
+            found.aborted = aborted.iter().map(|of| (of.producer_id, of.first_offset)).collect();
             Ok(Ok(found))
         }
         Ok(None) => Err(NeedsDisk),

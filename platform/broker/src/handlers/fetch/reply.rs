@@ -125,12 +125,12 @@ fn partition(
     read_committed: bool,
 ) -> FetchReplyPartition {
     let error = outcome.as_ref().err().map_or(0, ErrorCode::code);
-    // There are no transactions yet, hence no aborted ones. As in Kafka the list is null where it was not asked for
-    // and where reading failed, but not where there was nothing to read from.
+    // As in Kafka the list is null where it was not asked for and where reading failed, but not where there was nothing
+    // to read from.
     let aborted = match &outcome {
         Err(ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId) => Some(Vec::new()),
         Err(_) => None,
-        Ok(_) => read_committed.then(Vec::new),
+        Ok(found) => read_committed.then(|| found.aborted.clone()),
     };
     let found = outcome.unwrap_or(Found {
         high_watermark: -1,
