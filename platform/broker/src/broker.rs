@@ -10,7 +10,7 @@ use millrace_base::{BrokerId, Clock, Monotonic, Random, TopicId};
 use millrace_config::BrokerConfig;
 use millrace_coordinator::{
     ClassicSettings, CommittedOffsets, ConsumerSettings, GroupCoordinator, GroupParts, GroupSettings,
-    TopicIds, Topics,
+    TRANSACTION_TOPIC, TopicIds, Topics, TransactionCoordinator, TransactionParts, TransactionSettings,
 };
 use millrace_log::{Health, LogManager};
 use millrace_metadata::{Command, Image, Metadata, SubmitError};
@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use crate::fetch_session::FetchSessions;
 use crate::handlers::fetch::WAITING_PARTITIONS_MAX;
+use crate::local_markers::LocalMarkers;
 use crate::local_partitions::LocalPartitions;
 use crate::metrics::{Metrics, groups::GroupCollector, log::LogCollector};
 use crate::partition_manager::PartitionManager;
@@ -92,8 +93,10 @@ impl Broker {
             .catch_up(metadata.image())
             .await
             .map_err(|error| StartError::Partitions(error.to_string()))?;
+        let producer_ids = Arc::new(ProducerIds::default());
         let state = Arc::new_cyclic(|state| State {
             groups: groups(state, &config, &metadata, (&clock, &options.time, &options.random)),
+            transactions: transactions(state, &config, &clock, (&metadata, options.node_id, &producer_ids)),
             node_id: options.node_id,
             data_dir: options.data_dir,
             sessions: FetchSessions::new(
@@ -110,7 +113,7 @@ impl Broker {
             log,
             metadata,
             partitions,
-            producer_ids: ProducerIds::default(),
+            producer_ids: Arc::clone(&producer_ids),
             refused_topics: RefusedTopics::default(),
             metrics,
             clock,
@@ -124,7 +127,8 @@ impl Broker {
         let tasks = vec![
             tokio::spawn(follow_metadata(state.clone(), stopped.clone())),
             tokio::spawn(watch_health(state.clone(), stopped.clone())),
-            tokio::spawn(enforce_retention(state.clone(), stopped)),
+            tokio::spawn(enforce_retention(state.clone(), stopped.clone())),
+            tokio::spawn(end_transactions(state.clone(), stopped)),
         ];
         Ok(Arc::new(Self { state, stop, tasks: Mutex::new(tasks) }))
     }
@@ -180,7 +184,7 @@ fn groups(
     (clock, time, random): (&Arc<dyn Clock>, &Monotonic, &Random),
 ) -> GroupCoordinator {
     let groups = &config.groups;
-    let partitions = Arc::new(LocalPartitions::new(state.clone()));
+    let partitions = Arc::new(LocalPartitions::of_state(state.clone()));
     GroupCoordinator::new(GroupParts {
         offsets: Arc::new(CommittedOffsets::new(partitions, Arc::clone(clock))),
         settings: GroupSettings {
@@ -204,6 +208,44 @@ fn groups(
         time: time.clone(),
         random: random.clone(),
     })
+}
+
+/// The transactions' coordinator, likewise.
+fn transactions(
+    state: &Weak<State>,
+    config: &BrokerConfig,
+    clock: &Arc<dyn Clock>,
+    (metadata, node_id, producer_ids): (&Metadata, BrokerId, &Arc<ProducerIds>),
+) -> TransactionCoordinator {
+    let transactions = &config.transactions;
+    let (metadata, producer_ids) = (metadata.clone(), Arc::clone(producer_ids));
+    TransactionCoordinator::new(TransactionParts {
+        partitions: Arc::new(LocalPartitions::of_state(state.clone())),
+        markers: Arc::new(LocalMarkers(state.clone())),
+        producer_ids: Arc::new(move || {
+            let (metadata, producer_ids) = (metadata.clone(), Arc::clone(&producer_ids));
+            Box::pin(async move {
+                let next = producer_ids.next(&metadata, node_id).await;
+                next.map(|id| id.0).map_err(|error| format!("reserve producer ids: {error}"))
+            })
+        }),
+        clock: Arc::clone(clock),
+        settings: TransactionSettings {
+            max_timeout_ms: i32::try_from(transactions.max_timeout.as_millis()).unwrap_or(i32::MAX),
+            id_expiration: transactions.id_expiration,
+            timeout_check_interval: transactions.timeout_check_interval,
+            expiration_check_interval: transactions.id_expiration_check_interval,
+        },
+    })
+}
+
+/// Ends what was decided before and what nobody ends.
+async fn end_transactions(state: Arc<State>, mut stopped: watch::Receiver<bool>) {
+    let has_topic = || state.metadata.image().topic_by_name(TRANSACTION_TOPIC).is_some();
+    tokio::select! {
+        () = state.transactions.run(has_topic) => {}
+        _ = stopped.wait_for(|stop| *stop) => {}
+    }
 }
 
 /// Topics by their names, as the metadata have them.

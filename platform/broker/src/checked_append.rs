@@ -4,7 +4,7 @@
 mod check;
 
 use millrace_base::{LeaderEpoch, Offset};
-use millrace_log::Appended;
+use millrace_log::{AppendOrigin, Appended};
 use millrace_protocol::ErrorCode;
 use millrace_protocol::batch::{Batch, BatchError};
 
@@ -49,6 +49,8 @@ impl From<BatchError> for Failure {
 pub(crate) enum Origin {
     /// A client: nothing that the bytes say is believed.
     Client,
+    /// The same, whose transaction its coordinator knows: see [`AppendOrigin::Verified`].
+    Verified(Offset),
     /// This broker, which has gone through every record for it: the batch holds what its header says.
     Broker,
 }
@@ -70,8 +72,12 @@ pub(crate) fn append(
     let checked = batches.iter().map(|batch| check::check(batch, &role.config, now_ms, origin));
     let batches = checked.collect::<Result<Vec<Batch>, Failure>>()?;
     drop(role);
+    let log_origin = match origin {
+        Origin::Verified(last_marker) => AppendOrigin::Verified(last_marker),
+        Origin::Client | Origin::Broker => AppendOrigin::Producer,
+    };
     let appended = partition
-        .append(epoch, &batches)
+        .append(epoch, &batches, log_origin)
         .map_err(|error| Failure::because(error.to_error_code(), error.to_string()))?;
     let bytes = batches.iter().map(|batch| batch.bytes.len() as u64).sum();
     partition.traffic().came_in(bytes);

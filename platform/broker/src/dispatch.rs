@@ -19,6 +19,7 @@ use crate::call::{Call, Client, unknown_api};
 use crate::handlers;
 use crate::handlers::groups;
 use crate::handlers::plugins::Turns;
+use crate::handlers::transactions;
 use crate::state::State;
 
 /// Largest body of a request about partitions that carries no records. What such a request makes the broker hold is
@@ -93,6 +94,9 @@ const ROUTES: &[Route] = &[
     answers!(DeleteRecords, handlers::delete_records::handle),
     answers!(InitProducerId, handlers::init_producer_id::handle),
     answers!(OffsetForLeaderEpoch, handlers::offset_for_leader_epoch::handle),
+    answers!(AddPartitionsToTxn, transactions::add_partitions::handle),
+    answers!(EndTxn, transactions::end::handle),
+    answers!(WriteTxnMarkers, transactions::markers::handle),
     answers!(DescribeConfigs, handlers::describe_configs::handle),
     answers!(AlterConfigs, handlers::alter_configs::handle),
     answers!(DescribeLogDirs, handlers::describe_log_dirs::handle),
@@ -101,6 +105,9 @@ const ROUTES: &[Route] = &[
     answers!(IncrementalAlterConfigs, handlers::incremental_alter_configs::handle),
     answers!(OffsetDelete, groups::offset_delete::handle),
     answers!(DescribeCluster, handlers::describe_cluster::handle),
+    answers!(DescribeProducers, transactions::describe::producers),
+    answers!(DescribeTransactions, transactions::describe::transactions),
+    answers!(ListTransactions, transactions::describe::list),
     answers!(ConsumerGroupHeartbeat, groups::consumer::heartbeat),
     answers!(ConsumerGroupDescribe, groups::consumer::describe),
     answers!(DescribeTopicPartitions, handlers::describe_topic_partitions::handle),

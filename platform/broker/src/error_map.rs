@@ -4,6 +4,7 @@
 //! everything that a retry cannot mend maps to one that they report.
 
 use millrace_config::SettingError;
+use millrace_coordinator::TransactionError;
 use millrace_log::{AppendError, LogError, ReadError};
 use millrace_metadata::placement::PlacementError;
 use millrace_metadata::{Rejection, SubmitError};
@@ -20,6 +21,9 @@ impl ToErrorCode for AppendError {
         match self {
             Self::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
             Self::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+            Self::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
+            // Retried by producers; their coordinator is asked again then.
+            Self::Unverified(_) => ErrorCode::NotEnoughReplicas,
             Self::RecordTooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::RecordListTooLarge { .. } => ErrorCode::RecordListTooLarge,
             Self::Fenced { .. } | Self::Closed => ErrorCode::NotLeaderOrFollower,
@@ -96,6 +100,23 @@ impl ToErrorCode for Refused {
             Self::NotEnoughReplicasAfterAppend { .. } => ErrorCode::NotEnoughReplicasAfterAppend,
             Self::StaleBroker { .. } => ErrorCode::StaleBrokerEpoch,
             Self::OutOfRange { .. } | Self::UnknownHistory(_) => ErrorCode::OffsetOutOfRange,
+        }
+    }
+}
+
+impl ToErrorCode for TransactionError {
+    fn to_error_code(&self) -> ErrorCode {
+        match self {
+            Self::InvalidProducerIdMapping => ErrorCode::InvalidProducerIdMapping,
+            Self::ProducerFenced => ErrorCode::ProducerFenced,
+            Self::ConcurrentTransactions => ErrorCode::ConcurrentTransactions,
+            Self::InvalidTxnState => ErrorCode::InvalidTxnState,
+            Self::InvalidTransactionTimeout { .. } => ErrorCode::InvalidTransactionTimeout,
+            Self::InvalidRequest => ErrorCode::InvalidRequest,
+            Self::TransactionalIdNotFound => ErrorCode::TransactionalIdNotFound,
+            Self::NotCoordinator => ErrorCode::NotCoordinator,
+            Self::CoordinatorLoadInProgress => ErrorCode::CoordinatorLoadInProgress,
+            Self::CoordinatorNotAvailable(_) => ErrorCode::CoordinatorNotAvailable,
         }
     }
 }

@@ -22,6 +22,7 @@ mod error_map;
 mod fetch_session;
 mod former_topics;
 mod handlers;
+mod local_markers;
 mod local_partitions;
 mod metrics;
 mod partition;

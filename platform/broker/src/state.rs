@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use millrace_base::{BrokerId, Clock, Monotonic, Random};
 use millrace_config::{BrokerConfig, TopicDefaults};
-use millrace_coordinator::GroupCoordinator;
+use millrace_coordinator::{GroupCoordinator, TransactionCoordinator};
 use millrace_log::LogManager;
 use millrace_metadata::{Image, Metadata};
 use millrace_protocol::plugins::PluginService;
@@ -33,11 +33,12 @@ pub(crate) struct State {
     /// Who has one may expand or compress much: as many at a time as there are processors, since each holds a
     /// codec's window.
     pub(crate) codec_turns: Arc<Semaphore>,
-    pub(crate) producer_ids: ProducerIds,
+    pub(crate) producer_ids: Arc<ProducerIds>,
     pub(crate) refused_topics: RefusedTopics,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) groups: GroupCoordinator,
+    pub(crate) transactions: TransactionCoordinator,
     pub(crate) random: Random,
     pub(crate) time: Monotonic,
     /// Long polls are over: the broker is about to stop.

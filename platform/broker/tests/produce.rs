@@ -116,15 +116,12 @@ async fn records_that_are_wrong_are_refused_with_a_reason() {
     *flipped.last_mut().unwrap() ^= 1;
     let mut old = good.to_vec();
     old[16] = 1;
-    let transactional =
-        ProducerState { producer_id: 1, producer_epoch: 0, base_sequence: 0, transactional: true };
     let cases = [
         (Bytes::new(), ErrorCode::InvalidRecord),
         (Bytes::from(flipped), ErrorCode::CorruptMessage),
         (good.slice(..good.len() - 1), ErrorCode::InvalidRecord),
         (good.slice(..20), ErrorCode::InvalidRecord),
         (batch(&["y".repeat(2000).as_str()]), ErrorCode::MessageTooLarge),
-        (batch_at(transactional, now_ms(), None, &["t"]), ErrorCode::InvalidTxnState),
     ];
     for (position, (records, error)) in cases.into_iter().enumerate() {
         let response = client.call(9, produce("t", 0, -1, records)).await;
@@ -288,14 +285,6 @@ async fn a_producer_without_patience_is_told_that_its_time_is_up() {
         }
     }
     assert!(timed_out, "no disk is as quick as that a thousand times");
-}
-
-#[tokio::test]
-async fn transactions_are_refused_for_good() {
-    let broker = TestBroker::start().await;
-    let request = InitProducerIdRequest::default().with_transactional_id(Some(TransactionalId(text("tx"))));
-    let response = broker.client().call(4, request).await;
-    assert_eq!(response.error_code, ErrorCode::UnsupportedVersion.code());
 }
 
 /// Its numbers go on, as its client knows nothing of the deletion; where nothing was deleted they begin at 0.

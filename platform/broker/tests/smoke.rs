@@ -50,6 +50,9 @@ async fn every_served_version_of_every_api_answers() {
     })
     .await;
     smoke::<OffsetForLeaderEpochRequest>(client, tried_ref, default).await;
+    smoke::<AddPartitionsToTxnRequest>(client, tried_ref, default).await;
+    smoke::<EndTxnRequest>(client, tried_ref, default).await;
+    smoke::<WriteTxnMarkersRequest>(client, tried_ref, default).await;
     smoke::<DescribeConfigsRequest>(client, tried_ref, default).await;
     smoke::<AlterConfigsRequest>(client, tried_ref, default).await;
     smoke::<DescribeLogDirsRequest>(client, tried_ref, default).await;
@@ -58,6 +61,9 @@ async fn every_served_version_of_every_api_answers() {
     smoke::<IncrementalAlterConfigsRequest>(client, tried_ref, default).await;
     smoke::<OffsetDeleteRequest>(client, tried_ref, default).await;
     smoke::<DescribeClusterRequest>(client, tried_ref, default).await;
+    smoke::<DescribeProducersRequest>(client, tried_ref, default).await;
+    smoke::<DescribeTransactionsRequest>(client, tried_ref, default).await;
+    smoke::<ListTransactionsRequest>(client, tried_ref, default).await;
     smoke::<ConsumerGroupHeartbeatRequest>(client, tried_ref, default).await;
     smoke::<ConsumerGroupDescribeRequest>(client, tried_ref, default).await;
     smoke::<DescribeTopicPartitionsRequest>(client, tried_ref, default).await;

@@ -29,6 +29,7 @@ pub struct BrokerConfig {
     pub topics: TopicsConfig,
     pub limits: LimitsConfig,
     pub groups: GroupsConfig,
+    pub transactions: TransactionsConfig,
     /// `[topic_defaults]`: what the operator overrode, by Kafka's names.
     pub topic_overrides: BTreeMap<String, String>,
     /// The settings of a topic without overrides of its own: Kafka's defaults with `topic_overrides`.
@@ -161,6 +162,15 @@ pub struct GroupsConfig {
     pub offset_metadata_max_bytes: u32,
     pub offsets_retention: Duration,
     pub offsets_retention_check_interval: Duration,
+}
+
+/// `[transactions]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransactionsConfig {
+    pub max_timeout: Duration,
+    pub timeout_check_interval: Duration,
+    pub id_expiration: Duration,
+    pub id_expiration_check_interval: Duration,
 }
 
 impl Default for BrokerConfig {
@@ -308,6 +318,12 @@ impl BrokerConfig {
                 offset_metadata_max_bytes: 0,
                 offsets_retention: Duration::ZERO,
                 offsets_retention_check_interval: Duration::ZERO,
+            },
+            transactions: TransactionsConfig {
+                max_timeout: Duration::ZERO,
+                timeout_check_interval: Duration::ZERO,
+                id_expiration: Duration::ZERO,
+                id_expiration_check_interval: Duration::ZERO,
             },
             topic_overrides: BTreeMap::new(),
             topic_defaults: TopicConfig::default(),

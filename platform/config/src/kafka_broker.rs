@@ -219,6 +219,30 @@ pub const KAFKA_BROKER_SETTINGS: &[KafkaBrokerSetting] = &[
         doc: "Largest request.",
         value: |c| c.limits.max_request_bytes.to_string(),
     },
+    KafkaBrokerSetting {
+        name: "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+        kind: Kind::Int,
+        doc: "Time between two looks for overdue transactions.",
+        value: |c| millis(c.transactions.timeout_check_interval),
+    },
+    KafkaBrokerSetting {
+        name: "transaction.max.timeout.ms",
+        kind: Kind::Int,
+        doc: "Longest timeout of a transaction.",
+        value: |c| millis(c.transactions.max_timeout),
+    },
+    KafkaBrokerSetting {
+        name: "transaction.remove.expired.transaction.cleanup.interval.ms",
+        kind: Kind::Int,
+        doc: "Time between two looks for transactional ids to forget.",
+        value: |c| millis(c.transactions.id_expiration_check_interval),
+    },
+    KafkaBrokerSetting {
+        name: "transactional.id.expiration.ms",
+        kind: Kind::Int,
+        doc: "How long an unused transactional id is remembered.",
+        value: |c| millis(c.transactions.id_expiration),
+    },
 ];
 
 fn scheme(config: &BrokerConfig) -> &'static str {

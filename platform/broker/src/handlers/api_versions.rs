@@ -12,9 +12,14 @@ use crate::call::Call;
 
 /// From this version on the answer tells what brokers can do and have agreed to do (KIP-584).
 const TELLS_FEATURES: i16 = 3;
-/// The one feature of Kafka's that this broker has: what its metadata can say, from 3.3 to 4.1 by Kafka's count.
+/// From this version on a feature may be supported from level 0 on.
+const TELLS_LEVEL_0: i16 = 4;
+/// What the metadata can say, from 3.3 to 4.1 by Kafka's count.
 const METADATA_VERSION: &str = "metadata.version";
 const METADATA_LEVELS: (i16, i16) = (7, 27);
+/// Transactions as of KIP-890, each with an epoch of its own.
+const TRANSACTION_VERSION: &str = "transaction.version";
+const TRANSACTION_LEVELS: (i16, i16) = (0, 2);
 /// From this version on clients name their software.
 const NAMES_SOFTWARE: i16 = 3;
 
@@ -27,18 +32,24 @@ pub(crate) async fn handle(call: &Call, request: ApiVersionsRequest) -> ApiVersi
     if call.version < TELLS_FEATURES {
         return response;
     }
-    let supported = SupportedFeatureKey::default()
-        .with_name(StrBytes::from_static_str(METADATA_VERSION))
-        .with_min_version(METADATA_LEVELS.0)
-        .with_max_version(METADATA_LEVELS.1);
-    let finalized = FinalizedFeatureKey::default()
-        .with_name(StrBytes::from_static_str(METADATA_VERSION))
-        .with_min_version_level(METADATA_LEVELS.1)
-        .with_max_version_level(METADATA_LEVELS.1);
+    let features = [(METADATA_VERSION, METADATA_LEVELS), (TRANSACTION_VERSION, TRANSACTION_LEVELS)];
+    let supported = features.iter().filter(|(_, (min, _))| *min > 0 || call.version >= TELLS_LEVEL_0);
+    let supported = supported.map(|(name, (min, max))| {
+        SupportedFeatureKey::default()
+            .with_name(StrBytes::from_static_str(name))
+            .with_min_version(*min)
+            .with_max_version(*max)
+    });
+    let finalized = features.iter().map(|(name, (_, max))| {
+        FinalizedFeatureKey::default()
+            .with_name(StrBytes::from_static_str(name))
+            .with_min_version_level(*max)
+            .with_max_version_level(*max)
+    });
     let epoch = i64::try_from(call.state.metadata.image().applied_index()).unwrap_or(i64::MAX);
     response
-        .with_supported_features(vec![supported])
-        .with_finalized_features(vec![finalized])
+        .with_supported_features(supported.collect())
+        .with_finalized_features(finalized.collect())
         .with_finalized_features_epoch(epoch)
 }
 

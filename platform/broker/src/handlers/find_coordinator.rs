@@ -1,18 +1,19 @@
 //! FindCoordinator (0 to 6): who coordinates a group or a transaction.
 //!
-//! A group's coordinator leads the partition of `__consumer_offsets` that holds the group's state. A transaction is sent
-//! to this broker, whose InitProducerId refuses it: librdkafka asks for a coordinator again and again in silence
-//! whatever the error, but reports one of InitProducerId.
+//! A group's coordinator leads the partition of `__consumer_offsets` that holds the group's state, and a transaction's
+//! that of `__transaction_state`.
 //!
 //! A key that is named several times is answered once: an answer is much longer than a key.
 
 use hashbrown::HashSet;
+use millrace_base::{BrokerId, TopicPartition};
 use millrace_protocol::messages::find_coordinator_response::Coordinator;
 use millrace_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use millrace_protocol::{ErrorCode, StrBytes};
 
 use super::lookup::{self, NO_BROKER, WireBrokerId};
 use crate::call::Call;
+use crate::state::State;
 
 /// From this version on one request asks for many keys (KIP-699).
 const MANY_KEYS: i16 = 4;
@@ -47,21 +48,16 @@ async fn find(call: &Call, key_type: i8, key: &str) -> Coordinator {
     let state = &call.state;
     let found = match key_type {
         GROUP => match state.groups.place_of(key).await {
-            Ok(place) => {
-                let image = lookup::served_image(state).await;
-                let topic = image.topic(place.topic);
-                let leader = topic.and_then(|topic| lookup::leader(state, topic, place.partition));
-                leader.ok_or((
-                    ErrorCode::CoordinatorNotAvailable,
-                    "nobody leads the group's partition now".to_owned(),
-                ))
-            }
+            Ok(place) => led(state, place).await,
             Err(error) => Err((ErrorCode::CoordinatorNotAvailable, error.to_string())),
         },
         SHARE => {
             Err((ErrorCode::UnsupportedVersion, "share groups are not served by this broker".to_owned()))
         }
-        TRANSACTION => Ok(state.node_id),
+        TRANSACTION => match state.transactions.place_of(key).await {
+            Ok(place) => led(state, place).await,
+            Err(error) => Err((ErrorCode::CoordinatorNotAvailable, error.to_string())),
+        },
         _ => Err((ErrorCode::InvalidRequest, "there is no coordinator of that type".to_owned())),
     };
     let image = state.metadata.image();
@@ -81,4 +77,13 @@ async fn find(call: &Call, key_type: i8, key: &str) -> Coordinator {
             .with_node_id(NO_BROKER)
             .with_port(-1),
     }
+}
+
+/// Who leads the partition that holds the state of what was asked for.
+async fn led(state: &State, place: TopicPartition) -> Result<BrokerId, (ErrorCode, String)> {
+    let image = lookup::served_image(state).await;
+    let topic = image.topic(place.topic);
+    let leader = topic.and_then(|topic| lookup::leader(state, topic, place.partition));
+    leader
+        .ok_or((ErrorCode::CoordinatorNotAvailable, "nobody leads the partition of its state now".to_owned()))
 }

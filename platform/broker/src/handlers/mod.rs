@@ -24,3 +24,4 @@ pub(crate) mod metadata;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod plugins;
 pub(crate) mod produce;
+pub(crate) mod transactions;

@@ -54,8 +54,14 @@ impl Isolation {
 }
 
 impl LocalPartitions {
+    /// What consumers of committed records see.
     pub(crate) const fn new(state: Weak<State>) -> Self {
-        Self { state }
+        Self { state, isolation: Isolation::Committed }
+    }
+
+    /// For state that its coordinator leads.
+    pub(crate) const fn of_state(state: Weak<State>) -> Self {
+        Self { state, isolation: Isolation::Replicated }
     }
 
     fn find(&self, id: TopicPartition) -> Option<Arc<Partition>> {

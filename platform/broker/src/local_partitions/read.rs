@@ -5,32 +5,34 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millrace_base::{Offset, Payload, Piece};
 use millrace_coordinator::ReadFailure;
-use millrace_log::{LogError, ReadError};
+use millrace_log::{Aborted, LogError, ReadError};
 use millrace_protocol::batch::{Batch, BatchHeader, HEADER_LEN};
 
-use super::bounds_of;
+use super::{Isolation, bounds_of};
 use crate::partition::{Partition, Room, Source};
 
 pub(super) async fn read(
     partition: Arc<Partition>,
+    isolation: Isolation,
     from: Offset,
     max_bytes: usize,
 ) -> Result<Vec<Batch>, ReadFailure> {
-    if let Some(batches) = read_from(&partition, from, max_bytes, Source::Memory)? {
+    if let Some(batches) = read_from(&partition, isolation, from, max_bytes, Source::Memory)? {
         return Ok(batches);
     }
-    let read = blocking(move || read_from(&partition, from, max_bytes, Source::Disk)).await?;
+    let read = blocking(move || read_from(&partition, isolation, from, max_bytes, Source::Disk)).await?;
     Ok(read.unwrap_or_default())
 }
 
 /// `None`: the records are on disk only.
 fn read_from(
     partition: &Partition,
+    isolation: Isolation,
     from: Offset,
     max_bytes: usize,
     source: Source,
 ) -> Result<Option<Vec<Batch>>, ReadFailure> {
-    let bounds = bounds_of(partition);
+    let bounds = bounds_of(partition, isolation);
     if from < bounds.start || from > partition.log().log_end_offset() {
         return Err(ReadFailure::OutOfRange { offset: from, bounds });
     }
@@ -38,14 +40,43 @@ fn read_from(
         return Ok(Some(Vec::new()));
     }
     let room = Room { bytes: max_bytes, at_least_one_batch: true };
-    let payload = partition.read_records(from, bounds.end, room, source).map_err(|error| match error {
+    let failure = |error| match error {
         // Retention was quicker.
         ReadError::OutOfRange { offset, .. } => {
-            ReadFailure::OutOfRange { offset, bounds: bounds_of(partition) }
+            ReadFailure::OutOfRange { offset, bounds: bounds_of(partition, isolation) }
         }
         error => ReadFailure::Storage(error.to_string()),
-    })?;
-    payload.map(|payload| split(payload).map_err(ReadFailure::Storage)).transpose()
+    };
+    let read = partition.read_records(from, bounds.end, room, source).map_err(failure)?;
+    let Some(read) = read else { return Ok(None) };
+    let aborted = match isolation {
+        Isolation::Committed => {
+            partition.aborted_transactions(from, read.next_offset, source).map_err(failure)?
+        }
+        Isolation::Replicated => Some(Vec::new()),
+    };
+    let Some(aborted) = aborted else { return Ok(None) };
+    let mut batches = split(read.payload).map_err(ReadFailure::Storage)?;
+    leave_out(&mut batches, &aborted);
+    Ok(Some(batches))
+}
+
+/// Takes the records out of batches of aborted transactions.
+fn leave_out(batches: &mut [Batch], aborted: &[Aborted]) {
+    if aborted.is_empty() {
+        return;
+    }
+    for batch in batches {
+        let header = batch.header;
+        let is_within = |of: &Aborted| {
+            of.producer_id == header.producer_id
+                && (of.first_offset..of.last_offset).contains(&header.base_offset)
+        };
+        let attributes = header.attributes;
+        if attributes.is_transactional() && !attributes.is_control() && aborted.iter().any(is_within) {
+            *batch = batch.emptied();
+        }
+    }
 }
 
 /// The batches of a payload, which holds whole ones: slices of its pieces. Only a batch that lies across two
@@ -95,9 +126,10 @@ fn in_memory(piece: Piece) -> std::io::Result<Bytes> {
 
 pub(super) async fn offset_for_time(
     partition: Arc<Partition>,
+    isolation: Isolation,
     timestamp_ms: i64,
 ) -> Result<Offset, ReadFailure> {
-    let end = partition.last_stable_offset();
+    let end = isolation.end_of(&partition);
     let found = blocking(move || {
         let found = partition.log().offset_for_timestamp(timestamp_ms, end);
         found.map_err(|error| ReadFailure::Storage(error.to_string()))

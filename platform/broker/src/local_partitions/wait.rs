@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use millrace_base::Offset;
 
+use super::Isolation;
 use crate::partition::{Partition, Registered};
 
 /// Completes when a look at `offset` is worth it, or `is_draining` says that nobody shall wait any more.
 pub(super) async fn wait_for(
     partition: Arc<Partition>,
+    isolation: Isolation,
     offset: Offset,
     is_draining: impl Fn() -> bool + Send,
 ) {
     // Before the first look, so that nothing that happens between the two is missed.
     let waiting = Registered::new([(0, partition.clone(), offset)].into_iter());
-    while !partition.is_worth_a_look(offset) && !is_draining() {
+    while isolation.end_of(&partition) <= offset && !partition.is_over() && !is_draining() {
         waiting.fetch.moved().await;
     }
 }
@@ -52,8 +54,8 @@ mod tests {
         let partition_log = log.create(id, config.clone()).unwrap();
         let partition =
             Partition::open(id, local, partition_log, traffic, (assignment, config), Monotonic::system());
-        let mut given_up = Box::pin(wait_for(partition.clone(), 0, || false));
-        let mut patient = Box::pin(wait_for(partition.clone(), 0, || false));
+        let mut given_up = Box::pin(wait_for(partition.clone(), Isolation::Committed, 0, || false));
+        let mut patient = Box::pin(wait_for(partition.clone(), Isolation::Committed, 0, || false));
         assert!((&mut given_up).now_or_never().is_none() && (&mut patient).now_or_never().is_none());
         assert_eq!(partition.waiting_fetches(), 2);
         drop(given_up);

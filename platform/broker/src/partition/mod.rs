@@ -218,10 +218,15 @@ impl Partition {
         self.log.check(batches)
     }
 
-    /// Appends a producer's verified batches, as the leader in `epoch`: the log refuses it if it has seen a later one.
-    pub(crate) fn append(&self, epoch: LeaderEpoch, batches: &[Batch]) -> Result<Appended, AppendError> {
+    /// Appends verified batches, as the leader in `epoch`: the log refuses it if it has seen a later one.
+    pub(crate) fn append(
+        &self,
+        epoch: LeaderEpoch,
+        batches: &[Batch],
+        origin: AppendOrigin,
+    ) -> Result<Appended, AppendError> {
         let role = self.role();
-        let appended = self.log.append(batches, epoch, AppendOrigin::Producer)?;
+        let appended = self.log.append(batches, epoch, origin)?;
         // A topic with a relaxed flush policy has asked not to wait for the disk, within limits.
         if !role.config.sync_before_ack() {
             let end = appended.last_offset + 1;
@@ -273,11 +278,9 @@ impl Partition {
         waiting.fetches.add(fetch, position);
     }
 
-    /// Whether a reader at `offset` has no reason to wait: there is something, or nothing will come any more.
-    pub(crate) fn is_worth_a_look(&self, offset: Offset) -> bool {
-        self.last_stable_offset() > offset
-            || self.check_leader(LeaderEpoch::UNKNOWN).is_err()
-            || self.waiting.lock().closed
+    /// Whether nothing more will come to a reader here.
+    pub(crate) fn is_over(&self) -> bool {
+        self.check_leader(LeaderEpoch::UNKNOWN).is_err() || self.waiting.lock().closed
     }
 
     pub(crate) fn stop_notifying(&self, fetch: &WaitingFetch) {

@@ -59,7 +59,7 @@ fn outcome(acks: &PendingAcks) -> Option<ErrorCode> {
 #[test]
 fn an_append_that_races_with_the_loss_of_leadership_is_answered_at_once() {
     with_partition(|partition| {
-        let appended = partition.append(LeaderEpoch(1), &[batch()]).unwrap();
+        let appended = partition.append(LeaderEpoch(1), &[batch()], AppendOrigin::Producer).unwrap();
         let end = appended.last_offset + 1;
         let early = wait_for(partition, (1, end), Safe::Replicated);
         assert_eq!(early.outcome(0), None);
@@ -70,7 +70,10 @@ fn an_append_that_races_with_the_loss_of_leadership_is_answered_at_once() {
             assert_eq!(outcome(&late), Some(ErrorCode::NotLeaderOrFollower), "{safe:?}");
         }
         assert_eq!(partition.check_leader(LeaderEpoch::UNKNOWN), Err(ErrorCode::NotLeaderOrFollower));
-        assert!(matches!(partition.append(LeaderEpoch(1), &[batch()]), Err(AppendError::Fenced { .. })));
+        assert!(matches!(
+            partition.append(LeaderEpoch(1), &[batch()], AppendOrigin::Producer),
+            Err(AppendError::Fenced { .. })
+        ));
         partition.apply(assignment(1, 3, &[1, 2]), Arc::new(TopicConfig::default()));
         let late = wait_for(partition, (1, end), Safe::Replicated);
         assert_eq!(outcome(&late), Some(ErrorCode::NotLeaderOrFollower), "of an earlier leadership");
@@ -81,7 +84,8 @@ fn an_append_that_races_with_the_loss_of_leadership_is_answered_at_once() {
 #[test]
 fn who_waits_for_more_replicas_than_are_in_sync_is_answered_at_once() {
     with_partition(|partition| {
-        let end = partition.append(LeaderEpoch(1), &[batch()]).unwrap().last_offset + 1;
+        let end =
+            partition.append(LeaderEpoch(1), &[batch()], AppendOrigin::Producer).unwrap().last_offset + 1;
         let early = wait_for(partition, (1, end), Safe::Replicated);
         let alone = Assignment { partition_epoch: 2, ..assignment(1, 1, &[1]) };
         partition.apply(alone, Arc::new(TopicConfig::default()));

@@ -289,9 +289,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Range(1, PARTITIONS_PER_TOPIC_MAX as i64),
         effect: Applied,
         doc: "Partitions of a topic whose creator leaves their number to the broker.",
-        assign: |c, v| {
-            c.topics.num_partitions = v.int();
-        },
+        assign: |c, v| c.topics.num_partitions = v.int(),
     },
     Setting {
         name: "topics.default_replication_factor",
@@ -300,9 +298,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Range(1, i16::MAX as i64),
         effect: Applied,
         doc: "Replicas of a topic whose creator leaves their number to the broker.",
-        assign: |c, v| {
-            c.topics.default_replication_factor = i16::try_from(v.integer()).unwrap_or(1);
-        },
+        assign: |c, v| c.topics.default_replication_factor = i16::try_from(v.integer()).unwrap_or(1),
     },
     Setting {
         name: "topics.auto_create",
@@ -311,9 +307,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Any,
         effect: Applied,
         doc: "Whether a client that asks for an unknown topic creates it, as in Kafka.",
-        assign: |c, v| {
-            c.topics.auto_create = v.boolean();
-        },
+        assign: |c, v| c.topics.auto_create = v.boolean(),
     },
     Setting {
         name: "limits.max_connections",
@@ -322,9 +316,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Range(1, i32::MAX as i64),
         effect: Applied,
         doc: "Connections at a time; further ones are closed at once, unless one that is idle can make room.",
-        assign: |c, v| {
-            c.limits.max_connections = v.small();
-        },
+        assign: |c, v| c.limits.max_connections = v.small(),
     },
     Setting {
         name: "limits.max_connections_per_ip",
@@ -342,9 +334,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Range(1024, FRAME_BYTES_MAX as i64),
         effect: Applied,
         doc: "Largest request; a connection that announces a larger one is closed.",
-        assign: |c, v| {
-            c.limits.max_request_bytes = v.small();
-        },
+        assign: |c, v| c.limits.max_request_bytes = v.small(),
     },
     Setting {
         name: "limits.requests_in_flight",
@@ -353,9 +343,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Range(1, 4096),
         effect: Applied,
         doc: "Requests of one TCP connection or QUIC stream that are worked on at the same time; further ones wait unread.",
-        assign: |c, v| {
-            c.limits.requests_in_flight = v.small();
-        },
+        assign: |c, v| c.limits.requests_in_flight = v.small(),
     },
     Setting {
         name: "limits.request_memory_bytes",
@@ -364,9 +352,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Range(FRAME_BYTES_MAX as i64, i64::MAX),
         effect: Applied,
         doc: "Memory for requests that are being received, of which an eighth is kept for small ones; beyond it connections wait unread. Answers that are not read yet hold four times as much at most. Not given: a sixteenth of the machine's memory, from 200MiB to 1GiB.",
-        assign: |c, v| {
-            c.limits.request_memory_bytes = v.unsigned();
-        },
+        assign: |c, v| c.limits.request_memory_bytes = v.unsigned(),
     },
     Setting {
         name: "limits.idle_timeout",
@@ -375,9 +361,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: SOME_TIME,
         effect: Applied,
         doc: "A connection without a request for this long is closed.",
-        assign: |c, v| {
-            c.limits.idle_timeout = duration(v);
-        },
+        assign: |c, v| c.limits.idle_timeout = duration(v),
     },
     Setting {
         name: "limits.fetch_max_bytes",
@@ -386,9 +370,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Range(1024, FRAME_BYTES_MAX as i64),
         effect: Applied,
         doc: "Largest answer to a fetch, whatever the consumer asks for.",
-        assign: |c, v| {
-            c.limits.fetch_max_bytes = v.small();
-        },
+        assign: |c, v| c.limits.fetch_max_bytes = v.small(),
     },
     Setting {
         name: "limits.fetch_sessions",
@@ -397,9 +379,43 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Range(0, 1_000_000),
         effect: Applied,
         doc: "Incremental fetch sessions kept; a consumer without one repeats its partitions in each fetch.",
-        assign: |c, v| {
-            c.limits.fetch_sessions = v.small();
-        },
+        assign: |c, v| c.limits.fetch_sessions = v.small(),
+    },
+    Setting {
+        name: "transactions.max_timeout",
+        kind: Kind::Duration,
+        default: "15m",
+        check: Check::Range(1, i32::MAX as i64),
+        effect: Applied,
+        doc: "Longest time that a producer may ask for its transactions to stay open; one that stays open for longer is aborted.",
+        assign: |c, v| c.transactions.max_timeout = duration(v),
+    },
+    Setting {
+        name: "transactions.timeout_check_interval",
+        kind: Kind::Duration,
+        default: "10s",
+        check: SOME_TIME,
+        effect: Applied,
+        doc: "Time between two looks for transactions that have been open for too long.",
+        assign: |c, v| c.transactions.timeout_check_interval = duration(v),
+    },
+    Setting {
+        name: "transactions.id_expiration",
+        kind: Kind::Duration,
+        default: "7d",
+        check: SOME_TIME,
+        effect: Applied,
+        doc: "How long a transactional id is remembered after its last use.",
+        assign: |c, v| c.transactions.id_expiration = duration(v),
+    },
+    Setting {
+        name: "transactions.id_expiration_check_interval",
+        kind: Kind::Duration,
+        default: "1h",
+        check: SOME_TIME,
+        effect: Applied,
+        doc: "Time between two looks for transactional ids to forget.",
+        assign: |c, v| c.transactions.id_expiration_check_interval = duration(v),
     },
     Setting {
         name: "groups.session_timeout_min",

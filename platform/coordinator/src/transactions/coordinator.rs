@@ -25,7 +25,6 @@ pub struct TransactionSettings {
     pub id_expiration: Duration,
     pub timeout_check_interval: Duration,
     pub expiration_check_interval: Duration,
-    pub topic_partitions: i32,
 }
 
 /// What the coordinator is made of.
@@ -61,7 +60,8 @@ impl TransactionCoordinator {
     pub fn new(parts: TransactionParts) -> Self {
         let spec = TopicSpec {
             name: TRANSACTION_TOPIC,
-            partitions: parts.settings.topic_partitions,
+            // Kafka's `transaction.state.log.num.partitions`.
+            partitions: 50,
             settings: &[("cleanup.policy", "compact"), ("segment.bytes", "104857600")],
         };
         let (partitions, clock) = (Arc::clone(&parts.partitions), Arc::clone(&parts.clock));
@@ -202,7 +202,7 @@ impl TransactionCoordinator {
     /// ListTransactions: those of the partitions that are led here, as far as `which` says so.
     pub async fn list(
         &self,
-        which: impl Fn(&str, &Transaction) -> bool,
+        which: impl Fn(&Transaction) -> bool,
     ) -> Result<Vec<ListedTransaction>, TransactionError> {
         let mut listed = Vec::new();
         for log in self.topic.known_logs().iter().flat_map(|logs| logs.iter()) {
@@ -211,7 +211,7 @@ impl TransactionCoordinator {
             }
             log.ready().await?;
             log.read(|transactions| {
-                let wanted = transactions.iter().filter(|(id, transaction)| which(id, transaction));
+                let wanted = transactions.iter().filter(|(_, transaction)| which(transaction));
                 listed.extend(wanted.map(|(id, transaction)| ListedTransaction {
                     id: id.clone(),
                     transaction: transaction.clone(),

@@ -1,6 +1,6 @@
 //! Ending what is decided: a marker into every partition of the transaction, and the record that says that all are in.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,8 +52,8 @@ struct Shared {
     topic: Arc<StateTopic<Transactions>>,
     partitions: Arc<dyn Partitions>,
     markers: Arc<dyn Markers>,
-    /// Ids that a task is at.
-    busy: Mutex<BTreeSet<String>>,
+    /// Ids that a task is at, and whether it was asked for one since it began to look.
+    busy: Mutex<BTreeMap<String, Asked>>,
     finished: watch::Sender<()>,
     /// A partition of the state was read back.
     loaded: Notify,
@@ -112,9 +112,10 @@ impl Finisher {
         Ok(())
     }
 
-    /// Ends the transaction in a task of its own, if it is decided how and none is at it.
+    /// Ends the transaction in a task of its own, if it is decided how.
     pub fn finish(&self, id: &str) {
-        if !self.shared.busy.lock().insert(id.to_owned()) {
+        // Who is at it looks once more.
+        if self.shared.busy.lock().insert(id.to_owned(), Asked::Again).is_some() {
             return;
         }
         let (shared, id) = (Arc::downgrade(&self.shared), id.to_owned());
@@ -122,8 +123,10 @@ impl Finisher {
             let mut failures = 0u32;
             // Each time anew, so that the task ends with the coordinator.
             while let Some(of) = shared.upgrade() {
+                of.busy.lock().insert(id.clone(), Asked::Once);
                 match of.step(&id).await {
-                    Step::Done => break,
+                    Step::Done if of.is_done(&id) => return,
+                    Step::Done => continue,
                     Step::Failed(reason) => {
                         failures += 1;
                         tracing::warn!(
@@ -138,12 +141,14 @@ impl Finisher {
                 let pause = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(failures)).min(LONGEST_PAUSE);
                 tokio::time::sleep(pause).await;
             }
-            if let Some(of) = shared.upgrade() {
-                of.busy.lock().remove(&id);
-                of.finished.send_replace(());
-            }
         });
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Once,
+    Again,
 }
 
 enum Step {
@@ -153,6 +158,18 @@ enum Step {
 }
 
 impl Shared {
+    /// Whether the task may go: nobody has asked since it began to look.
+    fn is_done(&self, id: &str) -> bool {
+        let mut busy = self.busy.lock();
+        let is_done = busy.get(id) != Some(&Asked::Again);
+        if is_done {
+            busy.remove(id);
+        }
+        drop(busy);
+        self.finished.send_replace(());
+        is_done
+    }
+
     async fn step(&self, id: &str) -> Step {
         let Some(log) = self.topic.known_log_of(id) else { return Step::Done };
         match self.end(&log, id).await {

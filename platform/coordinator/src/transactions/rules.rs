@@ -264,5 +264,4 @@ fn contains(known: &Transaction, partitions: &TransactionPartitions) -> bool {
 }
 
 #[cfg(test)]
-#[path = "rules_tests.rs"]
 mod tests;

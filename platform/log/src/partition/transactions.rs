@@ -73,6 +73,11 @@ impl PartitionLog {
         self.appender.lock().history.producers.last_marker(producer.0)
     }
 
+    /// The epoch of the transaction that the producer has open here.
+    pub fn open_epoch(&self, producer: ProducerId) -> Option<i16> {
+        self.appender.lock().history.producers.open_epoch(producer.0)
+    }
+
     /// Below it no transaction is open, or ended by a marker that may be taken back: the high watermark, or the first
     /// record of the oldest such transaction.
     pub fn last_stable_offset(&self) -> Offset {

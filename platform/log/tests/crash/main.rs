@@ -2,14 +2,18 @@
 //! afterwards, once, in order, byte for byte; what was not is there whole or not at all.
 #![allow(clippy::unwrap_used, reason = "a test says by a panic what went wrong")]
 
+mod dice;
 mod model;
 mod shortage;
 #[path = "../support/mod.rs"]
 mod support;
 mod torn;
+mod transactions;
+mod whole;
 mod world;
 
-use world::{Dice, World};
+use dice::Dice;
+use world::World;
 
 const ACTIONS: usize = 60;
 

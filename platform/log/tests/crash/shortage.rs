@@ -4,7 +4,8 @@
 
 use millrace_disk::sim::Shortage;
 
-use super::world::{Dice, World};
+use super::dice::Dice;
+use super::world::World;
 
 const ACTIONS: usize = 60;
 /// Held in every other seed; enough for what a few partitions write.

@@ -5,39 +5,28 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::model::{Back, MARKER_VALUE, Model, Sent};
+use crate::dice::Dice;
+use crate::model::{Back, Model, Sent};
 use crate::support::*;
+use crate::transactions::{check_transactions, producer_id};
 use millrace_base::{LeaderEpoch, ManualClock};
 use millrace_disk::sim::{Shortage, SimDisk};
 use millrace_disk::{Disk, Reserve};
 use millrace_log::{
     AppendError, Appended, EngineStep, Health, LogManager, LogOptions, OpenError, PartitionLog, Threading,
 };
-use millrace_protocol::batch::{Batch, TransactionResult};
+use millrace_protocol::batch::Batch;
 
 pub const PARTITIONS: usize = 4;
 
 /// The partition that follows a leader, whose log has gaps.
 const FOLLOWER: usize = 3;
 
-/// SplitMix64.
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
-
 pub struct World {
     pub disk: SimDisk,
-    clock: Arc<ManualClock>,
+    pub clock: Arc<ManualClock>,
     manager: Option<LogManager>,
-    models: Vec<Model>,
+    pub models: Vec<Model>,
     dice: Dice,
     reserve_bytes: u64,
     /// Records are taken back often, of few partitions.
@@ -173,7 +162,7 @@ impl World {
         self.runs_short.is_some_and(|of| of != Shortage::Room || !self.was_open)
     }
 
-    fn manager(&self) -> &LogManager {
+    pub fn manager(&self) -> &LogManager {
         self.manager.as_ref().expect("open")
     }
 
@@ -288,9 +277,7 @@ impl World {
             marker: None,
         };
         if self.transacts && dice.below(3) == 0 {
-            let results = [TransactionResult::Abort, TransactionResult::Commit];
-            sent.marker = Some(results[dice.below(2) as usize]);
-            (sent.values, sent.sequence) = (vec![MARKER_VALUE.to_vec()], sent.sequence - 1);
+            sent.end_transaction(dice);
         }
         let Some(log) = self.partition(number) else { return };
         let batch = self.batch(number, &sent);
@@ -313,20 +300,6 @@ impl World {
     fn batch(&self, number: usize, sent: &Sent) -> Batch {
         let producer_id = producer_id(number);
         if self.compacts { sent.keyed_batch(producer_id) } else { sent.batch(producer_id) }
-    }
-
-    /// Compacts one of the partitions, after all of them are told to be about to.
-    fn compact(&mut self) {
-        // What is durable may be compacted.
-        while self.manager().step(EngineStep::Wal) | self.manager().step(EngineStep::Direct) {}
-        self.set_high_watermarks();
-        for number in 0..PARTITIONS {
-            if let Some(log) = self.manager().partition(&tp(number as i32)) {
-                self.models[number].compact(log.high_watermark());
-            }
-        }
-        self.clock.advance_ms(400);
-        self.manager().step(EngineStep::Compact);
     }
 
     /// None while a shortage keeps it from being made.
@@ -420,27 +393,6 @@ impl World {
         }
     }
 
-    /// Runs of compaction that have come to their end since the directory was opened.
-    pub fn compactions(&self) -> u64 {
-        self.manager().metrics().compactions
-    }
-
-    fn validate(&self) {
-        for number in 0..PARTITIONS {
-            if let Some(log) = self.manager().partition(&tp(number as i32)) {
-                log.validate().unwrap();
-            }
-        }
-    }
-
-    fn set_high_watermarks(&self) {
-        for number in 0..PARTITIONS {
-            if let Some(log) = self.manager().partition(&tp(number as i32)) {
-                log.set_high_watermark(log.durable_end_offset());
-            }
-        }
-    }
-
     /// Does something at random.
     fn act(&mut self) {
         let partitions = if self.takes_back || self.compacts { 2 } else { PARTITIONS as u64 };
@@ -526,24 +478,5 @@ impl World {
     pub fn restart(&mut self) {
         self.manager = None;
         self.disk.restart();
-    }
-}
-
-fn producer_id(number: usize) -> i64 {
-    100 + number as i64
-}
-
-/// What was aborted is known, and what is open bounds readers of committed records; as far as the log goes back.
-fn check_transactions(model: &Model, log: &PartitionLog) {
-    let (start, end) = (log.log_start_offset(), log.log_end_offset());
-    let (mut expected, open) = model.transactions();
-    expected.retain(|(first, _)| *first >= start);
-    let found = log.aborted_transactions(start, end).unwrap();
-    let found = found.iter().map(|aborted| (aborted.first_offset, aborted.last_offset));
-    let found: Vec<_> = found.filter(|(first, _)| *first >= start).collect();
-    assert_eq!(found, expected, "other transactions were aborted");
-    match open {
-        Some(first) if first < start => {}
-        open => assert_eq!(log.last_stable_offset(), open.unwrap_or(end)),
     }
 }

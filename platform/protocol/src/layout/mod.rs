@@ -11,6 +11,7 @@ mod requests;
 mod responses;
 #[cfg(test)]
 mod tests;
+mod transactions;
 mod walk;
 
 use kafka_protocol::protocol::{Decodable, Message};

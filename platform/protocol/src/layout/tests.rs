@@ -19,8 +19,9 @@ macro_rules! for_every_request {
             DescribeLogDirsRequest CreatePartitionsRequest IncrementalAlterConfigsRequest
             DescribeClusterRequest DescribeTopicPartitionsRequest JoinGroupRequest SyncGroupRequest
             HeartbeatRequest LeaveGroupRequest OffsetCommitRequest OffsetFetchRequest OffsetDeleteRequest
-            DescribeGroupsRequest ListGroupsRequest DeleteGroupsRequest
-            ConsumerGroupHeartbeatRequest ConsumerGroupDescribeRequest)
+            DescribeGroupsRequest ListGroupsRequest DeleteGroupsRequest AddPartitionsToTxnRequest
+            EndTxnRequest WriteTxnMarkersRequest DescribeProducersRequest DescribeTransactionsRequest
+            ListTransactionsRequest ConsumerGroupHeartbeatRequest ConsumerGroupDescribeRequest)
     };
     (@ $check:ident $arguments:tt $($request:ident)*) => {
         [$($check::<$request> $arguments),*]

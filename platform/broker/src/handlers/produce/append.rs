@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millrace_base::LeaderEpoch;
+use millrace_base::{LeaderEpoch, Offset};
 use millrace_log::Appended;
 use millrace_metadata::Topic;
 use millrace_protocol::ErrorCode;
@@ -27,6 +27,7 @@ pub(super) fn append(
     index: i32,
     records: Option<Bytes>,
     acks: i16,
+    verified: Option<Result<Offset, ErrorCode>>,
 ) -> Result<(Arc<Partition>, LeaderEpoch, Appended), Failure> {
     let partition = lookup::led_here(&call.state, topic, index, LeaderEpoch::UNKNOWN)?;
     let epoch = partition.leading(LeaderEpoch::UNKNOWN)?;
@@ -38,11 +39,11 @@ pub(super) fn append(
         let message = format!("topic '{}' is written by brokers only", topic.name);
         return Err(Failure::because(ErrorCode::InvalidTopicException, message));
     }
+    let origin = origin(&batch, verified)?;
     let max = partition.role().config.max_message_bytes as usize;
     let now_ms = call.state.clock.now_ms();
-    let appended = check_place_and_size(&batch, max).and_then(|()| {
-        checked_append::append(&partition, epoch, &[batch], now_ms, acks == ACKS_ALL, Origin::Client)
-    });
+    let appended = check_place_and_size(&batch, max)
+        .and_then(|()| checked_append::append(&partition, epoch, &[batch], now_ms, acks == ACKS_ALL, origin));
     match appended {
         Ok(appended) => Ok((partition, epoch, appended)),
         Err(failure) if tells_log_start(failure.code) => {
@@ -50,6 +51,16 @@ pub(super) fn append(
         }
         Err(failure) => Err(failure),
     }
+}
+
+/// What the log may believe of the batch; a transaction's was asked about.
+fn origin(batch: &Batch, verified: Option<Result<Offset, ErrorCode>>) -> Result<Origin, Failure> {
+    if !batch.header.attributes.is_transactional() {
+        return Ok(Origin::Client);
+    }
+    // It was not here yet when the coordinator was asked.
+    let verified = verified.ok_or(ErrorCode::NotLeaderOrFollower)?;
+    Ok(Origin::Verified(verified?))
 }
 
 /// Whether a log that refuses a batch also tells where it starts, as Kafka's does unless the batch is damaged or too
@@ -74,9 +85,6 @@ fn only_batch(records: Bytes, version: i16) -> Result<Batch, Failure> {
     let (needed, available) = (header.total_len(), records.len());
     if needed > available {
         return Err(BatchError::Truncated { needed, available }.into());
-    }
-    if header.attributes.is_transactional() {
-        return Err(Failure::because(ErrorCode::InvalidTxnState, "transactions are not served here yet"));
     }
     if version < ALLOWS_ZSTD && header.attributes.codec()? == Codec::Zstd {
         let message = format!("zstd needs Produce version {ALLOWS_ZSTD}, this is {version}");

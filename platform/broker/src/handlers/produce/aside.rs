@@ -14,6 +14,7 @@ use millrace_transport::CloseReason;
 use super::response::Answers;
 use super::{NAMES_TOPICS_BY_ID, Waiting, append_all, lookup};
 use crate::call::Call;
+use crate::handlers::transactions::verify::Verified;
 
 /// From so many bytes on the way to another thread and back is little beside the work. Expanded they are a few
 /// times as much, and never more than a batch's limit allows for each.
@@ -23,10 +24,11 @@ const ASIDE_BYTES_MIN: usize = 16 * 1024;
 pub(super) async fn append_where_it_fits(
     call: &Call,
     request: ProduceRequest,
+    verified: Verified,
     mut answers: Answers,
 ) -> Result<(Vec<Waiting>, Answers), CloseReason> {
     if !takes_long(call, &request) {
-        let waiting = append_all(call, request, &mut answers);
+        let waiting = append_all(call, request, &verified, &mut answers);
         return Ok((waiting, answers));
     }
     let turn = call.state.codec_turns.clone().acquire_owned().await;
@@ -34,7 +36,7 @@ pub(super) async fn append_where_it_fits(
     let appended = tokio::task::spawn_blocking(move || {
         // Kept to the end, even if the connection is gone before.
         let _turn = turn;
-        let waiting = append_all(&call, request, &mut answers);
+        let waiting = append_all(&call, request, &verified, &mut answers);
         (waiting, answers)
     });
     appended.await.map_err(|error| CloseReason::Service(format!("a produce request failed: {error}")))

@@ -25,6 +25,7 @@ use millrace_protocol::messages::ProduceRequest;
 use millrace_transport::{CloseReason, Reply};
 
 use super::lookup;
+use super::transactions::verify::{Verified, verify};
 use crate::call::Call;
 use crate::checked_append::Failure;
 use crate::partition::{Partition, PendingAcks, Safe};
@@ -61,7 +62,8 @@ pub(crate) async fn start(call: Call, body: Bytes) -> Result<Reply, CloseReason>
     call.state.log.admit(bytes).await;
     let (acks, timeout_ms) = (request.acks, request.timeout_ms);
     let answers = Answers::new(&call, request.topic_data.len());
-    let (waiting, answers) = append_where_it_fits(&call, request, answers).await?;
+    let verified = verify(&call, &request).await;
+    let (waiting, answers) = append_where_it_fits(&call, request, verified, answers).await?;
     if acks == ACKS_NONE {
         return answers.first_failure().map_or(Ok(Reply::None), |failure| {
             Err(CloseReason::Service(format!("a produce request with acks=0 failed: {failure}")))
@@ -105,10 +107,15 @@ async fn answer_when_safe(
 }
 
 /// Appends everything that can be; the rest gets its error.
-fn append_all(call: &Call, request: ProduceRequest, answers: &mut Answers) -> Vec<Waiting> {
+fn append_all(
+    call: &Call,
+    request: ProduceRequest,
+    verified: &Verified,
+    answers: &mut Answers,
+) -> Vec<Waiting> {
     let image = call.state.metadata.image();
     let mut waiting = Vec::with_capacity(1);
-    for data in request.topic_data {
+    for (position, data) in request.topic_data.into_iter().enumerate() {
         let topic = if call.version < NAMES_TOPICS_BY_ID {
             lookup::by_name(&image, &data.name)
         } else {
@@ -119,7 +126,10 @@ fn append_all(call: &Call, request: ProduceRequest, answers: &mut Answers) -> Ve
             let index = data.index;
             let appended = match topic {
                 Err(error) => Err(Failure::from(error)),
-                Ok(topic) => append(call, topic, index, data.records, request.acks),
+                Ok(topic) => {
+                    let verified = verified.get(&(position, index)).copied();
+                    append(call, topic, index, data.records, request.acks, verified)
+                }
             };
             match appended {
                 Ok((partition, epoch, appended)) => {
