@@ -145,8 +145,14 @@ impl Producers {
             return if begins { Ok(Verdict::Append) } else { Err(out_of_order(header, known)) };
         };
         let Some(last) = producer.batches.back().filter(|_| header.producer_epoch == producer.epoch) else {
-            let starts_anew = header.base_sequence == 0 || header.producer_epoch == producer.epoch;
-            return if starts_anew { Ok(Verdict::Append) } else { Err(out_of_order(header, known)) };
+            // The marker of an earlier transaction may have begun the epoch (KIP-890).
+            let is_epoch_known = header.producer_epoch == producer.epoch;
+            let may_be_forgotten = is_epoch_known && header.producer_id <= self.forgotten;
+            return if header.base_sequence == 0 || may_be_forgotten {
+                Ok(Verdict::Append)
+            } else {
+                Err(out_of_order(header, known))
+            };
         };
         let (first, end) = (header.base_sequence, header.last_sequence());
         let duplicate = |sent: &&SentBatch| sent.first_sequence() == first && sent.last_sequence == end;
@@ -238,7 +244,11 @@ impl Producers {
                 let is_aborted = marker.is_some_and(|marker| marker.result == TransactionResult::Abort);
                 ended = Some(Ended { transaction, is_aborted });
             }
-        } else if header.attributes.is_transactional() && producer.transaction_start.is_none() {
+        } else if header.attributes.is_transactional()
+            // What compaction has emptied was decided, and its marker may be gone.
+            && header.record_count > 0
+            && producer.transaction_start.is_none()
+        {
             producer.transaction_start = Some(header.base_offset);
             self.open.insert((header.base_offset, header.producer_id));
         }

@@ -341,6 +341,11 @@ impl SegmentFile {
         self.remove_files([&self.snapshot_path, &self.index_path, &self.log_path])
     }
 
+    /// Removes the snapshot alone; who needs it makes it from the segments.
+    pub fn remove_snapshot(&self) -> io::Result<()> {
+        self.remove_files([&self.snapshot_path])
+    }
+
     /// The segment is none any more: nobody opens its files for it from now on.
     pub fn retire(&self) {
         *self.handle.lock() = Handle::Removed;

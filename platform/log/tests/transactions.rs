@@ -4,8 +4,9 @@
 mod support;
 
 use millrace_base::{LeaderEpoch, Offset, ProducerId};
-use millrace_log::{Aborted, AppendError, AppendOrigin, PartitionLog};
+use millrace_log::{Aborted, AppendError, AppendOrigin, EngineStep, LogOptions, PartitionLog, Threading};
 use millrace_protocol::batch::{Batch, ProducerState, TransactionMarker, TransactionResult};
+use millrace_protocol::compression::Codec;
 use support::*;
 
 fn within(id: i64, epoch: i16, sequence: i32) -> Batch {
@@ -114,4 +115,84 @@ fn what_was_aborted_in_closed_segments_is_found_with_and_without_their_snapshots
         assert_eq!(log.aborted_in_memory(0, log_end), Some(expected.clone()));
         manager.close().unwrap();
     }
+}
+
+/// What a reader of committed records shows, as Kafka's consumer finds it out.
+fn committed(log: &PartitionLog) -> Vec<Vec<u8>> {
+    let (mut next, up_to) = (log.log_start_offset(), log.last_stable_offset());
+    let mut values = Vec::new();
+    while next < up_to {
+        let read = log.read(next, up_to, 1 << 20, true).unwrap();
+        let mut to_come = log.aborted_transactions(next, read.next_offset).unwrap();
+        to_come.sort_by_key(|aborted| aborted.first_offset);
+        let mut skipped = std::collections::BTreeSet::new();
+        next = read.next_offset;
+        for batch in batches(read) {
+            let header = &batch.header;
+            let begun = to_come.partition_point(|aborted| aborted.first_offset <= header.last_offset());
+            skipped.extend(to_come.drain(..begun).map(|aborted| aborted.producer_id));
+            let records = batch.records(1 << 20).unwrap();
+            if header.attributes.is_control() {
+                let key = records.iter().next().and_then(|record| record.unwrap().key.map(<[u8]>::to_vec));
+                if key == Some(vec![0, 0, 0, 0]) {
+                    skipped.remove(&header.producer_id);
+                }
+            } else if !(header.attributes.is_transactional() && skipped.contains(&header.producer_id)) {
+                values
+                    .extend(records.iter().map(|record| record.unwrap().value.unwrap_or_default().to_vec()));
+            }
+        }
+    }
+    values
+}
+
+#[test]
+fn compaction_takes_aborted_transactions_off_the_list_with_their_markers() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let options = || LogOptions { threading: Threading::Stepped, ..options() };
+    let settings =
+        [("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0"), ("delete.retention.ms", "10")];
+    let (manager, _) = open_with(dir.path(), options(), clock.clone());
+    let log = manager.create(tp(0), segments_of(470, &settings)).unwrap();
+    let put = |log: &PartitionLog, key: &[u8], value: &[u8], sequence: i32| {
+        let producer = ProducerState { transactional: true, ..producer(1, 0, sequence) };
+        append(log, keyed(&[(key, Some(value))], NOW_MS, Codec::None, producer)).unwrap()
+    };
+    put(&log, b"a", b"a first", 0);
+    end(&log, marker(1, 0, TransactionResult::Commit)).unwrap();
+    put(&log, b"a", b"a aborted", 1);
+    put(&log, b"b", b"b aborted", 2);
+    end(&log, marker(1, 0, TransactionResult::Abort)).unwrap();
+    for number in 0..6 {
+        // The first one is the only one of its key, in the segment of the marker.
+        let key = if number == 0 { b"e" } else { b"c" };
+        put(&log, key, format!("c {number}").as_bytes(), 3 + number);
+        end(&log, marker(1, 0, TransactionResult::Commit)).unwrap();
+    }
+    let shows = |log: &PartitionLog| {
+        let shown = committed(log);
+        for value in ["a first", "c 0", "c 5"] {
+            assert!(shown.iter().any(|shown| shown == value.as_bytes()), "{value}: {shown:?}");
+        }
+        assert!(!shown.iter().any(|value| value.ends_with(b"aborted")), "{shown:?}");
+    };
+    for round in 0..4 {
+        while manager.step(EngineStep::Wal) | manager.step(EngineStep::Direct) {}
+        log.set_high_watermark(log.durable_end_offset());
+        manager.step(EngineStep::Checkpoint);
+        manager.step(EngineStep::Compact);
+        clock.advance_ms(1000);
+        shows(&log);
+        // Something to compact, so that another run goes through all.
+        put(&log, b"d", &[b'x'; 150], 9 + round);
+        end(&log, marker(1, 0, TransactionResult::Commit)).unwrap();
+    }
+    assert_eq!(log.aborted_transactions(0, log.last_stable_offset()).unwrap(), []);
+    manager.close().unwrap();
+    drop((log, manager));
+    let (manager, _) = open_with(dir.path(), options(), clock);
+    let log = manager.create(tp(0), segments_of(470, &settings)).unwrap();
+    log.set_high_watermark(log.durable_end_offset());
+    shows(&log);
 }

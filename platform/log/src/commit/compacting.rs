@@ -122,7 +122,8 @@ impl Engine {
                 let group = cleaned.sources.clone();
                 let sources = &cleanable.sources[group.clone()];
                 let clean = cleanable.clean_of(&group, newest.end());
-                let place = SwapPlace { sources, cuts: cleanable.cuts, clean };
+                let aborted = &cleanable.aborted;
+                let place = SwapPlace { sources, cuts: cleanable.cuts, clean, aborted };
                 let before: u64 = sources.iter().map(|source| u64::from(source.len)).sum();
                 removed += before.saturating_sub(u64::from(cleaned.len));
                 if cleaned.is_same {

@@ -4,7 +4,9 @@
 //! durable under a name that a restart removes; it is renamed to one by which a restart finishes what is begun, and from
 //! then on readers find it; when that is durable what it stands for is removed, durably; then it gets its name.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -19,10 +21,12 @@ use super::state::{Segment, State};
 use crate::compaction::plan::{Cleanable, Source};
 use crate::compaction::{Cleaned, CompactError, LastBatches};
 use crate::error::ReadError;
+use crate::history::History;
 use crate::index::IndexMark;
 use crate::segment::{DiskFault, SegmentFile};
 use crate::tail::SegmentTail;
-use crate::walk::Walk;
+use crate::transactions::Aborted;
+use crate::walk::{Walk, WalkError};
 
 /// What a new segment is swapped in for.
 pub(crate) struct SwapPlace<'a> {
@@ -30,6 +34,8 @@ pub(crate) struct SwapPlace<'a> {
     pub cuts: u64,
     /// How much of it is clean.
     pub clean: u32,
+    /// What was aborted before.
+    pub aborted: &'a [Aborted],
 }
 
 impl State {
@@ -165,7 +171,7 @@ impl PartitionLog {
     }
 
     /// Removes what was written and is of no use.
-    pub(crate) fn drop_cleaned(&self, path: &std::path::Path) {
+    pub(crate) fn drop_cleaned(&self, path: &Path) {
         let _io = self.segment_io.lock();
         if !self.state.lock().deleted {
             // One that stays is removed by the next start, or written over by the next run.
@@ -191,7 +197,7 @@ impl PartitionLog {
     pub(crate) fn swap_in(
         &self,
         place: &SwapPlace<'_>,
-        path: &std::path::Path,
+        path: &Path,
         cleaned: Cleaned,
     ) -> Result<(), CompactError> {
         let mut io = self.segment_io.lock();
@@ -200,6 +206,7 @@ impl PartitionLog {
         // Nobody else takes segments away while `segment_io` is locked, nor puts any before these.
         let number = self.state.lock().place_of(place.sources, place.cuts);
         let number = number.ok_or(CompactError::Interrupted)?;
+        let relisted = self.unlist_aborted(place, number, (path, cleaned.len))?;
         let swap_path = self.dir.join(format!("{:020}-{:020}.swap", first.base, last.end));
         let renamed = self.engine.disk.rename(path, &swap_path);
         renamed.map_err(|error| CompactError::of_new_file(DiskFault::of("rename", path)(error)))?;
@@ -235,7 +242,53 @@ impl PartitionLog {
         replaced.iter().for_each(|file| file.retire());
         let index = Some((cleaned.index, cleaned.len, place.clean));
         io.swap = Some(Swap { file, index, replaced, are_removed: false });
-        self.finish_swap(&mut io).map_err(failed)
+        self.finish_swap(&mut io).map_err(failed)?;
+        if let Some((next, snapshot)) = relisted {
+            next.write_snapshot(&snapshot).map_err(failed)?;
+            self.sync_dir().map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the list of aborted transactions, which lies beside the segment that follows, before their markers may
+    /// go: readers leave out what a producer sends behind one until they meet its marker. Returns what is to lie there
+    /// after the swap; until then the segments say it.
+    fn unlist_aborted(
+        &self,
+        place: &SwapPlace<'_>,
+        number: usize,
+        (path, len): (&Path, u32),
+    ) -> Result<Option<(Arc<SegmentFile>, Vec<u8>)>, CompactError> {
+        let (first, last) = (&place.sources[0], &place.sources[place.sources.len() - 1]);
+        let within = |aborted: &&Aborted| (first.base..last.end).contains(&aborted.last_offset);
+        let mut aborted: Vec<_> = place.aborted.iter().filter(within).copied().collect();
+        if aborted.is_empty() {
+            return Ok(None);
+        }
+        let unreadable = |error| CompactError::of_new_file(DiskFault::of("read", path)(error));
+        let log = self.engine.disk.open(path, OpenMode::default()).map_err(unreadable)?;
+        let mut walk = Walk::new(&*log, 0, len);
+        let mut markers = BTreeSet::new();
+        loop {
+            match walk.next_header() {
+                Ok(Some((_, header))) if header.attributes.is_control() && header.record_count > 0 => {
+                    markers.insert(header.base_offset);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(WalkError::Io(error)) => return Err(unreadable(error)),
+                Err(damaged) => return Err(unreadable(io::Error::other(damaged))),
+            }
+        }
+        aborted.retain(|aborted| markers.contains(&aborted.last_offset));
+        let next = Arc::clone(&self.state.lock().segments[number + place.sources.len()].file);
+        let known = next.snapshot_bytes().and_then(|bytes| History::decode(&bytes, last.end));
+        next.remove_snapshot()
+            .map_err(|error| failed(DiskFault::of("remove", &next.snapshot_path)(error)))?;
+        self.sync_dir().map_err(failed)?;
+        let Some(known) = known else { return Ok(None) };
+        let snapshot = History { aborted, ..known }.encode(last.end);
+        Ok(Some((next, snapshot)))
     }
 
     /// Finishes a swap that is decided, if there is one. Before it nothing else is done to segments.

@@ -147,6 +147,25 @@ fn a_transaction_is_open_from_its_first_record_to_its_marker_and_is_not_forgotte
     assert_eq!(Producers::decode(&mut bytes.as_slice()).unwrap(), producers);
 }
 
+#[test]
+fn what_compaction_has_emptied_opens_no_transaction() {
+    let mut producers = Producers::default();
+    let header = transactional(7, 3, false);
+    producers.record(&BatchHeader { record_count: 0, ..header }, None, 0);
+    assert_eq!(producers.first_open_transaction(), None);
+}
+
+/// Were another number taken, what has overtaken the first request of a transaction would be stored in its place.
+#[test]
+fn an_epoch_that_a_marker_has_begun_is_at_its_first_number() {
+    let mut producers = having(&[(0, 0, 1)]);
+    let marker = BatchHeader { producer_id: 1, producer_epoch: 1, ..transactional(1, 1, true) };
+    producers.record(&marker, None, 0);
+    assert_eq!(producers.check(&[batch(1, 1, 0, 1, 2)]), Ok(Verdict::Append));
+    let gap = producers.check(&[batch(1, 1, 5, 1, 2)]);
+    assert!(matches!(gap, Err(AppendError::OutOfOrderSequence { expected: 0, .. })), "{gap:?}");
+}
+
 proptest! {
     #[test]
     fn what_was_encoded_decodes_to_the_same(sent in prop::collection::vec((0..3i64, 0..2i16, 0..99i32), 0..20)) {
