@@ -41,7 +41,13 @@ pub(crate) async fn handle(call: &Call, request: FindCoordinatorRequest) -> Find
         .with_node_id(found.node_id)
         .with_host(found.host)
         .with_port(found.port);
-    if call.version < HAS_MESSAGE { response } else { response.with_error_message(found.error_message) }
+    if call.version < HAS_MESSAGE {
+        return response;
+    }
+    // Kafka's text for success; of many keys it has none.
+    let success = || StrBytes::from_static_str("NONE");
+    let message = found.error_message.filter(|message| !message.is_empty());
+    response.with_error_message(Some(message.unwrap_or_else(success)))
 }
 
 async fn find(call: &Call, key_type: i8, key: &str) -> Coordinator {

@@ -34,7 +34,7 @@ const COUNTED: [&str; 8] = [
 /// Lists whose order says something.
 const ORDERED: [&str; 1] = ["synonyms"];
 /// What names an element of any other list, the first of them that it has.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     "resource_name",
     "name",
     "topic_id",
@@ -45,6 +45,8 @@ const KEYS: [&str; 10] = [
     "api_key",
     "key",
     "node_id",
+    "group_id",
+    "member_id",
 ];
 
 /// How the id of nothing is shown.
@@ -283,6 +285,11 @@ fn shown(peer: &Peer, name: &str, value: &Tree) -> String {
             Ok(number) if number > 0 => "positive".to_owned(),
             _ => text.clone(),
         };
+    }
+    if ["member_id", "leader"].contains(&name) {
+        let id = text.trim_matches('"');
+        let unnamed = if id.is_empty() { text.as_str() } else { "an id" };
+        return peer.member_name(id).map_or_else(|| unnamed.to_owned(), |name| format!("id of {name}"));
     }
     if name == "topic_id" {
         return peer.topic_name(text).map_or_else(|| id(text), |name| format!("id of {name}"));

@@ -119,7 +119,27 @@ pub const INTENDED: &[Intended] = &[
         ["-1", "17"],
         "a name that is none is INVALID_TOPIC_EXCEPTION; Kafka answers UNKNOWN_SERVER_ERROR",
     ),
-    intended("FindCoordinator", "error_code", "", ["*", "35"], "groups and shares are not served yet"),
+    intended(
+        "DeleteGroups",
+        ".error_code",
+        "delete a group that has lost its offsets",
+        ["0", "69"],
+        "nothing is kept of a group without members and offsets; Kafka forgets it at the next check of its retention",
+    ),
+    intended(
+        "OffsetFetch",
+        "error_code",
+        "fetch all of",
+        ["-", "0"],
+        "all offsets may be asked for in version 1, too, at which Kafka hangs up",
+    ),
+    intended(
+        "FindCoordinator",
+        "error_code",
+        "coordinator of type 2",
+        ["*", "35"],
+        "shares are not served yet",
+    ),
     intended(
         "FindCoordinator",
         "error_code",

@@ -80,6 +80,7 @@ fn settings(directory: &Path, clients: u16, controller: u16) -> String {
          listeners=PLAINTEXT://127.0.0.1:{clients},CONTROLLER://127.0.0.1:{controller}\n\
          controller.listener.names=CONTROLLER\n\
          log.dirs={}\n\
+         group.initial.rebalance.delay.ms=0\n\
          offsets.topic.replication.factor=1\n\
          transaction.state.log.replication.factor=1\n\
          transaction.state.log.min.isr=1\n\

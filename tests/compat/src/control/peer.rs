@@ -29,17 +29,24 @@ pub enum Answer {
     None,
 }
 
-/// A broker, the connection to it, and its own ids of topics.
+/// A broker, the connection to it, and its own ids of topics and of groups' members.
 pub struct Peer {
     address: SocketAddr,
     connection: Option<Connection>,
     served: BTreeMap<i16, (i16, i16)>,
     topics: BTreeMap<String, Uuid>,
+    members: BTreeMap<String, String>,
 }
 
 impl Peer {
     pub fn new(address: SocketAddr) -> Self {
-        let mut peer = Self { address, connection: None, served: BTreeMap::new(), topics: BTreeMap::new() };
+        let mut peer = Self {
+            address,
+            connection: None,
+            served: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            members: BTreeMap::new(),
+        };
         let apis = peer.ask(0, &ApiVersionsRequest::default()).expect("ApiVersions is always answered");
         let versions = |api: &millrace_protocol::messages::api_versions_response::ApiVersion| {
             (api.api_key, (api.min_version, api.max_version))
@@ -62,6 +69,21 @@ impl Peer {
     pub(super) fn topic_name(&self, id: &str) -> Option<&str> {
         let known = |(_, known): &(&String, &Uuid)| known.to_string() == id;
         self.topics.iter().find(known).map(|(name, _)| name.as_str())
+    }
+
+    /// The id that this broker has given to the member with this name; the name where it has given none.
+    pub fn member(&self, name: &str) -> String {
+        self.members.get(name).cloned().unwrap_or_else(|| name.to_owned())
+    }
+
+    /// Gives a name to a member's id.
+    pub fn call_member(&mut self, name: &str, id: &str) {
+        self.members.insert(name.to_owned(), id.to_owned());
+    }
+
+    /// The name of a member's id, for comparison.
+    pub(super) fn member_name(&self, id: &str) -> Option<&str> {
+        self.members.iter().find(|(_, known)| *known == id).map(|(name, _)| name.as_str())
     }
 
     /// Learns the ids of the topics that there are.

@@ -11,7 +11,9 @@ mod cluster;
 mod combined;
 mod configs;
 mod generated;
+mod groups;
 mod internal;
+mod offsets;
 mod records;
 mod settings;
 mod support;
@@ -30,16 +32,21 @@ const GENERATED_LONG: usize = 20_000;
 #[test]
 fn answers_are_those_of_kafka() {
     let kafka = Kafka::start().unwrap();
-    let millrace = Broker::builder().setting("topics", "num_partitions = 1").start().unwrap();
+    let millrace = Broker::builder()
+        .setting("topics", "num_partitions = 1")
+        .setting("groups", "initial_rebalance_delay = \"0ms\"")
+        .start()
+        .unwrap();
     let mut pair = Pair::new(Peer::new(kafka.address()), Peer::new(millrace.address()));
     pair.kafka.await_producer_ids();
-    let parts: [(&str, fn(&mut Pair)); 6] = [
+    let parts: [(&str, fn(&mut Pair)); 7] = [
         ("cluster", cluster::compare),
         ("topics", topics::compare),
         ("configs", configs::compare),
         ("records", records::compare),
         ("combined", combined::compare),
         ("internal", internal::compare),
+        ("groups", groups::compare),
     ];
     for (part, compare) in parts {
         let started = Instant::now();

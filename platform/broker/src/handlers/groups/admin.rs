@@ -30,7 +30,12 @@ pub(crate) async fn describe(call: &Call, request: DescribeGroupsRequest) -> Des
     let mut seen = HashSet::new();
     for id in request.groups.into_iter().filter(|id| seen.insert(id.clone())) {
         let described = call.state.groups.describe(&id).await;
-        let asked = request.include_authorized_operations && described.is_ok();
+        let is_error = match &described {
+            Ok(_) => false,
+            Err(GroupError::GroupIdNotFound) => call.version >= NOT_FOUND_IS_AN_ERROR,
+            Err(_) => true,
+        };
+        let asked = request.include_authorized_operations && !is_error;
         let operations = operations::told_if(asked, operations::ON_GROUP);
         let group = describe_one(call, &id, described);
         response.groups.push(group.with_group_id(copy(&id)).with_authorized_operations(operations));

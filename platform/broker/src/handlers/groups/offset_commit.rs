@@ -14,6 +14,9 @@ use millrace_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 use super::{code, member_name};
 use crate::call::Call;
 
+/// From this version on a member is told that there is no such group (KIP-848); before, that its generation is none.
+const NOT_FOUND_IS_TOLD: i16 = 9;
+
 pub(crate) async fn handle(call: &Call, request: OffsetCommitRequest) -> OffsetCommitResponse {
     let image = call.state.metadata.image();
     let commit = CommitRequest {
@@ -25,6 +28,9 @@ pub(crate) async fn handle(call: &Call, request: OffsetCommitRequest) -> OffsetC
     let outcomes = call.state.groups.commit(commit).await;
     let mut outcomes = match outcomes {
         Ok(outcomes) => Ok(outcomes.into_iter()),
+        Err(GroupError::GroupIdNotFound) if call.version < NOT_FOUND_IS_TOLD => {
+            Err(GroupError::IllegalGeneration)
+        }
         Err(error) => Err(error),
     };
     let mut outcome = |topic: &OffsetCommitRequestTopic, index: i32| match &mut outcomes {

@@ -306,9 +306,6 @@ impl Turn<'_> {
             let is_empty = self.group.state == State::Empty;
             return if is_empty { Ok(()) } else { Err(GroupError::UnknownMember) };
         }
-        if self.group.protocol_type.is_none() {
-            return Err(GroupError::IllegalGeneration);
-        }
         self.group.check_member(member)?;
         if generation != self.group.generation {
             return Err(GroupError::IllegalGeneration);

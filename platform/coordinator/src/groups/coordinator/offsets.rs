@@ -89,6 +89,9 @@ impl GroupCoordinator {
         group: &str,
         partitions: &[(String, i32)],
     ) -> Result<Outcomes, GroupError> {
+        if group.is_empty() {
+            return Err(GroupError::InvalidGroupId);
+        }
         let home = self.inner.home(group).await?;
         let (outcomes, stored) = self.inner.start_deletion(&home, group, partitions)?;
         stored.await?;
@@ -112,9 +115,14 @@ impl Inner {
         let mut lead = home.lead.lock();
         self.catch_up(home, &mut lead)?;
         let step = self.moment();
-        let checked = home.log.decide(|_, latest| match latest.consumer(group) {
-            Some(known) => check_commit(known, &member.id, generation),
-            None => lead.live.on_commit(group, member, generation, latest.classic(group), step),
+        let checked = home.log.decide(|_, latest| {
+            if let Some(known) = latest.consumer(group) {
+                return check_commit(known, &member.id, generation);
+            }
+            if generation >= 0 && !latest.knows(group) && lead.live.find(group).is_none() {
+                return Err(GroupError::GroupIdNotFound);
+            }
+            lead.live.on_commit(group, member, generation, latest.classic(group), step)
         });
         checked??;
         let records = move |now_ms: i64| {
