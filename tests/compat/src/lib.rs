@@ -2,7 +2,7 @@
 //! share.
 //!
 //! Each client is a test program of its own, so that one that cannot be installed is left out by name.
-//! Consumers are assigned their partitions by hand: groups are not served yet.
+//! The programs beside them take the broker's address, so that each can be run against Kafka as it is.
 
 pub mod control;
 mod java;

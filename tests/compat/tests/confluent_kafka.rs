@@ -8,10 +8,17 @@ use millrace_test_harness::{Broker, Program, tool};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/confluent_kafka_case.py");
 
+const GROUPS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/confluent_kafka_groups.py");
+
 fn check(case: &str) {
+    run(SCRIPT, &[case]);
+}
+
+fn run(script: &str, cases: &[&str]) {
     let broker = Broker::start().unwrap();
     let python = tool("confluent-kafka").unwrap().join("bin/python");
-    if let Err(error) = Program::new(python).arguments([SCRIPT, &broker.bootstrap(), case]).succeed() {
+    let program = Program::new(python).arguments([script, &broker.bootstrap()]).arguments(cases);
+    if let Err(error) = program.succeed() {
         panic!("{error}");
     }
 }
@@ -54,6 +61,11 @@ fn records_are_deleted_up_to_an_offset() {
 #[test]
 fn partitions_are_added_to_a_live_topic() {
     check("partitions");
+}
+
+#[test]
+fn groups_rebalance_with_eager_and_cooperative_assignors() {
+    run(GROUPS, &["eager", "cooperative"]);
 }
 
 #[test]

@@ -17,6 +17,12 @@ fn client_case(case: &str) {
     java(source).arguments([&broker.bootstrap(), case]).succeed().unwrap();
 }
 
+fn group_cases(cases: &[&str]) {
+    let broker = Broker::start().unwrap();
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/java/GroupCase.java");
+    java(source).arguments([&broker.bootstrap()]).arguments(cases).succeed().unwrap();
+}
+
 fn topics(broker: &Broker, arguments: &[&str]) -> String {
     java("org.apache.kafka.tools.TopicCommand")
         .arguments(["--bootstrap-server", &broker.bootstrap()])
@@ -70,6 +76,16 @@ fn the_client_seeks_and_finds_offsets_by_time() {
 #[test]
 fn the_client_administers() {
     client_case("administration");
+}
+
+#[test]
+fn groups_rebalance_with_eager_and_cooperative_assignors() {
+    group_cases(&["eager", "cooperative"]);
+}
+
+#[test]
+fn static_members_keep_what_they_have() {
+    group_cases(&["static"]);
 }
 
 #[test]

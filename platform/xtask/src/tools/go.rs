@@ -1,6 +1,7 @@
-//! Go, for plugins and for a client of Kafka's protocol.
+//! Go, for plugins and for clients of Kafka's protocol.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context as _;
@@ -23,21 +24,33 @@ pub fn install(workspace: &Workspace, module: &str) -> anyhow::Result<()> {
     is_new_enough().context("the distribution's Go is too old: install a newer one by hand")
 }
 
-/// Builds the program in `tests/compat/go` into `<tools>/franz-go`.
-pub fn install_producers(workspace: &Workspace) -> anyhow::Result<()> {
-    const MODULE: &str = "tests/compat/go";
-    install(workspace, MODULE)?;
-    let module = workspace.root.join(MODULE);
-    let mut recipe = String::new();
-    for name in ["go.mod", "go.sum", "main.go"] {
-        let path = module.join(name);
-        recipe.push_str(&fs::read_to_string(&path).with_context(|| format!("read '{}'", path.display()))?);
-    }
-    let directory = workspace.tools().join("franz-go");
+/// Builds the program of the module in `module` into `<tools>/<name>`.
+pub fn install_program(workspace: &Workspace, module: &str, name: &str, program: &str) -> anyhow::Result<()> {
+    install(workspace, module)?;
+    let module = workspace.root.join(module);
+    let recipe = recipe(&module)?;
+    let directory = workspace.tools().join(name);
     once(&directory, &recipe, || {
-        println!("building producers on franz-go into '{}'", directory.display());
+        println!("building {program} in Go into '{}'", directory.display());
         let mut build = Command::new("go");
-        build.args(["build", "-o"]).arg(directory.join("producers")).arg(".").current_dir(&module);
+        build.args(["build", "-o"]).arg(directory.join(program)).arg(".").current_dir(&module);
         process::quiet(build.env("CGO_ENABLED", "0"))
     })
+}
+
+/// What a module is built of: its files, in an order of their names.
+fn recipe(module: &Path) -> anyhow::Result<String> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(module).with_context(|| format!("list '{}'", module.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| ["go", "mod", "sum"].iter().any(|it| extension == *it)) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let mut recipe = String::new();
+    for path in files {
+        recipe.push_str(&fs::read_to_string(&path).with_context(|| format!("read '{}'", path.display()))?);
+    }
+    Ok(recipe)
 }

@@ -6,6 +6,7 @@
 mod cargo;
 mod go;
 mod java;
+mod javascript;
 mod languages;
 mod postgresql;
 mod python;
@@ -30,6 +31,9 @@ pub enum Tool {
     /// The 3.x series, whose protocol code is generated and which asks for newer versions.
     KafkaPython3,
     ConfluentKafka,
+    /// aiokafka, and Faust that stands on it.
+    Aiokafka,
+    KafkaJs,
     /// Kafka's own command line tools and client library.
     JavaClient,
     WasmTargets,
@@ -39,24 +43,29 @@ pub enum Tool {
     Go,
     /// Producers that stand on franz-go, built.
     FranzGo,
+    /// Consumer groups on three libraries, built.
+    GoGroups,
     Postgresql,
     CargoDeny,
     CargoFuzz,
 }
 
 impl Tool {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Components,
         Self::Kcat,
         Self::KafkaPython2,
         Self::KafkaPython3,
         Self::ConfluentKafka,
+        Self::Aiokafka,
+        Self::KafkaJs,
         Self::JavaClient,
         Self::WasmTargets,
         Self::ComponentizePy,
         Self::ComponentizeJs,
         Self::Go,
         Self::FranzGo,
+        Self::GoGroups,
         Self::Postgresql,
         Self::CargoDeny,
         Self::CargoFuzz,
@@ -69,12 +78,15 @@ impl Tool {
             Self::KafkaPython2 => "kafka-python-2",
             Self::KafkaPython3 => "kafka-python-3",
             Self::ConfluentKafka => "confluent-kafka",
+            Self::Aiokafka => "aiokafka",
+            Self::KafkaJs => "kafkajs",
             Self::JavaClient => "java",
             Self::WasmTargets => "wasm-targets",
             Self::ComponentizePy => "componentize-py",
             Self::ComponentizeJs => "componentize-js",
             Self::Go => "go",
             Self::FranzGo => "franz-go",
+            Self::GoGroups => "go-groups",
             Self::Postgresql => "postgresql",
             Self::CargoDeny => "cargo-deny",
             Self::CargoFuzz => "cargo-fuzz",
@@ -85,15 +97,17 @@ impl Tool {
         match self {
             Self::Components => cargo::install_components(workspace),
             Self::Kcat => system::install("kcat", "-V", &["kcat"]),
-            Self::KafkaPython2 | Self::KafkaPython3 | Self::ConfluentKafka => {
+            Self::KafkaPython2 | Self::KafkaPython3 | Self::ConfluentKafka | Self::Aiokafka => {
                 python::install(workspace, self.name())
             }
+            Self::KafkaJs => javascript::install(workspace),
             Self::JavaClient => java::install(workspace),
             Self::WasmTargets => cargo::install_targets(workspace),
             Self::ComponentizePy => languages::install_python(workspace),
             Self::ComponentizeJs => languages::install_javascript(workspace),
             Self::Go => go::install(workspace, "examples/plugins/go"),
-            Self::FranzGo => go::install_producers(workspace),
+            Self::FranzGo => go::install_program(workspace, "tests/compat/go", self.name(), "producers"),
+            Self::GoGroups => go::install_program(workspace, "tests/compat/go/groups", self.name(), "groups"),
             Self::Postgresql => postgresql::install(),
             Self::CargoDeny => cargo::install_tool(workspace, "cargo-deny", "0.20.2"),
             Self::CargoFuzz => cargo::install_fuzz(workspace),
