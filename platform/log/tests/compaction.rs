@@ -355,3 +355,38 @@ fn threads_of_its_own_compact_in_the_background() {
     wait_until(|| log.offsets().len() < 30);
     log.manager.close().unwrap();
 }
+
+/// Files are opened by their names again and again, since few may be open, while others take those names.
+#[test]
+fn readers_meet_no_error_while_segments_are_swapped() {
+    let dir = tempfile::tempdir().unwrap();
+    let compaction =
+        CompactionOptions { backoff: std::time::Duration::from_millis(1), ..CompactionOptions::default() };
+    let options = LogOptions { compaction, open_segments: 2, tail_bytes: 1, ..options() };
+    let log = Log::with(dir.path(), options, &[("min.cleanable.dirty.ratio", "0")]);
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut rounds = 0;
+                    while log.log.log_end_offset() < 1500 || rounds == 0 {
+                        let found = records(&log.log, 0);
+                        assert!(found.is_sorted_by(|one, next| one.0 < next.0));
+                        assert!(found.iter().all(|(offset, value)| value[0] == (offset % 4) as u8));
+                        rounds += 1;
+                    }
+                })
+            })
+            .collect();
+        for offset in 0..1500 {
+            assert_eq!(log.put((offset % 4) as u8, true), offset);
+            if offset % 100 == 99 {
+                let before = log.manager.metrics().compactions;
+                settle(&log.log);
+                wait_until(|| log.manager.metrics().compactions > before);
+            }
+        }
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    });
+    log.manager.close().unwrap();
+}
