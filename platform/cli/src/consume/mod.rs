@@ -95,7 +95,7 @@ impl ConsumeArgs {
 }
 
 async fn read_alone(client: &Client, args: &ConsumeArgs, printer: &mut Printer) -> anyhow::Result<()> {
-    let partitions = partitions(&client, &args).await?;
+    let partitions = partitions(client, args).await?;
     let mut consumer = client.consumer().isolation(args.isolation()).build();
     let ends = assign(client, &mut consumer, args, &partitions).await?;
     if !args.from_beginning && args.offset.is_none() && args.timestamp.is_none() && !args.exit_at_end {

@@ -17,9 +17,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Range(0, i32::MAX as i64),
         effect: Applied,
         doc: "This broker's number, unique in its cluster and never reused.",
-        assign: |c, v| {
-            c.node.id = BrokerId(v.int());
-        },
+        assign: |c, v| c.node.id = BrokerId(v.int()),
     },
     Setting {
         name: "node.cluster_id",
@@ -28,9 +26,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: NOT_EMPTY,
         effect: Applied,
         doc: "The cluster's name to its clients. Not given: generated at the first start and kept in the data directory.",
-        assign: |c, v| {
-            c.node.cluster_id = Some(v.text().to_owned());
-        },
+        assign: |c, v| c.node.cluster_id = Some(v.text().to_owned()),
     },
     Setting {
         name: "node.data_dir",
@@ -39,9 +35,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: NOT_EMPTY,
         effect: Applied,
         doc: "Where everything is kept. One process at a time may use it.",
-        assign: |c, v| {
-            c.node.data_dir = path(v);
-        },
+        assign: |c, v| c.node.data_dir = path(v),
     },
     Setting {
         name: "node.rack",
@@ -50,9 +44,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: NOT_EMPTY,
         effect: Applied,
         doc: "The rack or availability zone that this broker tells its clients.",
-        assign: |c, v| {
-            c.node.rack = Some(v.text().to_owned());
-        },
+        assign: |c, v| c.node.rack = Some(v.text().to_owned()),
     },
     Setting {
         name: "node.shutdown_timeout",
@@ -61,9 +53,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: SOME_TIME,
         effect: Applied,
         doc: "How long a stopping broker lets requests finish before it closes their connections.",
-        assign: |c, v| {
-            c.node.shutdown_timeout = duration(v);
-        },
+        assign: |c, v| c.node.shutdown_timeout = duration(v),
     },
     Setting {
         name: "listen.address",
@@ -72,9 +62,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Any,
         effect: Applied,
         doc: "Where clients connect: TCP for Kafka clients and UDP for QUIC, on one port number. Only this machine by default; `0.0.0.0:9092` is all of its interfaces. Port 0 picks a free one.",
-        assign: |c, v| {
-            c.listen.address = address(v, c.listen.address);
-        },
+        assign: |c, v| c.listen.address = address(v, c.listen.address),
     },
     Setting {
         name: "listen.advertised_host",
@@ -83,9 +71,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: ADVERTISED_HOST,
         effect: Applied,
         doc: "The host name that clients are told to connect to. Not given: the address listened on, or this machine's name where that is all interfaces.",
-        assign: |c, v| {
-            c.listen.advertised_host = Some(v.text().to_owned());
-        },
+        assign: |c, v| c.listen.advertised_host = Some(v.text().to_owned()),
     },
     Setting {
         name: "listen.advertised_port",
@@ -94,9 +80,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: PORT,
         effect: Applied,
         doc: "The port that clients are told. Not given: the port listened on.",
-        assign: |c, v| {
-            c.listen.advertised_port = u16::try_from(v.integer()).ok();
-        },
+        assign: |c, v| c.listen.advertised_port = u16::try_from(v.integer()).ok(),
     },
     Setting {
         name: "http.address",
@@ -105,9 +89,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Any,
         effect: Applied,
         doc: "Where health and metrics are served over HTTP. Port 0 picks a free one.",
-        assign: |c, v| {
-            c.http.address = address(v, c.http.address);
-        },
+        assign: |c, v| c.http.address = address(v, c.http.address),
     },
     Setting {
         name: "tls.cert_file",
@@ -116,9 +98,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: NOT_EMPTY,
         effect: Applied,
         doc: "The broker's certificate chain (PEM), with `tls.key_file`. Not given: generated, with a CA of its own, under `<data_dir>/tls`.",
-        assign: |c, v| {
-            c.tls.cert_file = Some(path(v));
-        },
+        assign: |c, v| c.tls.cert_file = Some(path(v)),
     },
     Setting {
         name: "tls.key_file",
@@ -127,9 +107,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: NOT_EMPTY,
         effect: Applied,
         doc: "The private key (PEM) of `tls.cert_file`.",
-        assign: |c, v| {
-            c.tls.key_file = Some(path(v));
-        },
+        assign: |c, v| c.tls.key_file = Some(path(v)),
     },
     Setting {
         name: "tls.ca_file",
@@ -138,9 +116,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: NOT_EMPTY,
         effect: Applied,
         doc: "The CA (PEM) that signs clients' certificates. Not given: the generated one.",
-        assign: |c, v| {
-            c.tls.ca_file = Some(path(v));
-        },
+        assign: |c, v| c.tls.ca_file = Some(path(v)),
     },
     Setting {
         name: "tls.names",
@@ -149,9 +125,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Any,
         effect: Applied,
         doc: "Further host names and addresses for a generated certificate, besides `localhost`, the loopback addresses and the advertised host.",
-        assign: |c, v| {
-            c.tls.names = v.list().to_vec();
-        },
+        assign: |c, v| c.tls.names = v.list().to_vec(),
     },
     Setting {
         name: "tls.tcp",
@@ -190,9 +164,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Range(16 * MIB as i64, 64 << 30),
         effect: Applied,
         doc: "Size of the write-ahead log, preallocated. It bounds what a restart after a crash has to replay.",
-        assign: |c, v| {
-            c.log.wal_bytes = v.unsigned();
-        },
+        assign: |c, v| c.log.wal_bytes = v.unsigned(),
     },
     Setting {
         name: "log.tail_bytes",
@@ -201,9 +173,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Range(MIB as i64, i64::MAX),
         effect: Applied,
         doc: "Memory for the most recent records of all partitions, from which consumers that keep up are served. Not given: an eighth of the machine's memory, at most 1GiB.",
-        assign: |c, v| {
-            c.log.tail_bytes = v.unsigned();
-        },
+        assign: |c, v| c.log.tail_bytes = v.unsigned(),
     },
     Setting {
         name: "log.pending_bytes",
@@ -212,9 +182,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Range(MIB as i64, i64::MAX),
         effect: Applied,
         doc: "Memory for records that wait for the disk. Beyond it producers wait.",
-        assign: |c, v| {
-            c.log.pending_bytes = v.unsigned();
-        },
+        assign: |c, v| c.log.pending_bytes = v.unsigned(),
     },
     Setting {
         name: "log.reserve_bytes",
@@ -223,9 +191,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Range(0, 64 << 30),
         effect: Applied,
         doc: "Room on the disk that is kept, preallocated, for the way back from a full one: checkpoints, metadata and retention take from it, so that deleted topics and records make room. New records are taken when it is whole again.",
-        assign: |c, v| {
-            c.log.reserve_bytes = v.unsigned();
-        },
+        assign: |c, v| c.log.reserve_bytes = v.unsigned(),
     },
     Setting {
         name: "log.retention_check_interval",
@@ -234,9 +200,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: SOME_TIME,
         effect: Applied,
         doc: "Time between two looks for segments that retention may drop.",
-        assign: |c, v| {
-            c.log.retention_check_interval = duration(v);
-        },
+        assign: |c, v| c.log.retention_check_interval = duration(v),
     },
     Setting {
         name: "log.cleaner_threads",
@@ -245,9 +209,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Range(1, 64),
         effect: Applied,
         doc: "Partitions that are compacted at the same time.",
-        assign: |c, v| {
-            c.log.cleaner_threads = v.small();
-        },
+        assign: |c, v| c.log.cleaner_threads = v.small(),
     },
     Setting {
         name: "log.cleaner_dedupe_buffer_bytes",
@@ -256,9 +218,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Range(MIB as i64, i64::MAX),
         effect: Applied,
         doc: "Memory for the keys of records that are not compacted yet, all threads together, taken while a partition is compacted: 27 bytes a key, however long it is. A partition with more keys is compacted in several rounds.",
-        assign: |c, v| {
-            c.log.cleaner_dedupe_buffer_bytes = v.unsigned();
-        },
+        assign: |c, v| c.log.cleaner_dedupe_buffer_bytes = v.unsigned(),
     },
     Setting {
         name: "log.cleaner_io_bytes_per_second",
@@ -267,9 +227,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: Check::Range(64 * 1024, i64::MAX),
         effect: Applied,
         doc: "Bytes that compaction reads and writes a second at most, all threads together. Not given: no limit but that it rests for as long as it works.",
-        assign: |c, v| {
-            c.log.cleaner_io_bytes_per_second = Some(v.unsigned());
-        },
+        assign: |c, v| c.log.cleaner_io_bytes_per_second = Some(v.unsigned()),
     },
     Setting {
         name: "log.cleaner_backoff",
@@ -278,9 +236,7 @@ pub const BROKER_SETTINGS: &[Setting<BrokerConfig>] = &[
         check: SOME_TIME,
         effect: Applied,
         doc: "Time between two looks for partitions to compact, where the last one found none.",
-        assign: |c, v| {
-            c.log.cleaner_backoff = duration(v);
-        },
+        assign: |c, v| c.log.cleaner_backoff = duration(v),
     },
     Setting {
         name: "topics.num_partitions",

@@ -3,7 +3,7 @@
 //!
 //! A group has all its state in one partition, found by its name. Whoever leads that partition coordinates the group:
 //! the [`GroupCoordinator`] for clients, and [`CommittedOffsets`] for what runs on the broker itself. Both stand on the
-//! same [state](state), since there is one log.
+//! same [`state`], since there is one log.
 
 mod assignor;
 mod classic;

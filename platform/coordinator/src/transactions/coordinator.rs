@@ -12,11 +12,12 @@ use super::TRANSACTION_TOPIC;
 use super::error::TransactionError;
 use super::finish::{Finisher, Markers};
 use super::machine::{Transactions, record};
+use super::propose::propose;
 use super::rules::{self, Decision, EndDecided, Initialized};
 use super::transaction::{ProducerEpoch, Transaction, TransactionPartitions};
+use crate::Partitions;
 use crate::state_log::{Proposal, StateLog};
 use crate::state_topic::{StateTopic, TopicSpec};
-use crate::{AppendFailure, Partitions};
 
 /// What the broker's settings say of transactions.
 #[derive(Clone, Debug)]
@@ -137,20 +138,21 @@ impl TransactionCoordinator {
         client_version: i16,
     ) -> Result<(), TransactionError> {
         let mut finished = self.finisher.finished();
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            finished.borrow_and_update();
-            let rule = |known: Option<&Transaction>, now_ms| {
-                rules::add(known, producer, partitions, client_version, now_ms)
-            };
-            match self.decide(id, rule).await {
-                Err(TransactionError::ConcurrentTransactions) => {}
-                decided => return decided,
+        let added = async {
+            loop {
+                finished.borrow_and_update();
+                let rule = |known: Option<&Transaction>, now_ms| {
+                    rules::add(known, producer, partitions, client_version, now_ms)
+                };
+                let decided = self.decide(id, rule).await;
+                if !matches!(decided, Err(TransactionError::ConcurrentTransactions))
+                    || finished.changed().await.is_err()
+                {
+                    return decided;
+                }
             }
-            if tokio::time::timeout_at(deadline, finished.changed()).await.is_err() {
-                return Err(TransactionError::ConcurrentTransactions);
-            }
-        }
+        };
+        tokio::time::timeout(PATIENCE, added).await.unwrap_or(Err(TransactionError::ConcurrentTransactions))
     }
 
     /// Whether the producer's open transaction has these partitions.
@@ -286,22 +288,4 @@ impl TransactionCoordinator {
         }
         found
     }
-}
-
-/// What a rule has decided, when it may be told.
-type Decided<R> = BoxFuture<'static, Result<Result<R, TransactionError>, AppendFailure>>;
-
-/// Writes what the rule decides.
-pub(super) fn propose<R: Send + 'static>(
-    log: &StateLog<Transactions>,
-    id: &str,
-    rule: impl FnOnce(Option<&Transaction>, i64) -> Result<Decision<R>, TransactionError>,
-) -> Result<Decided<R>, AppendFailure> {
-    log.propose(|transactions, now_ms| match rule(transactions.find(id), now_ms) {
-        Ok(Decision { write, reply }) => {
-            let records = write.iter().map(|transaction| record(id, Some(transaction))).collect();
-            Proposal { records, reply: Ok(reply) }
-        }
-        Err(error) => Proposal { records: Vec::new(), reply: Err(error) },
-    })
 }

@@ -9,8 +9,8 @@ use millrace_protocol::batch::{TransactionMarker, TransactionResult};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use super::coordinator::propose;
 use super::machine::Transactions;
+use super::propose::propose;
 use super::rules::{self, Decision};
 use super::transaction::{ProducerEpoch, Transaction, TransactionState};
 use crate::state_log::{StateLog, Unavailable};

@@ -15,6 +15,7 @@ mod error;
 mod finish;
 mod format;
 mod machine;
+mod propose;
 mod rules;
 mod transaction;
 

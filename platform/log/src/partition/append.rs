@@ -8,8 +8,8 @@ use millrace_base::{LeaderEpoch, Offset, ProducerId, TopicPartition};
 use millrace_config::{TimestampType, TopicConfig};
 use millrace_protocol::batch::{Attributes, Batch, BatchHeader, HEADER_LEN, TransactionMarker};
 
+use super::state::EndedIn;
 use super::state::{LogPosition, Segment};
-use super::transactions::EndedIn;
 use super::{AppendOrigin, Appended, PartitionLog};
 use crate::checksum;
 use crate::error::AppendError;

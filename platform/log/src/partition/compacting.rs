@@ -38,6 +38,9 @@ pub(crate) struct SwapPlace<'a> {
     pub aborted: &'a [Aborted],
 }
 
+/// A file beside a segment, and what is to be written to it.
+type Unlisted = (Arc<SegmentFile>, Vec<u8>);
+
 impl State {
     /// How many segments from the first on are written and closed, and not needed by a checkpoint, which needs those at
     /// `needed_from` and after.
@@ -258,7 +261,7 @@ impl PartitionLog {
         place: &SwapPlace<'_>,
         number: usize,
         (path, len): (&Path, u32),
-    ) -> Result<Option<(Arc<SegmentFile>, Vec<u8>)>, CompactError> {
+    ) -> Result<Option<Unlisted>, CompactError> {
         let (first, last) = (&place.sources[0], &place.sources[place.sources.len() - 1]);
         let within = |aborted: &&Aborted| (first.base..last.end).contains(&aborted.last_offset);
         let mut aborted: Vec<_> = place.aborted.iter().filter(within).copied().collect();

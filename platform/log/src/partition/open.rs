@@ -87,14 +87,13 @@ impl PartitionLog {
                 total: 0,
                 cuts: 0,
             };
-            let mut writer = None;
-            if !recovered.last_block.is_empty() {
+            let writer = (!recovered.last_block.is_empty()).then(|| {
                 let mut chunk = engine.pool.chunk(CHUNK_BYTES_MIN);
                 chunk.append(&recovered.last_block);
                 let position = end.position - end.position % IO_ALIGNMENT as u32;
                 active.tail.chunks.push_back(PlacedChunk { position, chunk: Arc::clone(chunk.chunk()) });
-                writer = Some(chunk);
-            }
+                chunk
+            });
             let mut flushed = end;
             if let Some(base) = recovered.close_from.filter(|base| *base != end.segment) {
                 let len = segments.iter().find(|segment| segment.base == base).map_or(0, |s| s.len);

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use millrace_base::Offset;
 use millrace_base::limits::IO_ALIGNMENT;
 
-use super::transactions::EndedIn;
 use crate::commit::{Heat, Route};
+use crate::history::History;
 use crate::index::IndexMark;
 use crate::segment::{IndexBuilder, SegmentFile};
 use crate::tail::{Chunk, SegmentTail};
+use crate::transactions::Aborted;
 
 /// A place between two batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,22 @@ pub(crate) struct LogPosition {
     pub total: u64,
     /// How often the log had been cut back: a place of before is none any more.
     pub cuts: u64,
+}
+
+/// The transactions that ended in a closed segment.
+#[derive(Debug, Default)]
+pub(crate) struct EndedIn {
+    /// Ordered by their markers.
+    pub aborted: Vec<Aborted>,
+    /// The first record of the oldest transaction that is open at its end.
+    pub first_open: Option<Offset>,
+}
+
+impl EndedIn {
+    pub fn of(history: &History) -> Arc<Self> {
+        let first_open = history.producers.first_open_transaction();
+        Arc::new(Self { aborted: history.aborted.clone(), first_open })
+    }
 }
 
 /// One segment. The last one is active: the only one that grows.

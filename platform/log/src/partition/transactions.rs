@@ -7,28 +7,12 @@ use millrace_base::{LeaderEpoch, Offset, ProducerId};
 use millrace_protocol::batch::TransactionMarker;
 
 use super::read::read_error;
-use super::state::State;
+use super::state::{EndedIn, State};
 use super::{AppendOrigin, Appended, PartitionLog};
 use crate::error::{AppendError, ReadError};
 use crate::history::{History, cut_at};
 use crate::producer::Producers;
 use crate::transactions::{ALL_STABLE, Aborted, Ended, Unstable};
-
-/// The transactions that ended in a closed segment.
-#[derive(Debug, Default)]
-pub(crate) struct EndedIn {
-    /// Ordered by their markers.
-    pub aborted: Vec<Aborted>,
-    /// The first record of the oldest transaction that is open at its end.
-    pub first_open: Option<Offset>,
-}
-
-impl EndedIn {
-    pub fn of(history: &History) -> Arc<Self> {
-        let first_open = history.producers.first_open_transaction();
-        Arc::new(Self { aborted: history.aborted.clone(), first_open })
-    }
-}
 
 /// How far a look at what memory has of closed segments has come.
 enum Lookup {

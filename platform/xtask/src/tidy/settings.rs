@@ -49,7 +49,11 @@ fn settings(table: &str) -> Vec<Setting<'_>> {
             (name, line_of_name) = (rest.strip_suffix("\","), index + 1);
         } else if let Some(effect) = line.strip_prefix("effect: ") {
             applied = effect == "Applied,";
-        } else if let Some((path, _)) = line.strip_prefix("c.").and_then(|rest| rest.split_once(" = "))
+        } else if let Some((path, _)) = line
+            .strip_prefix("assign: |c, v| ")
+            .unwrap_or(line)
+            .strip_prefix("c.")
+            .and_then(|rest| rest.split_once(" = "))
             && let Some(name) = name.take()
         {
             let field = path.rsplit('.').next().unwrap_or(path);

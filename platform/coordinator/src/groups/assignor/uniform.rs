@@ -27,7 +27,8 @@ pub(super) fn assign(members: &[Subscriber<'_>], shapes: &Shapes) -> Vec<Assignm
     for pool in &mut pools {
         pool.hand_out(&mut shares);
     }
-    while pools.iter_mut().fold(false, |moved, pool| pool.level(&mut shares) || moved) {}
+    // All of them, and again until none has moved anything.
+    while pools.iter_mut().filter_map(|pool| pool.level(&mut shares).then_some(())).count() > 0 {}
     let mut assigned = vec![Assignment::new(); members.len()];
     for pool in pools {
         for (at, held) in pool.readers.into_iter().zip(pool.held) {
