@@ -17,6 +17,7 @@ import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.clients.consumer.SubscriptionPattern;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.TopicPartition;
@@ -41,7 +42,9 @@ public final class GroupCase {
                 case "eager" -> rebalances(name, classic("org.apache.kafka.clients.consumer.RangeAssignor"));
                 case "cooperative" ->
                     rebalances(name, classic("org.apache.kafka.clients.consumer.CooperativeStickyAssignor"));
+                case "consumer" -> rebalances(name, Map.of("group.protocol", "consumer"));
                 case "static" -> staticMembers();
+                case "pattern" -> pattern();
                 default -> throw new IllegalArgumentException("no case " + name);
             }
             System.out.println(name + " passed");
@@ -114,6 +117,23 @@ public final class GroupCase {
         again.close();
     }
 
+    /** A regular expression that the broker evaluates: a topic that appears later is found. */
+    private static void pattern() throws Exception {
+        create("pattern-a", 2);
+        create("unrelated", 2);
+        Map<String, Integer> seen = new HashMap<>();
+        Properties properties = properties("pattern", Map.of("group.protocol", "consumer"));
+        properties.put("metadata.max.age.ms", "500");
+        KafkaConsumer<String, String> consumer =
+            new KafkaConsumer<>(properties, new StringDeserializer(), new StringDeserializer());
+        Member member = new Member(consumer, seen);
+        consumer.subscribe(new SubscriptionPattern("pattern-.*"), member);
+        turns(() -> member.assigned.size() == 2, member);
+        create("pattern-b", 3);
+        turns(() -> member.assigned.size() == 5, member);
+        member.close();
+    }
+
     /** A consumer that remembers what it was told, and commits what it has read before it gives anything up. */
     private static final class Member implements ConsumerRebalanceListener, AutoCloseable {
         final Set<TopicPartition> assigned = new HashSet<>();
@@ -121,10 +141,13 @@ public final class GroupCase {
         private final Consumer<String, String> consumer;
         private final Map<String, Integer> seen;
 
-        Member(String topic, Map<String, String> settings, Map<String, Integer> seen) {
+        Member(Consumer<String, String> consumer, Map<String, Integer> seen) {
+            this.consumer = consumer;
             this.seen = seen;
-            consumer =
-                new KafkaConsumer<>(properties(topic, settings), new StringDeserializer(), new StringDeserializer());
+        }
+
+        Member(String topic, Map<String, String> settings, Map<String, Integer> seen) {
+            this(new KafkaConsumer<>(properties(topic, settings), new StringDeserializer(), new StringDeserializer()), seen);
             consumer.subscribe(List.of(topic), this);
         }
 

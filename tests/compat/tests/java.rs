@@ -18,8 +18,15 @@ fn client_case(case: &str) {
 }
 
 fn group_cases(cases: &[&str]) {
+    cases_of(concat!(env!("CARGO_MANIFEST_DIR"), "/java/GroupCase.java"), cases);
+}
+
+fn transaction_cases(cases: &[&str]) {
+    cases_of(concat!(env!("CARGO_MANIFEST_DIR"), "/java/TransactionCase.java"), cases);
+}
+
+fn cases_of(source: &str, cases: &[&str]) {
     let broker = Broker::start().unwrap();
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/java/GroupCase.java");
     java(source).arguments([&broker.bootstrap()]).arguments(cases).succeed().unwrap();
 }
 
@@ -81,6 +88,21 @@ fn the_client_administers() {
 #[test]
 fn groups_rebalance_with_eager_and_cooperative_assignors() {
     group_cases(&["eager", "cooperative"]);
+}
+
+#[test]
+fn groups_rebalance_with_the_brokers_assignor() {
+    group_cases(&["consumer", "pattern"]);
+}
+
+#[test]
+fn transactions_are_isolated_and_fenced() {
+    transaction_cases(&["isolation", "fencing"]);
+}
+
+#[test]
+fn transactions_that_nobody_ends_are_seen_and_aborted() {
+    transaction_cases(&["abandoned", "timeout"]);
 }
 
 #[test]

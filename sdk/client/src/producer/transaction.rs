@@ -254,9 +254,7 @@ impl Shared {
                 range: format!("transaction.version is {} there", versions.transaction_version()),
             }));
         }
-        for api in [ApiKey::EndTxn, ApiKey::TxnOffsetCommit] {
-            broker.version(&versions, api as i16)?;
-        }
+        broker.version(&versions, ApiKey::EndTxn as i16)?;
         Ok(())
     }
 

@@ -129,7 +129,7 @@ fn described(batch: &Batch) -> String {
         .map(|record| {
             let record = record.unwrap();
             let text =
-                |bytes: Option<&[u8]>| bytes.map(String::from_utf8_lossy).map(|text| text.into_owned());
+                |bytes: Option<&[u8]>| bytes.map(String::from_utf8_lossy).map(std::borrow::Cow::into_owned);
             let (key, value) = (text(record.key), text(record.value));
             format!("{} {} {key:?} {value:?}", record.offset, record.timestamp_ms)
         })

@@ -211,12 +211,12 @@ mod tests {
                         self.tell(Message::Registered { epoch });
                         self.learn();
                     }
-                    (Host::Quorum, Message::MakeTopic { name, partitions }) => {
-                        if self.quorum.image().topic_by_name(&name).is_none() {
-                            self.make(&name, partitions, &[HERE]);
-                        }
+                    (Host::Quorum, Message::MakeTopic { name, partitions })
+                        if self.quorum.image().topic_by_name(&name).is_none() =>
+                    {
+                        self.make(&name, partitions, &[HERE]);
                     }
-                    // The other replica is absent.
+                    // The topic is there, or the other replica is absent.
                     _ => {}
                 }
             }
