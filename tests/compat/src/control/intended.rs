@@ -39,6 +39,13 @@ pub const INTENDED: &[Intended] = &[
     intended("ApiVersions", "api_keys[*].max_version", "", ["*", "-"], "as above"),
     intended(
         "ApiVersions",
+        "api_keys[*].max_version",
+        "",
+        ["2", "1"],
+        "ListTransactions does not look for ids by a pattern",
+    ),
+    intended(
+        "ApiVersions",
         "_features[*]",
         "",
         ["*", "*"],

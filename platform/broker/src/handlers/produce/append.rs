@@ -19,8 +19,8 @@ use crate::partition::Partition;
 /// From this version on zstd may be used (KIP-110).
 const ALLOWS_ZSTD: i16 = 7;
 
-/// Checks and appends `records`. Of several faults the answer names the one that Kafka's names: that there is no such
-/// place, then what no batch is, `acks`, the topic, the batch.
+/// Checks and appends `records`. Of several faults the answer names the one that Kafka's names: a transaction that is
+/// nobody's, that there is no such place, then what no batch is, `acks`, the topic, the batch.
 pub(super) fn append(
     call: &Call,
     topic: &Topic,
@@ -29,6 +29,10 @@ pub(super) fn append(
     acks: i16,
     verified: Option<Result<Offset, ErrorCode>>,
 ) -> Result<(Arc<Partition>, LeaderEpoch, Appended), Failure> {
+    // Kafka asks who may write in a transaction before it looks at anything else.
+    if verified == Some(Err(ErrorCode::TransactionalIdAuthorizationFailed)) {
+        return Err(ErrorCode::TransactionalIdAuthorizationFailed.into());
+    }
     let partition = lookup::led_here(&call.state, topic, index, LeaderEpoch::UNKNOWN)?;
     let epoch = partition.leading(LeaderEpoch::UNKNOWN)?;
     let batch = only_batch(records.unwrap_or_default(), call.version)?;
