@@ -48,7 +48,9 @@ def delivered(label, error, record):
         return
     kind, time = record.timestamp()
     time = time if kind == TIMESTAMP_LOG_APPEND_TIME else -1
-    say(f"stored {record.topic()} {record.partition()} {record.offset()} {time} {label}")
+    # librdkafka does not tell the offset of what was taken for a repeat.
+    offset = -1 if record.offset() is None else record.offset()
+    say(f"stored {record.topic()} {record.partition()} {offset} {time} {label}")
 
 
 class Worker(threading.Thread):
