@@ -24,6 +24,7 @@ impl ToErrorCode for AppendError {
             Self::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
             // Retried by producers; their coordinator is asked again then.
             Self::Unverified(_) => ErrorCode::NotEnoughReplicas,
+            Self::TransactionOpen(_) => ErrorCode::InvalidTxnState,
             Self::RecordTooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::RecordListTooLarge { .. } => ErrorCode::RecordListTooLarge,
             Self::Fenced { .. } | Self::Closed => ErrorCode::NotLeaderOrFollower,

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::requests::text;
 use common::{Client, TestBroker};
 use millrace_protocol::ErrorCode;
@@ -10,6 +12,9 @@ use millrace_protocol::messages::offset_commit_request::{
 };
 use millrace_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use millrace_protocol::messages::*;
+use millrace_test_wait::eventually_async;
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn group(name: &str) -> GroupId {
     GroupId(text(name))
@@ -73,4 +78,26 @@ async fn what_is_committed_is_told_and_survives_a_crash_with_its_lag() {
     assert_eq!(offsets(&mut client).await, []);
     let again = client.call(2, DeleteGroupsRequest::default().with_groups_names(vec![group("g")])).await;
     assert_eq!(again.results[0].error_code, ErrorCode::GroupIdNotFound.code());
+}
+
+#[tokio::test]
+async fn offsets_of_who_is_gone_are_forgotten_in_time_but_for_those_of_plugins() {
+    let broker = TestBroker::start_with(|config| {
+        config.groups.offsets_retention = Duration::from_millis(300);
+        config.groups.offsets_retention_check_interval = Duration::from_millis(20);
+    })
+    .await;
+    let mut client = broker.client();
+    client.create_topic("t", 1, &[]).await;
+    for name in ["g", "plugin.a", "h"] {
+        let errors = commit_errors(&mut client, commit(1, "").with_group_id(group(name))).await;
+        assert_eq!(errors[0], 0);
+    }
+    let listed = eventually_async("old groups to be forgotten", PATIENCE, async || {
+        let listed = client.call(5, ListGroupsRequest::default()).await;
+        let listed: Vec<_> = listed.groups.iter().map(|it| it.group_id.to_string()).collect();
+        (listed.len() == 1).then_some(listed)
+    });
+    assert_eq!(listed.await, ["plugin.a"]);
+    assert_eq!(offsets(&mut client).await, []);
 }

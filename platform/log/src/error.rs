@@ -66,6 +66,8 @@ pub enum AppendError {
     InvalidProducerEpoch { producer_id: ProducerId, epoch: i16, current: i16 },
     #[error("the coordinator's epoch {epoch} is older than {current}, in which the last marker was written")]
     CoordinatorFenced { epoch: i32, current: i32 },
+    #[error("producer {0} has a transaction open here: only records of that are taken until it has ended")]
+    TransactionOpen(ProducerId),
     /// A transaction of the producer's has ended meanwhile; whether this batch is of the next one is to be asked again.
     #[error("producer {0} begins a transaction that its coordinator was not asked about")]
     Unverified(ProducerId),

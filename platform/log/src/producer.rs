@@ -144,6 +144,9 @@ impl Producers {
             let begins = header.base_sequence == 0 || header.producer_id <= self.forgotten;
             return if begins { Ok(Verdict::Append) } else { Err(out_of_order(header, known)) };
         };
+        if producer.transaction_start.is_some() && !header.attributes.is_transactional() {
+            return Err(AppendError::TransactionOpen(ProducerId(header.producer_id)));
+        }
         let Some(last) = producer.batches.back().filter(|_| header.producer_epoch == producer.epoch) else {
             // The marker of an earlier transaction may have begun the epoch (KIP-890).
             let is_epoch_known = header.producer_epoch == producer.epoch;

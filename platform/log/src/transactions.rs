@@ -68,7 +68,7 @@ pub(crate) fn are_sound(aborted: &[Aborted], log_end: Offset) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct Unstable {
     first_open: Option<Offset>,
-    /// In the order of their markers: first offset and marker.
+    /// First offset and marker, in the order of both: who began later and ended earlier than another holds nobody back.
     ended: VecDeque<(Offset, Offset)>,
 }
 
@@ -84,6 +84,7 @@ impl Unstable {
     pub fn appended(&mut self, first_open: Option<Offset>, ended: Option<Ended>) {
         self.first_open = first_open;
         if let Some(Ended { transaction, .. }) = ended {
+            while self.ended.pop_back_if(|(first, _)| *first >= transaction.first_offset).is_some() {}
             self.ended.push_back((transaction.first_offset, transaction.last_offset));
         }
     }
@@ -95,7 +96,7 @@ impl Unstable {
 
     /// The first offset that is held back.
     pub fn first(&self) -> Offset {
-        let ended = self.ended.iter().map(|(first, _)| *first).min();
+        let ended = self.ended.front().map(|(first, _)| *first);
         ended.into_iter().chain(self.first_open).min().unwrap_or(ALL_STABLE)
     }
 }
@@ -121,6 +122,14 @@ mod tests {
         unstable.committed(8);
         assert_eq!(unstable.first(), 5);
         unstable.committed(10);
+        assert_eq!(unstable.first(), ALL_STABLE);
+        // One that lies within another.
+        unstable.appended(Some(11), ended(13, 15));
+        unstable.appended(None, ended(11, 17));
+        assert_eq!(unstable.first(), 11);
+        unstable.committed(16);
+        assert_eq!(unstable.first(), 11);
+        unstable.committed(18);
         assert_eq!(unstable.first(), ALL_STABLE);
     }
 

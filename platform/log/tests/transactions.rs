@@ -196,3 +196,16 @@ fn compaction_takes_aborted_transactions_off_the_list_with_their_markers() {
     log.set_high_watermark(log.durable_end_offset());
     shows(&log);
 }
+
+#[test]
+fn who_has_a_transaction_open_sends_nothing_outside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (manager, _) = open(dir.path());
+    let log = manager.create(tp(0), config(&[])).unwrap();
+    append(&log, within(1, 0, 0)).unwrap();
+    let plain = batch_of(&[b"plain"], NOW_MS, producer(1, 0, 1));
+    let refused = append(&log, plain.clone()).unwrap_err();
+    assert_eq!(refused, AppendError::TransactionOpen(ProducerId(1)));
+    end(&log, marker(1, 0, TransactionResult::Commit)).unwrap();
+    append(&log, plain).unwrap();
+}

@@ -26,9 +26,6 @@ use deployment::Running;
 #[cfg(test)]
 pub(crate) use deployment::group;
 
-/// Begins the name of every group that holds a deployment's offsets.
-pub(crate) const GROUP_PREFIX: &str = "plugin.";
-
 /// What a runner is made of.
 pub(crate) struct Parts {
     pub node_id: BrokerId,

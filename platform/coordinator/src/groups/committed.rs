@@ -101,7 +101,7 @@ impl CommittedOffsets {
     /// the groups in each.
     pub fn all_known(&self, most: usize) -> KnownOffsets {
         let mut known = KnownOffsets::default();
-        for log in self.0.known_logs().iter().flat_map(|logs| logs.iter()) {
+        for log in self.known_logs() {
             // What is not led or not read back has nothing to tell.
             let _ = log.read(|state| {
                 let taken = state.all_offsets().take(most - known.offsets.len());
@@ -169,6 +169,11 @@ impl CommittedOffsets {
     /// Where the group's state is; makes the topic if there is none.
     pub(super) async fn place_of(&self, group: &str) -> Result<TopicPartition, OffsetsFailure> {
         Ok(self.0.place_of(group).await?)
+    }
+
+    /// The logs that are at hand, whoever leads them.
+    pub(super) fn known_logs(&self) -> Vec<StateLog<GroupState>> {
+        self.0.known_logs().map(|logs| logs.to_vec()).unwrap_or_default()
     }
 
     /// The logs that are led here, read back.

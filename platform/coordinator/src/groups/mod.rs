@@ -5,6 +5,9 @@
 //! the [`GroupCoordinator`] for clients, and [`CommittedOffsets`] for what runs on the broker itself. Both stand on the
 //! same [`state`], since there is one log.
 
+/// Names of the groups of plugins begin with it. What those have committed is theirs to forget, not time's.
+pub const PLUGIN_GROUPS: &str = "plugin.";
+
 mod assignor;
 mod classic;
 mod committed;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
-use millrace_coordinator::{Committed, OffsetKey};
+use millrace_coordinator::{Committed, OffsetKey, PLUGIN_GROUPS};
 use millrace_metadata::{Deployment, Image};
 use millrace_plugin_host::{CallLimits, LogLevel};
 use millrace_protocol::batch::HEADER_LEN;
@@ -14,8 +14,8 @@ use millrace_protocol::plugins::{
 };
 use tokio::sync::watch;
 
+use super::Parts;
 use super::desired::{Place, Wanted, wanted};
-use super::{GROUP_PREFIX, Parts};
 use crate::metrics::DeploymentMetrics;
 use crate::spec::spec;
 use crate::worker::{Order, Plan, Snapshot, Source, Status, Worker};
@@ -25,11 +25,11 @@ type End = Shared<BoxFuture<'static, ()>>;
 
 /// The group that holds the deployment's offsets; no deployment's name has a slash.
 pub(crate) fn group(name: &str, replay: bool) -> String {
-    if replay { format!("{GROUP_PREFIX}{name}/replay") } else { format!("{GROUP_PREFIX}{name}") }
+    if replay { format!("{PLUGIN_GROUPS}{name}/replay") } else { format!("{PLUGIN_GROUPS}{name}") }
 }
 
 pub(crate) fn deployment_of_group(group: &str) -> Option<&str> {
-    let name = group.strip_prefix(GROUP_PREFIX)?;
+    let name = group.strip_prefix(PLUGIN_GROUPS)?;
     Some(name.strip_suffix("/replay").unwrap_or(name))
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use millrace_coordinator::PLUGIN_GROUPS;
 use millrace_metadata::{Deployment, DeploymentVersion};
 use millrace_protocol::plugins::{
     DeploymentState, Description, Kind, ManageReply, PartitionProgress, PartitionState, PluginError, Summary,
@@ -9,7 +10,6 @@ use millrace_protocol::plugins::{
 };
 
 use super::{Service, known};
-use crate::runner::GROUP_PREFIX;
 
 impl Service {
     pub(super) fn list(&self) -> Vec<Summary> {
@@ -58,7 +58,7 @@ impl Service {
             state: state(deployment, &partitions, &replay_partitions),
             version: version.number,
             created_ms: version.created_ms,
-            group: format!("{GROUP_PREFIX}{}", deployment.name),
+            group: format!("{PLUGIN_GROUPS}{}", deployment.name),
             definition,
             versions: deployment.versions.iter().map(|version| info(version)).collect(),
             partitions,

@@ -49,13 +49,13 @@ impl GroupCoordinator {
         let mut listed = Vec::new();
         for log in self.inner.parts.offsets.ready_logs().await? {
             let home = self.inner.home_of(&log);
-            let groups = self.inner.step(&home, |lead, latest, _| {
-                let mut groups = stored_groups(latest);
-                for (id, group) in lead.live.all() {
+            let groups = self.inner.look(&home, |live, stored| {
+                let mut groups = stored_groups(stored);
+                for (id, group) in live.all() {
                     let protocol_type = group.protocol_type.clone().unwrap_or_default();
                     groups.insert(id.to_string(), (protocol_type, group.state.name(), false));
                 }
-                (groups, Vec::new())
+                groups
             })?;
             listed.extend(groups.into_iter().map(|(group, (protocol_type, state, is_consumer))| {
                 ListedGroup { group, protocol_type, state, is_consumer }
@@ -66,16 +66,16 @@ impl GroupCoordinator {
 
     pub async fn describe(&self, group: &str) -> Result<GroupDescription, GroupError> {
         let home = self.inner.home(group).await?;
-        self.inner.step(&home, |lead, latest, _| {
-            if latest.consumer(group).is_some() {
-                return (Err(GroupError::GroupIdNotFound), Vec::new());
+        self.inner.look(&home, |live, stored| {
+            if stored.consumer(group).is_some() {
+                return Err(GroupError::GroupIdNotFound);
             }
-            let described = match lead.live.find(group) {
+            let described = match live.find(group) {
                 Some(live) => Some(describe_live(live)),
-                None => latest.classic(group).map(|record| describe_stored(record)),
+                None => stored.classic(group).map(|record| describe_stored(record)),
             };
-            let described = described.or_else(|| latest.knows(group).then(describe_committer));
-            (described.ok_or(GroupError::GroupIdNotFound), Vec::new())
+            let described = described.or_else(|| stored.knows(group).then(describe_committer));
+            described.ok_or(GroupError::GroupIdNotFound)
         })?
     }
 
@@ -113,14 +113,14 @@ pub(super) fn forget(latest: &GroupState, group: &str) -> Vec<StateRecord> {
     offsets.chain(classic).chain(super::consumer::records(group, parts)).collect()
 }
 
-fn stored_groups(latest: &GroupState) -> BTreeMap<String, (String, &'static str, bool)> {
-    let committers = latest.committers().into_iter();
+fn stored_groups(stored: &GroupState) -> BTreeMap<String, (String, &'static str, bool)> {
+    let committers = stored.committers().into_iter();
     let mut groups: BTreeMap<_, _> =
         committers.map(|group| (group, (String::new(), State::Empty.name(), false))).collect();
-    for (group, record) in latest.all_classic() {
+    for (group, record) in stored.all_classic() {
         groups.insert(group.clone(), (record.protocol_type.clone(), State::Empty.name(), false));
     }
-    for (id, group) in latest.all_consumer() {
+    for (id, group) in stored.all_consumer() {
         groups.insert(id.clone(), (CONSUMER_PROTOCOL.to_owned(), group.state(), true));
     }
     groups

@@ -201,6 +201,18 @@ impl Inner {
         Ok((done, lead.next_deadline()))
     }
 
+    /// Looks at the groups as they may be told: those that are live, and what all in-sync replicas have.
+    fn look<R>(
+        self: &Arc<Self>,
+        home: &Arc<Home>,
+        look: impl FnOnce(&Live, &GroupState) -> R,
+    ) -> Result<R, GroupError> {
+        let mut lead = home.lead.lock();
+        self.catch_up(home, &mut lead)?;
+        let looked = home.log.read(|stored| look(&lead.live, stored));
+        looked.map_err(|error| self.unavailable(&mut lead, error))
+    }
+
     /// Sees to it that the core has what the log had when this epoch of the leadership began.
     fn catch_up(self: &Arc<Self>, home: &Arc<Home>, lead: &mut Lead) -> Result<(), GroupError> {
         let (step, known) = (self.moment(), lead.epoch);

@@ -12,18 +12,15 @@ use super::super::consumer;
 use super::super::format::classic::encode_key;
 use super::super::format::offsets::{Committed, OffsetKey};
 use super::super::state::GroupState;
-use super::super::subscription;
+use super::super::{PLUGIN_GROUPS, subscription};
 use super::{Home, Inner, Lead};
 use crate::state_log::{Proposal, StateRecord};
-
-/// Groups of the broker's own begin with it. What they have committed is theirs to forget.
-const OWN_GROUPS: &str = "plugin.";
 
 /// What is due within it is done together.
 const GRAIN: Duration = Duration::from_millis(20);
 
 /// Offsets that are forgotten in one record batch.
-const EXPIRED_AT_A_TIME: usize = 1_000;
+const EXPIRED_AT_A_TIME: usize = 10_000;
 
 impl Inner {
     pub(super) fn start_tasks(self: &Arc<Self>) {
@@ -59,26 +56,36 @@ impl Inner {
         next
     }
 
-    /// Forgets offsets that are older than they are kept, and groups that have neither members nor offsets.
+    /// Forgets offsets that are older than they are kept, and groups that have neither members nor offsets, in all
+    /// partitions that are led here.
     fn expire(self: &Arc<Self>) {
-        let homes: Vec<Arc<Home>> = self.homes.lock().values().cloned().collect();
-        for home in homes {
-            let mut lead = home.lead.lock();
-            if self.catch_up(&home, &mut lead).is_err() {
-                continue;
-            }
-            let now_ms = self.parts.clock.now_ms();
-            let retention_ms = i64::try_from(self.parts.settings.offsets_retention.as_millis());
-            let before_ms = now_ms.saturating_sub(retention_ms.unwrap_or(i64::MAX));
-            let proposed = home.log.propose(|latest, _| {
-                let mut records = expired(latest, &lead, before_ms);
-                records.truncate(EXPIRED_AT_A_TIME);
-                Proposal { records, reply: () }
-            });
-            if let Err(error) = proposed {
-                tracing::warn!(partition = %home.log.place(), %error, "cannot forget old offsets yet");
-            }
+        let now_ms = self.parts.clock.now_ms();
+        let retention_ms = i64::try_from(self.parts.settings.offsets_retention.as_millis());
+        let before_ms = now_ms.saturating_sub(retention_ms.unwrap_or(i64::MAX));
+        for log in self.parts.offsets.known_logs() {
+            let home = self.home_of(&log);
+            while self.expire_some(&home, before_ms) {}
         }
+    }
+
+    /// Forgets as much as fits a batch; whether there is more. Others get their turn in between.
+    fn expire_some(self: &Arc<Self>, home: &Arc<Home>, before_ms: i64) -> bool {
+        let mut lead = home.lead.lock();
+        if self.catch_up(home, &mut lead).is_err() {
+            return false;
+        }
+        let mut has_more = false;
+        let proposed = home.log.propose(|latest, _| {
+            let mut records = expired(latest, &lead, before_ms);
+            has_more = records.len() > EXPIRED_AT_A_TIME;
+            records.truncate(EXPIRED_AT_A_TIME);
+            Proposal { records, reply: () }
+        });
+        if let Err(error) = proposed {
+            tracing::warn!(partition = %home.log.place(), %error, "cannot forget old offsets yet");
+            return false;
+        }
+        has_more
     }
 }
 
@@ -88,7 +95,7 @@ fn expired(latest: &GroupState, lead: &Lead, before_ms: i64) -> Vec<StateRecord>
     let mut records = Vec::new();
     let mut left: BTreeSet<&str> = BTreeSet::new();
     for (key, committed) in latest.all_offsets() {
-        if key.group.starts_with(OWN_GROUPS) || !is_expired(latest, lead, (key, committed), before_ms) {
+        if key.group.starts_with(PLUGIN_GROUPS) || !is_expired(latest, lead, (key, committed), before_ms) {
             left.insert(&key.group);
         } else {
             records.push(StateRecord { key: key.encode(), value: None });
