@@ -48,7 +48,7 @@ fn member(client: &Client, listener: Checked) -> Consumer {
     let mut consumer = client
         .consumer()
         .group("three")
-        // The shortest that a broker allows: that of a member that is killed is waited for.
+        // The shortest that a broker allows: that of a member that is killed is waited for. Of the classic protocol.
         .session_timeout(Duration::from_secs(6))
         .heartbeat_interval(Duration::from_millis(500))
         .start_without_commit(StartAt::Beginning)
@@ -79,7 +79,8 @@ async fn send(client: &Client, values: std::ops::Range<usize>) {
 
 #[test]
 fn a_group_reads_everything_though_one_of_three_is_killed() {
-    let broker = Broker::start().unwrap();
+    // With KIP-848 it is the broker that says how long a member is waited for.
+    let broker = Broker::builder().setting("groups", "consumer_session_timeout = \"6s\"").start().unwrap();
     let runtime = Runtime::new().unwrap();
     let killed = Runtime::new().unwrap();
     let mut read = BTreeSet::new();
